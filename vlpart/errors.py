@@ -1,0 +1,48 @@
+"""Typed exceptions. Everything the library raises on purpose derives from `VlpartError`.
+
+The command line prints `str(error)` on one line, so a message names what was wrong and what to do about it.
+"""
+
+
+class VlpartError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ImageError(VlpartError):
+    """An image could not be read: missing, corrupt, unsupported, or over the pixel limit."""
+
+
+class VocabularyError(VlpartError):
+    """A vocabulary is unknown, empty, malformed, or does not fit the text encoder."""
+
+
+class TextEncoderError(VlpartError):
+    """A text encoder is missing, cannot be downloaded, or was given something that is not text."""
+
+
+class WeightsError(VlpartError):
+    """A weight file is missing, corrupt, refused (arbitrary pickle) or does not fit the architecture."""
+
+
+class ModelNotFoundError(VlpartError):
+    """No model of that name; the message lists near names."""
+
+
+class DownloadError(VlpartError):
+    """A download failed, is incomplete, or its size or hash differs from what is recorded."""
+
+
+class DataError(VlpartError):
+    """A dataset file is missing, malformed or inconsistent."""
+
+
+class TrainingError(VlpartError):
+    """Training cannot start or go on: a non-finite loss, a full disk, a checkpoint of another recipe."""
+
+
+class EvaluationError(VlpartError):
+    """Predictions or ground truth cannot be scored: wrong sizes, unknown ids, malformed masks."""
+
+
+class OutputError(VlpartError):
+    """A result cannot be written: the folder is not writable, the disk is full, or it would overwrite its input."""

@@ -1,0 +1,183 @@
+"""From a batch to its losses: what counts depends on the annotation kind of its source (SPEC.md section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vlpart.losses.boxes import box_loss, classification_loss, known_weights
+from vlpart.losses.federated import class_mask, federated_classes
+from vlpart.losses.masks import mask_loss
+from vlpart.losses.options import LossOptions, ParsedPartAssignment
+from vlpart.losses.regions import LabelledRegions, label_regions, sample_regions
+from vlpart.losses.rpn import rpn_losses
+from vlpart.losses.weak_labels import weak_label_loss
+from vlpart.models import boxes
+from vlpart.models.detector import Detector
+from vlpart.models.roi_heads import BOX_SIZE, BoxStage
+from vlpart.models.roi_pooling import pool_regions
+from vlpart.models.rpn import Proposals, select_proposals
+from vlpart.types import AnnotationKind, Batch
+
+__all__ = ["LossOptions", "ParsedPartAssignment", "compute_losses"]
+
+
+@dataclass(kw_only=True)
+class _Step:
+    """What the losses of one batch share."""
+
+    detector: Detector
+    batch: Batch
+    text: Tensor
+    options: LossOptions
+    frequencies: Tensor | None
+    generator: torch.Generator | None
+    pyramid: list[Tensor] = field(default_factory=list)
+    proposals: list[Proposals] = field(default_factory=list)
+
+    @property
+    def sizes_hw(self) -> Sequence[tuple[int, int]]:
+        return self.batch.images.sizes_hw
+
+
+def compute_losses(
+    detector: Detector,
+    batch: Batch,
+    text: Tensor,
+    options: LossOptions,
+    *,
+    frequencies: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Every loss of a batch, already weighted; their sum is what is minimised.
+
+    Args:
+        detector: in training mode.
+        batch: images and ground truth of one source, on the detector's device.
+        text: (C, D) embeddings of the vocabulary of the source.
+        options: sampling numbers and weights.
+        frequencies: (C,) sampling weights of a federated source, else None.
+        generator: random numbers of the sampling; None takes torch's own.
+
+    Returns:
+        Scalars by name. A cascade has one per stage, with the stage's number at the end.
+    """
+    step = _Step(
+        detector=detector, batch=batch, text=text, options=options, frequencies=frequencies, generator=generator
+    )
+    step.pyramid = detector.pyramid(batch.images.pixels)
+    rpn_output = detector.rpn(step.pyramid)
+    step.proposals = select_proposals(rpn_output, step.sizes_hw, options.proposals)
+    match batch.kind:
+        case AnnotationKind.BOXES | AnnotationKind.PARTS:
+            return {**rpn_losses(rpn_output, batch.targets, options, generator), **_box_losses(step)}
+        case AnnotationKind.IMAGE_LABELS:
+            labels = [target.image_labels for target in batch.targets]
+            return _weak_losses(step, "image_label", labels, ParsedPartAssignment.MAX_SIZE, options.image_label_weight)
+        case AnnotationKind.PARSED_PARTS if options.parsed_part_assignment is ParsedPartAssignment.MATCHED:
+            return _matched_part_losses(step)
+        case AnnotationKind.PARSED_PARTS:
+            labels = [target.labels for target in batch.targets]
+            return _weak_losses(step, "parsed_part", labels, options.parsed_part_assignment, options.parsed_part_weight)
+
+
+def _named(name: str, number: int, stages: int) -> str:
+    return name if stages == 1 else f"{name}_{number}"
+
+
+def _stages(step: _Step) -> Iterator[tuple[int, BoxStage, list[Tensor]]]:
+    """Number, stage and the pyramid it sees: each of several stages passes on its share of gradient (SPEC.md 6.6)."""
+    stages = step.detector.roi_heads.stages
+    levels = step.pyramid if len(stages) == 1 else [_scale_gradient(p, 1 / len(stages)) for p in step.pyramid]
+    for number, module in enumerate(stages):
+        yield number, cast(BoxStage, module), levels
+
+
+def _scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """`x` forward, `factor` times the gradient backward."""
+    return x * factor + (x * (1 - factor)).detach()
+
+
+def _refined(stage: BoxStage, step: _Step, regions: Sequence[Tensor], deltas: Tensor) -> list[Tensor]:
+    """Next stage's regions: moved, clipped, not empty; no gradient flows through them."""
+    moved = stage.refine(torch.cat(list(regions)), deltas.detach()).split([len(r) for r in regions])
+    clipped = [boxes.clip(m, size) for m, size in zip(moved, step.sizes_hw, strict=True)]
+    return [c[boxes.nonempty(c)] for c in clipped]
+
+
+def _class_weights(step: _Step, regions: Sequence[LabelledRegions]) -> Tensor | None:
+    weights = known_weights(regions, step.batch.targets, step.options.unknown_below_iou)
+    if step.frequencies is None:
+        return weights
+    labels = torch.cat([r.labels for r in regions])
+    chosen = federated_classes(labels, step.frequencies, step.options.federated_classes, step.generator)
+    mask = class_mask(chosen, len(step.text))
+    return mask if weights is None else weights * mask
+
+
+def _box_losses(step: _Step) -> dict[str, Tensor]:
+    """Classification and box loss of every stage, mask loss on the regions of the first."""
+    targets, classes, options = step.batch.targets, len(step.text), step.options
+    first = sample_regions(step.proposals, targets, classes, options, step.generator)
+    count = len(step.detector.roi_heads.stages)
+    labelled, losses = first, {}
+    regions: list[Tensor] = []
+    for number, stage, pyramid in _stages(step):
+        if number > 0:
+            labelled = [
+                label_regions(r, target, classes, options.stage_ious[number])
+                for r, target in zip(regions, targets, strict=True)
+            ]
+        regions = [r.boxes_xyxy for r in labelled]
+        logits, deltas = stage(pool_regions(pyramid, regions, BOX_SIZE), step.text)
+        labels = torch.cat([r.labels for r in labelled])
+        losses[_named("classification", number, count)] = classification_loss(
+            logits, labels, _class_weights(step, labelled)
+        )
+        losses[_named("box", number, count)] = box_loss(deltas, labelled, targets, stage.delta_weights)
+        regions = _refined(stage, step, regions, deltas)
+    if all(target.masks is not None for target in targets):
+        losses["mask"] = _mask_loss(step, first)
+    return losses
+
+
+def _mask_loss(step: _Step, labelled: Sequence[LabelledRegions]) -> Tensor:
+    matched = [r.take(r.foreground) for r in labelled]
+    regions = [r.boxes_xyxy for r in matched]
+    logits = step.detector.roi_heads.masks(step.pyramid, regions)
+    return mask_loss(logits, regions, [r.truth_index for r in matched], step.batch.targets)
+
+
+def _matched_part_losses(step: _Step) -> dict[str, Tensor]:
+    """Parsed boxes teach classification only, through matched and sampled proposals (SPEC.md 6.5)."""
+    labelled = sample_regions(step.proposals, step.batch.targets, len(step.text), step.options, step.generator)
+    labels = torch.cat([r.labels for r in labelled])
+    regions = [r.boxes_xyxy for r in labelled]
+    count = len(step.detector.roi_heads.stages)
+    losses = {}
+    for number, stage, pyramid in _stages(step):
+        logits, _ = stage(pool_regions(pyramid, regions, BOX_SIZE), step.text)
+        losses[_named("parsed_part", number, count)] = step.options.parsed_part_weight * classification_loss(
+            logits, labels
+        )
+    return losses
+
+
+def _weak_losses(
+    step: _Step, name: str, labels: Sequence[Tensor], choice: ParsedPartAssignment, weight: float
+) -> dict[str, Tensor]:
+    """Labels without a place: in every stage, the loss chooses among the best proposals."""
+    regions = [p.boxes_xyxy[: step.options.image_label_proposals] for p in step.proposals]
+    count = len(step.detector.roi_heads.stages)
+    losses = {}
+    for number, stage, pyramid in _stages(step):
+        logits, deltas = stage(pool_regions(pyramid, regions, BOX_SIZE), step.text)
+        per_image = logits.split([len(r) for r in regions])
+        losses[_named(name, number, count)] = weight * weak_label_loss(per_image, regions, labels, choice)
+        if number + 1 < count:
+            regions = _refined(stage, step, regions, deltas)
+    return losses

@@ -1,0 +1,73 @@
+"""Which ground truth an anchor or a region answers to, and which of them are sampled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NEGATIVE, IGNORED, POSITIVE = 0, -1, 1
+
+
+def match_anchors(iou: Tensor, low: float = 0.3, high: float = 0.7) -> tuple[Tensor, Tensor]:
+    """Match anchors to ground truth; the best anchors of every ground truth are positive whatever their overlap.
+
+    Args:
+        iou: (G, N) float32.
+        low: below it an anchor is negative.
+        high: from it on an anchor is positive.
+
+    Returns:
+        (N,) index of the best ground truth and (N,) state: positive, negative, or ignored in between.
+    """
+    if len(iou) == 0:
+        empty = torch.zeros(iou.shape[1], dtype=torch.int64, device=iou.device)
+        return empty, torch.full_like(empty, NEGATIVE)
+    best, index = iou.max(dim=0)
+    state = torch.full_like(index, IGNORED)
+    state[best < low] = NEGATIVE
+    state[best >= high] = POSITIVE
+    best_of_truth = iou.amax(dim=1, keepdim=True)
+    state[(iou == best_of_truth).any(dim=0)] = POSITIVE
+    return index, state
+
+
+def match_regions(iou: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Match regions to ground truth by the best overlap.
+
+    Args:
+        iou: (G, N) float32.
+        threshold: from it on a region is positive.
+
+    Returns:
+        (N,) index of the best ground truth, (N,) bool positive, (N,) best overlap.
+    """
+    if len(iou) == 0:
+        index = torch.zeros(iou.shape[1], dtype=torch.int64, device=iou.device)
+        return index, torch.zeros_like(index, dtype=torch.bool), iou.new_zeros(iou.shape[1])
+    best, index = iou.max(dim=0)
+    return index, best >= threshold, best
+
+
+def subsample(
+    positive: Tensor, negative: Tensor, count: int, fraction: float, generator: torch.Generator | None
+) -> Tensor:
+    """Indices of at most `count` members, at most `fraction` of them positive, drawn without replacement.
+
+    Args:
+        positive, negative: (N,) bool, disjoint.
+        count: how many to draw.
+        fraction: upper limit of positives among `count`.
+        generator: random numbers; None takes torch's own.
+
+    Returns:
+        (M,) int64, positives first.
+    """
+
+    def draw(members: Tensor, limit: int) -> Tensor:
+        index = members.nonzero().squeeze(1)
+        order = torch.randperm(len(index), generator=generator)[:limit]
+        return index[order.to(index.device)]
+
+    positives = draw(positive, int(count * fraction))
+    negatives = draw(negative, count - len(positives))
+    return torch.cat((positives, negatives))

@@ -1,0 +1,46 @@
+"""Losses of the region proposal network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlpart.losses.matching import NEGATIVE, POSITIVE, match_anchors, subsample
+from vlpart.losses.options import LossOptions
+from vlpart.models import boxes
+from vlpart.models.rpn import DELTA_WEIGHTS, RpnOutput
+from vlpart.types import Targets
+
+
+def rpn_losses(
+    output: RpnOutput, targets: Sequence[Targets], options: LossOptions, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """`rpn_objectness` (BCE over sampled anchors) and `rpn_box` (L1 over the positive ones).
+
+    Both are divided by the nominal number of sampled anchors, whatever was sampled (SPEC.md 6.2).
+
+    Args:
+        output: predictions at every anchor.
+        targets: ground truth of every image.
+        options: sampling numbers.
+        generator: random numbers of the sampling.
+    """
+    anchors = torch.cat(output.anchors_xyxy)
+    logits, deltas = torch.cat(output.logits, dim=1), torch.cat(output.deltas, dim=1)
+    objectness, box = logits.new_zeros(()), logits.new_zeros(())
+    for image_logits, image_deltas, target in zip(logits, deltas, targets, strict=True):
+        index, state = match_anchors(boxes.iou(target.boxes_xyxy, anchors))
+        sampled = subsample(
+            state == POSITIVE, state == NEGATIVE, options.rpn_anchors, options.rpn_positive_fraction, generator
+        )
+        truth = (state[sampled] == POSITIVE).float()
+        objectness = objectness + F.binary_cross_entropy_with_logits(image_logits[sampled], truth, reduction="sum")
+        positive = sampled[truth.bool()]
+        if len(positive):
+            wanted = boxes.encode(anchors[positive], target.boxes_xyxy[index[positive]], DELTA_WEIGHTS)
+            box = box + (image_deltas[positive] - wanted).abs().sum()
+    nominal = options.rpn_anchors * len(targets)
+    return {"rpn_objectness": objectness / nominal, "rpn_box": box / nominal}

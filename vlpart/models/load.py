@@ -1,0 +1,94 @@
+"""Weights into a detector: published files and our own, with errors that say what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlpart.errors import WeightsError
+from vlpart.models.build import build_detector
+from vlpart.zoo.published_names import convert, is_published
+from vlpart.zoo.weights import load_state_dict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlpart.models.detector import Detector
+
+_BACKBONE_MARKS = {  # a tensor that only this architecture has
+    "r50_mask_rcnn": "backbone.layer1.0.conv1.weight",
+    "swin_b_cascade": "backbone.layers.0.blocks.0.attn.qkv.weight",
+    "tiny": "backbone.stages.0.0.depthwise.weight",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedDetector:
+    """A detector ready for inference.
+
+    Attributes:
+        detector: in evaluation mode, float32.
+        architecture: its name.
+        text_embeddings: (C, D) float32 embeddings that the file brings for its own vocabulary, or None.
+    """
+
+    detector: Detector
+    architecture: str
+    text_embeddings: Tensor | None
+
+
+def load_detector(path: Path, architecture: str | None = None) -> LoadedDetector:
+    """Build the architecture of a weight file and fill it.
+
+    Args:
+        path: published `.pth`, or safetensors or `.pth` in our own names, in any float precision.
+        architecture: refuse a file of another one; None takes what the file holds.
+
+    Raises:
+        WeightsError: the file is missing, corrupt, refused, or of another architecture.
+    """
+    state = load_state_dict(path)
+    embeddings = None
+    if is_published(state):
+        converted = convert(state)
+        state, embeddings = converted.state, converted.text_embeddings
+    found = architecture_of(state, path)
+    if architecture is not None and found != architecture:
+        raise WeightsError(
+            f"{path} holds {found} weights, the model asked for is {architecture}: choose a model of that kind"
+        )
+    detector = build_detector(found)
+    _fill(detector, state, path)
+    return LoadedDetector(detector=detector.eval(), architecture=found, text_embeddings=embeddings)
+
+
+def architecture_of(state: Mapping[str, Tensor], path: Path) -> str:
+    """Which architecture a state dict in our names belongs to.
+
+    Raises:
+        WeightsError: none of ours.
+    """
+    for name, mark in _BACKBONE_MARKS.items():
+        if mark in state:
+            return name
+    raise WeightsError(
+        f"{path} is no checkpoint of this package or of the published zoo (first tensor: {next(iter(state), 'none')!r})"
+    )
+
+
+def _fill(detector: Detector, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy every tensor; all must be there and fit."""
+    wanted = detector.state_dict()
+    missing = [name for name in wanted if name not in state]
+    unknown = [name for name in state if name not in wanted]
+    wrong = [name for name in wanted if name in state and wanted[name].shape != state[name].shape]
+    for problem, names in (("lacks", missing), ("has the unknown tensor", unknown), ("has another shape of", wrong)):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise WeightsError(f"{path} {problem} {names[0]!r}{more}: it is damaged or of another model")
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise WeightsError(f"{path} has NaN or infinity in {broken[0]!r}: it is damaged")
+    detector.load_state_dict({name: value.float() for name, value in state.items()})

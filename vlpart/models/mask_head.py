@@ -1,0 +1,36 @@
+"""The class-agnostic mask head."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MaskHead(nn.Module):
+    """3x3 convolutions, a 2x2 stride-2 deconvolution, and one mask channel.
+
+    Args:
+        channels: channels of the pooled features.
+        width: channels inside the head.
+        convs: number of 3x3 convolutions.
+    """
+
+    def __init__(self, channels: int, width: int, convs: int = 4) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels if i == 0 else width, width, 3, padding=1) for i in range(convs))
+        self.deconv = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.predictor = nn.Conv2d(width, 1, 1)
+        for layer in (*self.convs, self.deconv):
+            conv = cast(nn.Conv2d, layer)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, conv.bias))
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        nn.init.zeros_(cast(Tensor, self.predictor.bias))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(N, C, 14, 14) region features -> (N, 28, 28) float32 mask logits."""
+        for conv in self.convs:
+            pooled = F.relu(conv(pooled))
+        return self.predictor(F.relu(self.deconv(pooled))).float().squeeze(1)

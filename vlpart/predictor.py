@@ -1,0 +1,262 @@
+"""The object that users hold: images in, `Result`s out."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlpart.data.images import MAX_PIXELS, read_image
+from vlpart.data.preprocess import resize_shorter_side, to_batch
+from vlpart.errors import VlpartError
+from vlpart.masks import MaskStack
+from vlpart.models.build import get_architecture
+from vlpart.models.load import LoadedDetector, load_detector
+from vlpart.models.postprocess import DetectionOptions, Detections, rescale
+from vlpart.results import Result
+from vlpart.text.encoders import encode_vocabulary, get_text_encoder
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.types import ImageBatch
+from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PRECISIONS = ("auto", "float32", "bf16")
+_TEXTS_KEPT = 16  # vocabularies whose embeddings stay in memory
+_NMS_IOU = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """A picture on its way through: as read, as resized, and where it came from."""
+
+    pixels: NDArray[np.uint8]
+    resized: NDArray[np.uint8]
+    path: str | None
+
+
+class Predictor:
+    """A loaded model. Threads may share it, each with its own vocabulary: a call changes nothing that another sees.
+
+    Attributes:
+        name: of the model in the catalogue.
+        architecture: `r50_mask_rcnn`, `swin_b_cascade` or `tiny`.
+        device: where it runs.
+        precision: "float32" or "bf16".
+        vocabulary: what is looked for unless a call says otherwise.
+        detector: the network, in evaluation mode.
+    """
+
+    def __init__(self, entry: ModelEntry, loaded: LoadedDetector, device: torch.device, precision: str) -> None:
+        self.name = entry.name
+        self.architecture = loaded.architecture
+        self.device = device
+        self.precision = precision
+        self.vocabulary = Vocabulary.load(entry.vocabulary)
+        # Convolutions of a channels-last network are about a third faster on CPUs; the numbers stay.
+        self.detector = loaded.detector.to(device).to(memory_format=torch.channels_last)
+        self._entry = entry
+        self._sizes = get_architecture(loaded.architecture)
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+        embeddings = loaded.text_embeddings
+        if embeddings is not None and embeddings.shape == (len(self.vocabulary), self._sizes.text_dim):
+            self._texts[self.vocabulary.content_hash] = embeddings.to(device)
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.name!r}, device={str(self.device)!r}, precision={self.precision!r})"
+
+    @overload
+    def predict(self, image: list[Any] | tuple[Any, ...], *args: Any, **options: Any) -> list[Result]: ...
+    @overload
+    def predict(self, image: Any, *args: Any, **options: Any) -> Result: ...
+    def predict(
+        self,
+        image: Any,
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> Result | list[Result]:
+        """Objects and parts of one image, or of every image of a list.
+
+        Images of a list that have the same size after resizing run as one batch; the results are those of single calls.
+
+        Args:
+            image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
+                list or tuple of them.
+            vocabulary: a `Vocabulary`, the name of a list, a file, "car: wheel, door; person", or a sequence of names;
+                None takes the model's own.
+            score_threshold: keep detections with a score strictly above it; None takes the model's own.
+            short_side: resize the shorter side of the image to so many pixels; None takes the model's own.
+            max_side: limit of the longer side after resizing; None takes the model's own.
+            max_detections: keep the best so many; None takes the model's own.
+            max_pixels: refuse larger pictures; None refuses nothing.
+
+        Raises:
+            ImageError: an image cannot be read.
+            VocabularyError: the vocabulary is malformed or does not fit the model.
+            TextEncoderError: the text encoder is needed and not to be had.
+            ValueError: a threshold or size out of range.
+        """
+        names = self.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
+        options = DetectionOptions(
+            score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
+            nms_iou=_NMS_IOU,
+            max_detections=int(_in_range("max_detections", max_detections, self._entry.detections_per_image, 1, 10**6)),
+        )
+        short = int(_in_range("short_side", short_side, self._sizes.short_side, 1, 10**5))
+        longest = int(_in_range("max_side", max_side, max(self._sizes.max_side, short), 1, 10**5))
+        text = self._text(names)
+        many = isinstance(image, list | tuple)
+        pictures = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
+        results = self._detect(pictures, text, names, options)
+        return results if many else results[0]
+
+    __call__ = predict
+
+    def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
+        """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them."""
+        return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
+
+    def _text(self, vocabulary: Vocabulary) -> Tensor:
+        """(C, D) embeddings on the device; the last few vocabularies are kept."""
+        key = vocabulary.content_hash
+        with self._lock:
+            if key in self._texts:
+                self._texts.move_to_end(key)
+                return self._texts[key]
+        encoded = encode_vocabulary(get_text_encoder(self._entry.text_encoder), vocabulary)
+        text = torch.tensor(encoded, dtype=torch.float32, device=self.device)
+        with self._lock:
+            self._texts[key] = text
+            while len(self._texts) > _TEXTS_KEPT:
+                self._texts.popitem(last=False)
+        return text
+
+    def _read(self, source: Any, short_side: int, max_side: int, max_pixels: int | None) -> _Picture:
+        pixels = read_image(source, max_pixels=max_pixels)
+        path = str(source) if isinstance(source, str | Path) else None
+        return _Picture(pixels=pixels, resized=resize_shorter_side(pixels, short_side, max_side), path=path)
+
+    def _detect(
+        self, pictures: Sequence[_Picture], text: Tensor, names: Vocabulary, options: DetectionOptions
+    ) -> list[Result]:
+        """One forward pass for each group of pictures of the same input size."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, picture in enumerate(pictures):
+            groups.setdefault(picture.resized.shape, []).append(index)
+        results: dict[int, Result] = {}
+        for indices in groups.values():
+            images = to_batch([pictures[i].resized for i in indices])
+            for index, size_hw, found in zip(
+                indices, images.sizes_hw, self._forward(images, text, options), strict=True
+            ):
+                results[index] = _to_result(
+                    pictures[index], rescale(found, size_hw, pictures[index].pixels.shape[:2]), names
+                )
+        return [results[i] for i in range(len(pictures))]
+
+    @torch.inference_mode()
+    def _forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:
+        pixels = images.pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            return self.detector(ImageBatch(pixels=pixels, sizes_hw=images.sizes_hw), text, options)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def _to_result(picture: _Picture, found: Detections, names: Vocabulary) -> Result:
+    boxes = found.boxes_xyxy.cpu().numpy()
+    size = picture.pixels.shape[:2]
+    return Result(
+        image_size=size,
+        boxes_xyxy=boxes,
+        scores=found.scores.cpu().numpy(),
+        class_ids=found.labels.cpu().numpy(),
+        masks=MaskStack(found.mask_logits.sigmoid().cpu().numpy(), boxes, size),
+        vocabulary=names,
+        image=picture.pixels,
+        path=picture.path,
+    )
+
+
+def _in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
+    chosen = default if value is None else value
+    if not low <= chosen <= high:  # also refuses NaN
+        raise ValueError(f"{name} must be between {low} and {high}, got {value}")
+    return chosen
+
+
+def load(
+    name: str = "tiny",
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+) -> Predictor:
+    """Load a model.
+
+    Args:
+        name: of the catalogue (`vlpart models list`), or a weight file, whose architecture is then found out.
+        weights: a local file instead of the download (published `.pth`, or safetensors in our names).
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA device if there is one, else the CPU.
+        precision: "float32", "bf16" (autocast), or "auto": bf16 on CUDA devices that have it, else float32.
+
+    Raises:
+        ModelNotFoundError: no model of that name.
+        DownloadError: the weights are not here and cannot be fetched; the message says what to do.
+        WeightsError: the file is missing, corrupt, refused or of another architecture.
+        VlpartError: the device is not there.
+        ValueError: an unknown precision.
+    """
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    chosen = _device(device)
+    if weights is None and Path(name).suffix in (".pth", ".pt", ".safetensors"):
+        loaded = load_detector(Path(name))
+        entry = next(e for e in list_models() if e.architecture == loaded.architecture)
+    else:
+        entry = get_model(name)
+        loaded = load_detector(_weight_file(entry, weights), entry.architecture)
+    return Predictor(entry, loaded, chosen, _precision(precision, chosen))
+
+
+def _weight_file(entry: ModelEntry, weights: str | Path | None) -> Path:
+    if weights is not None:
+        return Path(weights)
+    from vlpart.zoo.download import download_model
+
+    return download_model(entry.name)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise VlpartError(f"device {str(device)!r} cannot be used here ({reason}); leave it out or use cpu") from None
+    return chosen
+
+
+def _precision(precision: str, device: torch.device) -> str:
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"

@@ -1,0 +1,120 @@
+"""What flows between the stages: small dataclasses, validated once where data enters.
+
+Images are RGB. Boxes are pixels, `xyxy`, in the frame of the image they belong to. No torch is imported at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class AnnotationKind(Enum):
+    """How a training source is annotated (SPEC.md section 2); the value is the published name.
+
+    `BOXES` and `PARTS` train alike (boxes, and masks where there are any); the two names are kept because the published
+    recipes tell object sources from part sources.
+    """
+
+    BOXES = "box"
+    PARTS = "part"
+    IMAGE_LABELS = "image"
+    PARSED_PARTS = "ppart"
+
+
+@dataclass(kw_only=True)
+class Targets:
+    """Ground truth of one image, in the frame of the *network input* (after augmentation).
+
+    Attributes:
+        boxes_xyxy: (N, 4) float32 pixels.
+        labels: (N,) int64 indices into the vocabulary of the source.
+        masks: (N, H, W) bool at the (unpadded) image size, or None where the source has no masks.
+        image_labels: (K,) int64 indices into the vocabulary of the source (image-label sources; else empty).
+        unknown_labels: (C,) bool or None. True = whether this class occurs elsewhere in the picture is not known: no
+            negative for proposals away from any annotation. None = everything not annotated is absent.
+    """
+
+    boxes_xyxy: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    image_labels: Tensor
+    unknown_labels: Tensor | None = None
+
+    def to(self, device: object) -> Targets:
+        """The same targets with every tensor on `device`."""
+
+        def move(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device)  # type: ignore[call-overload]
+
+        return Targets(
+            boxes_xyxy=self.boxes_xyxy.to(device),  # type: ignore[call-overload]
+            labels=self.labels.to(device),  # type: ignore[call-overload]
+            masks=move(self.masks),
+            image_labels=self.image_labels.to(device),  # type: ignore[call-overload]
+            unknown_labels=move(self.unknown_labels),
+        )
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """One augmented training image before batching: `image` is (3, H, W) uint8 RGB, not normalised, not padded."""
+
+    image: Tensor
+    targets: Targets
+    source: str
+    image_id: int
+    path: str
+
+
+@dataclass(kw_only=True)
+class ImageBatch:
+    """Network input: normalised, then zero-padded right and bottom to a common multiple of the stride.
+
+    Attributes:
+        pixels: (B, 3, H, W) float32.
+        sizes_hw: B pairs, the unpadded height and width of every image.
+    """
+
+    pixels: Tensor
+    sizes_hw: Sequence[tuple[int, int]]
+
+    def to(self, device: object) -> ImageBatch:
+        """The same batch with its pixels on `device`."""
+        return ImageBatch(pixels=self.pixels.to(device), sizes_hw=self.sizes_hw)  # type: ignore[call-overload]
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """A training batch. All images come from one source, so they share one annotation kind and one vocabulary.
+
+    Attributes:
+        images: B images.
+        targets: B targets.
+        source: name of the source in the recipe.
+        kind: annotation kind of the source.
+        image_ids, paths: B of each, for messages and for saving a batch that gave a non-finite loss.
+    """
+
+    images: ImageBatch
+    targets: Sequence[Targets]
+    source: str
+    kind: AnnotationKind
+    image_ids: Sequence[int] = field(default_factory=tuple)
+    paths: Sequence[str] = field(default_factory=tuple)
+
+    def to(self, device: object) -> Batch:
+        """The same batch with every tensor on `device`."""
+        return Batch(
+            images=self.images.to(device),
+            targets=[t.to(device) for t in self.targets],
+            source=self.source,
+            kind=self.kind,
+            image_ids=self.image_ids,
+            paths=self.paths,
+        )
