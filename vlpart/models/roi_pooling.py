@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
+from torchvision import ops
 
 from vlpart.models import boxes
+from vlpart.models.roi_align import roi_align
 
 STRIDES = (4, 8, 16, 32)
 _CANONICAL_SIDE, _CANONICAL_LEVEL = 224.0, 2  # a 224 px region takes its features from stride 16
@@ -30,17 +31,22 @@ def pool_regions(pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor], size
         size: bins per side.
     """
     rois = torch.cat(list(regions_xyxy))
-    image_index = torch.cat([r.new_full((len(r), 1), float(i)) for i, r in enumerate(regions_xyxy)])
+    images = torch.cat([torch.full_like(r[:, 0], i, dtype=torch.int64) for i, r in enumerate(regions_xyxy)])
     levels = level_of(rois)
     pooled = rois.new_zeros(len(rois), pyramid[0].shape[1], size, size)
     for level, stride in enumerate(STRIDES):
         chosen = (levels == level).nonzero().squeeze(1)
         if len(chosen) == 0:
             continue
-        indexed_rois = torch.cat((image_index[chosen], rois[chosen]), dim=1)
         # In float32 whatever the maps are: half precision has too few digits for coordinates.
-        features = roi_align(
-            pyramid[level].float(), indexed_rois, size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True
-        )
+        features = _align(pyramid[level].float(), images[chosen], rois[chosen], size, 1 / stride)
         pooled = pooled.index_put((chosen,), features)
     return pooled
+
+
+def _align(features: Tensor, images: Tensor, rois: Tensor, size: int, scale: float) -> Tensor:
+    """(N, C, size, size): on the CPU our own, which is several times faster there, elsewhere torchvision's."""
+    if features.device.type == "cpu":
+        return roi_align(features, images, rois, size, scale)
+    indexed = torch.cat((images[:, None].to(rois.dtype), rois), dim=1)
+    return ops.roi_align(features, indexed, size, spatial_scale=scale, sampling_ratio=0, aligned=True)
