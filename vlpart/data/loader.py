@@ -1,0 +1,231 @@
+"""Endless training batches from several sources, with worker processes and exact resume."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vlpart.data.collate import PackedSample, collate, pack
+from vlpart.data.decode import decode_image
+from vlpart.data.sampling import BatchSampler, Draw, augmentation_generator
+from vlpart.data.source import LoadedSource
+from vlpart.data.transforms import augment
+from vlpart.errors import DataError, VlpartError
+from vlpart.types import Batch, Sample
+
+
+def make_loader(
+    sources: Sequence[LoadedSource],
+    *,
+    seed: int,
+    workers: int = 2,
+    rank: int = 0,
+    world_size: int = 1,
+    divisor: int = 32,
+    same_source: bool = False,
+    prefetch: int = 2,
+    start_method: str | None = None,
+) -> Loader:
+    """A loader over `sources`.
+
+    Args:
+        sources: what is drawn from, with `Source.ratio` and `Source.batch_size`.
+        seed: decides the order of pictures and every augmentation, whatever the number of workers.
+        workers: processes that decode and augment; 0 = in this process.
+        rank, world_size: this training process among all; ranks get different draws.
+        divisor: batches are padded to a multiple of it.
+        same_source: every rank gets the same source in the same step, see `BatchSampler`.
+        prefetch: batches that each worker prepares ahead.
+        start_method: of the workers: "fork", "spawn", "forkserver", or None for the platform's own.
+
+    Raises:
+        DataError: no sources, repeated names, an impossible rank or number of workers.
+    """
+    if workers < 0 or prefetch < 1 or divisor < 1:
+        raise DataError(f"workers must be >= 0, prefetch and divisor >= 1; got {workers}, {prefetch}, {divisor}")
+    sampler = BatchSampler(sources, seed=seed, rank=rank, world_size=world_size, same_source=same_source)
+    options = LoaderOptions(seed=seed, workers=workers, divisor=divisor, prefetch=prefetch, start_method=start_method)
+    return Loader(sources, sampler, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """See `make_loader`."""
+
+    seed: int
+    workers: int
+    divisor: int
+    prefetch: int
+    start_method: str | None
+
+
+class Loader:
+    """Iterate for `Batch` after `Batch`, without end.
+
+    The state counts *delivered* batches: what workers have prepared ahead is not lost by a checkpoint. A second
+        `iter()` goes on
+    after the last delivered batch.
+    """
+
+    def __init__(self, sources: Sequence[LoadedSource], sampler: BatchSampler, options: LoaderOptions) -> None:
+        self._sampler, self._options = sampler, options
+        self._dataset = DrawDataset(sources, options.seed)
+        self._kinds = {source.name: source.source.kind for source in sources}
+        self._delivered: dict[str, Any] = sampler.state_dict()
+        self._batches = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._sampler.load_state_dict(self._delivered)
+        planned: deque[dict[str, Any]] = deque()
+
+        def plan() -> Iterator[list[Draw]]:
+            while True:
+                draws = self._sampler.next_batch()
+                planned.append(self._sampler.state_dict())
+                yield draws
+
+        for result in self._packed_batches(plan()):
+            if isinstance(result, WorkerFailure):
+                raise DataError(result.message)
+            self._delivered = planned.popleft()
+            self._batches += 1
+            yield collate(result, self._kinds[result[0].source], self._options.divisor)
+
+    def _packed_batches(self, plan: Iterator[list[Draw]]) -> Iterator[list[PackedSample] | WorkerFailure]:
+        if self._options.workers == 0:
+            for draws in plan:
+                yield self._dataset.__getitems__(draws)
+            return
+        try:
+            with warnings.catch_warnings():
+                for harmless in ("This DataLoader will create", "This process .* is multi-threaded"):
+                    warnings.filterwarnings("ignore", message=harmless)
+                loader: DataLoader[Any] = DataLoader(
+                    self._dataset,
+                    batch_sampler=_Once(plan),
+                    num_workers=self._options.workers,
+                    collate_fn=_unchanged,
+                    prefetch_factor=self._options.prefetch,
+                    worker_init_fn=_follow_parent,
+                    multiprocessing_context=self._options.start_method,
+                    generator=torch.Generator(),  # the default one belongs to training and must not be drawn from
+                )
+                with _stop_signals_blocked():
+                    iterator = iter(loader)
+            yield from iterator
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError("a data worker was killed (is there enough memory?); try fewer workers") from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the delivered batches end: plain numbers, strings and lists (JSON-ready)."""
+        return {"version": 1, "batches": self._batches, "sampler": self._delivered}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the last batch that was delivered when `state` was taken; takes effect at the next `iter()`.
+
+        Raises:
+            DataError: the state is of other sources, another seed, rank or world size.
+        """
+        if state.get("version") != 1:
+            raise DataError(f"a loader state of version {state.get('version')!r}, expected 1")
+        self._sampler.load_state_dict(state["sampler"])
+        self._delivered = self._sampler.state_dict()
+        self._batches = int(state["batches"])
+
+
+class WorkerFailure:
+    """An error of a worker on its way to the training process, as the one line that it will be there."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+class DrawDataset(Dataset[Any]):
+    """Draw -> augmented sample. Workers hold it by fork or by shared memory."""
+
+    def __init__(self, sources: Sequence[LoadedSource], seed: int) -> None:
+        self._sources = list(sources)
+        self._seed = seed
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        """The sample of a draw: the same for every process that computes it.
+
+        Raises:
+            DataError: the picture cannot be read, or has another size than the annotations say.
+        """
+        loaded = self._sources[draw.source]
+        rng = augmentation_generator(self._seed, draw.index)
+        record = loaded.store[draw.image]
+        largest = max(loaded.source.short_sides)
+        factor = max(1.0, (loaded.source.scale_jitter or (1.0, 1.0))[1])
+        image = decode_image(record.path, (record.height, record.width), shortest_needed=int(largest * factor))
+        return augment(loaded, record, image, rng)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[PackedSample] | WorkerFailure:
+        """The samples of a batch, ready to travel."""
+        try:
+            return [pack(self[draw]) for draw in draws]
+        except VlpartError as error:
+            return WorkerFailure(str(error))
+
+
+class _Once:
+    """A batch sampler over an iterator that is used once."""
+
+    def __init__(self, batches: Iterator[list[Draw]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self._batches
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+@contextmanager
+def _stop_signals_blocked() -> Iterator[None]:
+    """Processes that start meanwhile never see SIGINT and SIGTERM; for this one they wait until the end.
+
+    Schedulers and terminals send them to the whole process group. It is the training process that decides when to stop;
+    its workers must deliver until then.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _follow_parent(worker: int) -> None:
+    """End this worker when the training process is gone, and not before: stop signals are for that process alone.
+
+    A worker whose parent was killed has nobody to read its last batch, and would wait for ever to get rid of it.
+    """
+    del worker
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="follow-parent", daemon=True).start()

@@ -1,0 +1,45 @@
+"""One module per annotation format. Each turns a file into an `AnnotationFile`; nothing else knows about formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
+from vlpart.data.readers.coco import read_coco
+from vlpart.data.readers.lvis import read_lvis
+from vlpart.data.readers.voc import read_voc
+from vlpart.errors import DataError
+
+__all__ = [
+    "AnnotationEntry",
+    "AnnotationFile",
+    "CategoryEntry",
+    "ImageEntry",
+    "get_reader",
+    "read_coco",
+    "read_lvis",
+    "read_voc",
+]
+
+
+def get_reader(name: str) -> Callable[[Path], AnnotationFile]:
+    """The reader of that name.
+
+    Raises:
+        DataError: unknown name; the message lists the known ones.
+    """
+    readers: dict[str, Callable[[Path], AnnotationFile]] = {
+        "coco": read_coco,
+        "lvis": read_lvis,
+        "paco": read_lvis,
+        "voc": read_voc,
+        # what `vlpart data prepare` and the annotation parser write is COCO JSON
+        "pascal_part": read_coco,
+        "partimagenet": read_coco,
+        "image_labels": read_coco,
+        "parsed": read_coco,
+    }
+    if name not in readers:
+        raise DataError(f"unknown annotation format {name!r}; known: {', '.join(sorted(readers))}")
+    return readers[name]

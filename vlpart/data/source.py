@@ -1,0 +1,196 @@
+"""One training source: what it is (`Source`), and what loading it gives (`LoadedSource`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.errors import DataError
+from vlpart.types import AnnotationKind
+
+if TYPE_CHECKING:
+    from vlpart.data.records import RecordStore
+    from vlpart.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set with everything that is said about it in a recipe. Sizes are pixels. (SPEC.md section 2)
+
+    Attributes:
+        name: unique in a recipe; state and logs are keyed by it.
+        annotations: the annotation file.
+        images: folder of the pictures.
+        reader: annotation format, see `readers.get_reader`.
+        vocabulary: "dataset" (the categories of the file, by id) or what `Vocabulary.load` takes.
+        kind: what the annotations are, hence which loss.
+        ratio: weight among the sources of a recipe.
+        batch_size: images of one batch on one process.
+        short_sides: the shorter side is one of these, or lies between the two.
+        short_side_sampling: "choice" of one, or uniform integer in the "range" of exactly two.
+        max_side: the longer side is at most this.
+        repeat_threshold: t of the repeat factors max(1, sqrt(t / frequency)); None or 0 = none.
+        federated: only present and sampled classes count in the loss.
+        filter_empty: leave pictures without annotations (image labels for that kind) out.
+        masks: use segmentations. False trains on boxes only. Parsed parts and image labels never carry masks.
+        boxes_from_masks: after augmentation a box is the tight box of its mask (where there are masks).
+        unlabelled: "absent" = what is not annotated is not there; "unknown" = see `Targets.unknown_labels` and
+            `indexing.unknown_classes`.
+        only_objects, exclude_objects: object names; annotations of other / these objects and of their parts are left
+            out, and so are their classes. For zero-shot runs.
+        flip: probability of a horizontal flip.
+        flip_swaps_left_right: on a flip, swap labels whose names differ in left / right only. The published recipes
+            don't.
+        scale_jitter: (lo, hi): a random factor on the scale; what is larger than the un-jittered size is cropped to it.
+        min_visible: an annotation that keeps less than this part of its area after a crop is dropped.
+        color_jitter: strength of brightness, contrast and saturation jitter (hue: a quarter of it); 0 = none.
+        strong_augmentation: colour jitter, grey, blur and erasing as published for parsed sources.
+    """
+
+    name: str
+    annotations: str | Path
+    images: str | Path
+    reader: str = "coco"
+    vocabulary: str = "dataset"
+    kind: AnnotationKind = AnnotationKind.BOXES
+    ratio: float = 1.0
+    batch_size: int = 2
+    short_sides: Sequence[int] = (640, 672, 704, 736, 768, 800)
+    short_side_sampling: Literal["choice", "range"] = "choice"
+    max_side: int = 1333
+    repeat_threshold: float | None = None
+    federated: bool = False
+    filter_empty: bool = True
+    masks: bool = True
+    boxes_from_masks: bool = True
+    unlabelled: Literal["absent", "unknown"] = "absent"
+    only_objects: frozenset[str] | None = None
+    exclude_objects: frozenset[str] = frozenset()
+    flip: float = 0.5
+    flip_swaps_left_right: bool = False
+    scale_jitter: tuple[float, float] | None = None
+    min_visible: float = 0.3
+    color_jitter: float = 0.0
+    strong_augmentation: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "short_sides", tuple(self.short_sides))
+        if self.only_objects is not None:
+            object.__setattr__(self, "only_objects", frozenset(self.only_objects))
+        object.__setattr__(self, "exclude_objects", frozenset(self.exclude_objects))
+        for problem in self._problems():
+            raise DataError(f"source {self.name!r}: {problem}")
+
+    def _problems(self) -> list[str]:
+        checks = {
+            "short_sides needs at least one side, all of them at least 1": bool(self.short_sides)
+            and min(self.short_sides) >= 1,
+            "short_side_sampling is 'choice' or 'range'": self.short_side_sampling in ("choice", "range"),
+            "short_side_sampling 'range' needs two sides, lower first": self.short_side_sampling != "range"
+            or (len(self.short_sides) == 2 and self.short_sides[0] <= self.short_sides[1]),
+            "max_side must be at least 1": self.max_side >= 1,
+            "ratio must be above 0": self.ratio > 0,
+            "batch_size must be at least 1": self.batch_size >= 1,
+            "repeat_threshold must not be negative": (self.repeat_threshold or 0) >= 0,
+            "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
+            "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,
+            "scale_jitter is (lo, hi) with 0 < lo <= hi": self.scale_jitter is None
+            or (len(self.scale_jitter) == 2 and 0 < self.scale_jitter[0] <= self.scale_jitter[1]),
+            "color_jitter lies between 0 and 1": 0 <= self.color_jitter <= 1,
+            "name must not be empty or contain '|'": bool(self.name) and "|" not in self.name,
+        }
+        return [message for message, fine in checks.items() if not fine]
+
+    @property
+    def wants_masks(self) -> bool:
+        """Whether segmentations are read at all."""
+        return self.masks and self.kind in (AnnotationKind.BOXES, AnnotationKind.PARTS)
+
+
+@dataclass(kw_only=True)
+class LoadReport:
+    """What loading kept and what it left out, and why. `str()` gives a few lines to print.
+
+    Attributes:
+        images, annotations: how many are used.
+        dropped_annotations, dropped_images: reason -> how many.
+        examples: reason -> ids of the first few (annotation ids, image ids for images).
+        notes: what else is worth knowing, one line each.
+    """
+
+    source: str
+    images: int = 0
+    annotations: int = 0
+    dropped_annotations: dict[str, int] = field(default_factory=dict)
+    dropped_images: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def drop_annotation(self, reason: str, annotation_id: int) -> None:
+        """Count an annotation that is left out."""
+        self.dropped_annotations[reason] = self.dropped_annotations.get(reason, 0) + 1
+        self._example(reason, annotation_id)
+
+    def drop_image(self, reason: str, image_id: int) -> None:
+        """Count a picture that is left out."""
+        self.dropped_images[reason] = self.dropped_images.get(reason, 0) + 1
+        self._example(reason, image_id)
+
+    def _example(self, reason: str, identifier: int) -> None:
+        known = self.examples.setdefault(reason, [])
+        if len(known) < 5:
+            known.append(identifier)
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {self.images} images, {self.annotations} annotations"]
+        for what, dropped in (("annotations", self.dropped_annotations), ("images", self.dropped_images)):
+            for reason, count in sorted(dropped.items()):
+                lines.append(f"  {count} {what} left out: {reason} (first ids {self.examples[reason]})")
+        return "\n".join(lines + [f"  {note}" for note in self.notes])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSource:
+    """A source in memory.
+
+    Attributes:
+        source: what was loaded.
+        store: the pictures that are used.
+        vocabulary: C classes; labels in the store are indices into it.
+        image_counts: (C,) int64, pictures of the store in which a class is annotated.
+        flip_labels: (C,) int64, the class a class becomes when the picture is flipped.
+        report: what was left out, and why.
+    """
+
+    source: Source
+    store: RecordStore
+    vocabulary: Vocabulary
+    image_counts: NDArray[np.int64]
+    flip_labels: NDArray[np.int64]
+    report: LoadReport
+
+    @property
+    def name(self) -> str:
+        """Name of the source."""
+        return self.source.name
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+
+def load_source(source: Source) -> LoadedSource:
+    """Read, check and index a source.
+
+    Raises:
+        DataError: broken or missing annotation file, unknown categories, missing pictures, malformed segmentations, or
+            nothing left to train on. Single annotations that cannot be used (boxes that are not finite or empty, empty
+            masks, crowd regions) are left out and counted in `LoadedSource.report`.
+    """
+    from vlpart.data.indexing import index_source
+
+    return index_source(source)
