@@ -1,0 +1,347 @@
+"""Every kind of picture becomes (H, W, 3) uint8 RGB, and every kind of bad one an ImageError of one line."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile
+
+from vlpart.data import images
+from vlpart.data.images import list_images, read_image
+from vlpart.errors import ImageError
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """(20, 30, 3): red left half, blue right half, one green row on top."""
+    array = np.zeros((20, 30, 3), dtype=np.uint8)
+    array[:, :15, 0] = 255
+    array[:, 15:, 2] = 255
+    array[0] = (0, 255, 0)
+    return array
+
+
+def encoded(image: Image.Image, suffix: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, suffix, **options)
+    return buffer.getvalue()
+
+
+def test_all_ways_in_give_the_same_pixels(picture: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(picture)))
+    tensor = torch.from_numpy(picture)
+    with path.open("rb") as file:
+        ways = [path, str(path), path.read_bytes(), bytearray(path.read_bytes()), memoryview(path.read_bytes()), file]
+        ways += [Image.open(path), picture, picture[:, ::-1][:, ::-1], tensor, tensor.permute(2, 0, 1)]
+        for way in ways:
+            read = read_image(way)
+            assert read.dtype == np.uint8
+            assert read.flags.c_contiguous
+            assert np.array_equal(read, picture), type(way)
+            assert not np.shares_memory(read, picture)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
+def test_exif_orientation(picture: np.ndarray, orientation: int, mode: str) -> None:
+    stored = Image.fromarray(picture).convert(mode)
+    upright = read_image(stored)
+    turn = {2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1], 5: lambda x: x.swapaxes(0, 1)}
+    turn |= {6: lambda x: np.rot90(x, -1), 7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: np.rot90}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
+    assert np.array_equal(read_image(data), turn.get(orientation, lambda x: x)(upright))
+    assert np.array_equal(read_image(Image.open(io.BytesIO(data))), read_image(data))
+
+
+def test_transparency_goes_on_white(picture: np.ndarray) -> None:
+    rgba = np.dstack([picture, np.full((20, 30), 255, dtype=np.uint8)])
+    rgba[10:, :, 3] = 0
+    rgba[5, :, 3] = 128
+    expected = picture.copy()
+    expected[10:] = 255
+    for source in (rgba, Image.fromarray(rgba), encoded(Image.fromarray(rgba)), torch.from_numpy(rgba)):
+        read = read_image(source)
+        assert np.array_equal(np.delete(read, 5, axis=0), np.delete(expected, 5, axis=0))
+        assert read[5, 0].tolist() == [255, 127, 127]
+    grey = read_image(Image.fromarray(rgba).convert("LA"))
+    assert (grey[15] == 255).all()
+    assert (grey[3, 0] == 76).all()
+
+
+def test_palettes(picture: np.ndarray) -> None:
+    palette = Image.fromarray(picture).quantize(3)
+    assert np.abs(read_image(palette).astype(int) - picture).max() <= 2
+    opaque = read_image(encoded(palette))
+    index = palette.getpixel((0, 10))
+    clear = read_image(encoded(palette, transparency=index))
+    assert (clear[10, 0] == 255).all()
+    assert np.array_equal(clear[10, 20], opaque[10, 20])
+    keyed = encoded(Image.fromarray(picture), transparency=(0, 0, 255))
+    assert (read_image(keyed)[10, 20] == 255).all()
+    assert read_image(keyed)[10, 0].tolist() == [255, 0, 0]
+
+
+def test_one_bit() -> None:
+    bits = np.eye(9, dtype=bool)
+    assert np.array_equal(read_image(Image.fromarray(bits))[:, :, 1], bits * np.uint8(255))
+
+
+@pytest.mark.parametrize(("top", "bits"), [(200, 8), (256, 10), (1023, 10), (3000, 12), (16000, 14), (65535, 16)])
+def test_sixteen_bit_grey_uses_the_smallest_depth_that_holds_it(top: int, bits: int) -> None:
+    ramp = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
+    expected = np.rint(ramp * (255 / (2**bits - 1)))
+    for source in (ramp, Image.fromarray(ramp), encoded(Image.fromarray(ramp)), encoded(Image.fromarray(ramp), "TIFF")):
+        assert np.array_equal(read_image(source)[:, :, 0], expected)
+    wide = Image.fromarray(ramp.astype(np.int32))
+    assert wide.mode == "I"
+    assert np.array_equal(read_image(wide)[:, :, 2], expected)
+
+
+def test_float_and_wide_pictures() -> None:
+    ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    expected = np.rint(ramp * 255)
+    for values in (ramp, ramp * 255, ramp * 5000 - 2500):
+        assert np.abs(read_image(encoded(Image.fromarray(values), "TIFF"))[:, :, 0] - expected).max() <= 1
+    assert not read_image(Image.new("F", (3, 3))).any()
+    negative = np.rint(ramp * 200000 - 100).astype(np.int32)
+    assert np.abs(read_image(Image.fromarray(negative))[:, :, 0] - expected).max() <= 1
+    ramp[3, 3] = np.nan
+    with pytest.raises(ImageError, match="NaN"):
+        read_image(Image.fromarray(ramp))
+
+
+def test_cmyk_jpeg(picture: np.ndarray) -> None:
+    """Pillow writes CMYK as Adobe does (inverted), so a round trip shows whether the inversion is undone."""
+    data = encoded(Image.fromarray(picture).convert("CMYK"), "JPEG", quality=95, subsampling=0)
+    assert Image.open(io.BytesIO(data)).info["adobe_transform"] is not None
+    read = read_image(data).astype(int)
+    assert np.abs(read[5:, 2:10] - picture[5:, 2:10]).max() < 12
+    assert np.abs(read[5:, 20:] - picture[5:, 20:]).max() < 12
+
+
+def test_first_frame_of_an_animation(picture: np.ndarray) -> None:
+    first, second = Image.fromarray(picture), Image.fromarray(255 - picture)
+    for suffix, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("PNG", {})):
+        data = encoded(first, suffix, save_all=True, append_images=[second], **options)
+        assert Image.open(io.BytesIO(data)).n_frames == 2
+        assert np.array_equal(read_image(data), picture), suffix
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("GIF", {}), ("BMP", {}), ("TIFF", {})],
+)
+def test_truncated_files_never_come_out_half(
+    suffix: str, options: dict[str, Any], lenient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)  # some libraries switch this on for everybody
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), suffix, **options)
+    assert read_image(data).shape == (64, 64, 3)
+    for keep in (0.3, 0.6, 0.9):
+        with pytest.raises(ImageError, match=r"damaged|header") as error:
+            read_image(data[: int(len(data) * keep)])
+        assert "\n" not in str(error.value)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_unreadable_exif_is_ignored(picture: np.ndarray) -> None:
+    data = encoded(Image.fromarray(picture), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x01\x12")
+    assert read_image(data).shape == picture.shape
+
+
+def test_pixel_limit_is_checked_before_decoding(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = encoded(Image.fromarray(picture))
+    for source in (small, picture, Image.fromarray(picture), torch.from_numpy(picture)):
+        with pytest.raises(ImageError, match=r"600 pixels \(30x20\).*--max-pixels.*max_pixels"):
+            read_image(source, max_pixels=599)
+        assert read_image(source, max_pixels=600).shape == (20, 30, 3)
+        assert read_image(source, max_pixels=None).shape == (20, 30, 3)
+    bomb = bytearray(small)
+    bomb[16:24] = struct.pack(">II", 20_000, 20_000)  # the size in the header of the PNG
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match="400,000,000 pixels"):  # and no warning of Pillow's
+        read_image(bomb)
+
+
+def test_the_limit_can_be_lifted_over_pillows_own(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    assert read_image(encoded(Image.fromarray(picture))).shape == picture.shape
+    assert Image.MAX_IMAGE_PIXELS == 200
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.zeros((4, 4, 3), dtype=np.float32), "float32: convert it to uint8"),
+        (torch.zeros((3, 4, 4)), r"float32: convert it to uint8.*torch\.uint8"),
+        (np.zeros((4, 4, 3), dtype=np.int64), "int64"),
+        (np.zeros((4, 4, 3), dtype=np.uint16), "uint16 colour"),
+        (np.zeros((3, 8, 9), dtype=np.uint8), r"shape \(3, 8, 9\).*transpose"),
+        (np.zeros((1, 8, 9, 3), dtype=np.uint8), "pass a list"),
+        (torch.zeros((1, 3, 8, 9), dtype=torch.uint8), "pass a list"),
+        (np.zeros((8, 9, 5), dtype=np.uint8), "shape"),
+        (np.zeros(9, dtype=np.uint8), "shape"),
+        (np.zeros((0, 9, 3), dtype=np.uint8), "no pixels"),
+        (Image.new("RGB", (0, 5)), "no pixels"),
+        (b"", "empty"),
+        (b"GIF89a", "image bytes"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "known format"),
+        (io.StringIO("text"), "binary mode"),
+        (17, "int"),
+        (None, "NoneType"),
+        (["a.jpg"], "list"),
+        ("nowhere/at all.jpg", "no such image: nowhere"),
+        ("a\0b.jpg", "not a file name"),
+        ("https://", "cannot fetch"),
+        ("http://[bad", "cannot fetch"),
+    ],
+)
+def test_bad_sources(source: Any, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as error:
+        read_image(source)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is a folder"):
+        read_image(tmp_path)
+    empty, text = tmp_path / "empty.jpg", tmp_path / "text.jpg"
+    empty.touch()
+    text.write_text("<html>not found</html>")
+    with pytest.raises(ImageError, match=r"empty\.jpg is empty"):
+        read_image(empty)
+    with pytest.raises(ImageError, match=r"text\.jpg is not an image"):
+        read_image(text)
+
+
+def test_damaged_bytes_raise_nothing_but_image_errors() -> None:
+    """Flip bytes all over small files of every format: a picture or an ImageError, never another exception."""
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    messages: list[str] = []
+    for suffix in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA"):
+        data = np.frombuffer(encoded(noise, suffix), dtype=np.uint8)
+        for _ in range(60):
+            damaged = data.copy()
+            damaged[rng.integers(0, min(len(data), 200), 3)] = rng.integers(0, 256, 3)
+            try:
+                assert read_image(damaged.tobytes(), max_pixels=1_000_000).shape[2] == 3
+            except ImageError as error:
+                messages.append(str(error))
+    assert len(messages) > 20
+    assert not any("\n" in message for message in messages)
+
+
+class _Pictures(BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        if self.path == "/gone":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.body) * (2 if self.path == "/short" else 1)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    _Pictures.body = encoded(Image.fromarray(picture))
+    with HTTPServer(("127.0.0.1", 0), _Pictures) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+def test_urls(server: str, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert np.array_equal(read_image(f"{server}/a.png"), picture)
+    with pytest.raises(ImageError, match="gone: HTTP 404"):
+        read_image(f"{server}/gone")
+    with pytest.raises(ImageError, match=r"of \d+ bytes came|broken answer"):
+        read_image(f"{server}/short")
+    monkeypatch.setattr(images, "MAX_DOWNLOAD_BYTES", 50)
+    with pytest.raises(ImageError, match="is over 0 MB"):
+        read_image(f"{server}/a.png")
+    with pytest.raises(ImageError, match="cannot fetch http://127"):
+        read_image("http://127.0.0.1:9/a.png", timeout=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "b.png",
+        "a.JPG",
+        "notes.txt",
+        ".hidden.jpg",
+        "sub/c.webp",
+        "sub/deep/d.tif",
+        "empty/readme.md",
+        "e[1].png",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def names(images: Iterator[Path | str], folder: Path) -> list[str]:
+    return [image if isinstance(image, str) else image.absolute().relative_to(folder).as_posix() for image in images]
+
+
+def test_folders_and_patterns(folder: Path) -> None:
+    flat = ["a.JPG", "b.png", "e[1].png"]
+    assert names(list_images(folder), folder) == flat
+    assert names(list_images([folder], recursive=True), folder) == [*flat, "sub/c.webp", "sub/deep/d.tif"]
+    assert names(list_images("*.png"), folder) == ["b.png", "e[1].png"]
+    assert names(list_images(str(folder / "**" / "*")), folder) == [*flat, "sub/c.webp", "sub/deep/d.tif"]
+    assert names(list_images("e[1].png"), folder) == ["e[1].png"]
+
+
+def test_order_repetitions_and_what_passes_through(folder: Path) -> None:
+    url = "https://example.org/x?y=*"
+    sources = ["sub", url, "b.png", "./b.png", folder, url, "missing.jpg", "notes.txt"]
+    expected = ["sub/c.webp", url, "b.png", "a.JPG", "e[1].png", "missing.jpg", "notes.txt"]
+    assert names(list_images(sources), folder) == expected
+
+
+@pytest.mark.parametrize("source", ["empty", "*.bmp", "nothing*/x.jpg"])
+def test_nothing_there_is_said_before_work_starts(folder: Path, source: str) -> None:
+    with pytest.raises(ImageError, match=r"\.jpg .*\.png"):
+        list_images(["b.png", source])
+
+
+def test_no_sources() -> None:
+    with pytest.raises(ImageError, match="no images given"):
+        list_images([])
+
+
+def test_listing_is_lazy(folder: Path) -> None:
+    stream = list_images(folder, recursive=True)
+    assert next(stream) == folder / "a.JPG"
+    (folder / "sub" / "late.png").touch()
+    assert folder / "sub" / "late.png" in list(stream)

@@ -1,0 +1,347 @@
+"""Any picture to (H, W, 3) uint8 RGB, and any mix of files, folders, patterns and addresses to a stream of pictures.
+
+Every way a picture can be bad ends in `ImageError` with one line that says what to do; nothing is decoded before the
+pixel limit is checked, and a truncated file never becomes a half-grey picture.
+"""
+
+from __future__ import annotations
+
+import glob
+import http.client
+import io
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from vlpart.errors import ImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RGBArray = NDArray[np.uint8]
+ImageSource = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] | Tensor"
+
+MAX_PIXELS = 100_000_000
+"""Default pixel limit: 100 megapixels, 300 MB as RGB."""
+
+MAX_DOWNLOAD_BYTES = 200_000_000
+DOWNLOAD_SECONDS = 20.0
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+    *(".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
+)
+"""File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
+
+# No format that runs another program (EPS) or renders (WMF); JPEG includes MPO.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "MPO", "ICO", "PCX")
+
+_pillow_globals = threading.Lock()
+
+
+def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: float = DOWNLOAD_SECONDS) -> RGBArray:
+    """Read a picture as a new (H, W, 3) uint8 RGB array, upright (EXIF orientation applied).
+
+    Transparent pixels are put on white. Of an animation the first frame is taken. CMYK is converted as Pillow does
+    (inverted Adobe files included). Grey pictures with more than 8 bits are scaled from the smallest of 8, 10, 12, 14
+    or 16 bits that holds their largest value; float pictures (TIFF) from 0..1 or 0..255, whichever holds them; anything
+    else linearly from its minimum and maximum.
+
+    Args:
+        source: a path, an http(s) address, the bytes of a file, an open binary file, a PIL image, a uint8 array (H, W),
+            (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (uint16 if grey), a uint8 tensor (C, H, W), (H, W, C) or (H, W).
+        max_pixels: refuse pictures with more pixels than this; None = no limit.
+        timeout: seconds an address may take to answer; in all it may take three times as long.
+
+    Raises:
+        ImageError: missing, empty, damaged, not a picture, over the pixel limit, an array of the wrong type or shape.
+    """
+    if isinstance(source, Image.Image):
+        return _rgb_of_pil(source, "PIL image", max_pixels)
+    if isinstance(source, np.ndarray):
+        return _rgb_of_array(source, "array", max_pixels)
+    if type(source).__module__.split(".")[0] == "torch" and hasattr(source, "detach"):
+        return _rgb_of_tensor(source, max_pixels)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _rgb_of_file(io.BytesIO(bytes(source)), "image bytes", max_pixels)
+    if is_url(source):
+        return _rgb_of_file(io.BytesIO(_download(source, timeout)), source, max_pixels)
+    if isinstance(source, (str, os.PathLike)):
+        return _rgb_of_path(Path(source).expanduser(), max_pixels)
+    if callable(getattr(source, "read", None)):
+        return _rgb_of_stream(source, max_pixels)
+    kinds = "path, URL, bytes, open file, PIL image, array or tensor"
+    raise ImageError(f"cannot read an image from {type(source).__name__}: pass one {kinds}")
+
+
+def is_url(source: object) -> bool:
+    """Whether `source` is a string with an http or https address."""
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def list_images(
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, recursive: bool = False
+) -> Iterator[Path | str]:
+    """Stream the pictures that `sources` name, each once, in a fixed order: addresses as str, files as Path.
+
+    A folder gives its pictures (`IMAGE_SUFFIXES`, hidden files left out) by name, with `recursive` those of its folders
+    after them; a pattern (`*`, `?`, `[...]`, `**`) gives its matches by name; everything else passes through unread, so
+    that a missing file is reported by `read_image` when its turn comes. Only the names of one folder or pattern are
+    held at a time (and, to leave out repetitions, the names given out so far if there are several sources).
+
+    Raises:
+        ImageError: at the call, before anything is yielded: no source at all, a folder without pictures or one that
+            cannot be listed, a pattern that matches none.
+    """
+    given = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    if not given:
+        raise ImageError("no images given: name files, folders, patterns or URLs")
+    for source in given:
+        if next(_expand(source, recursive), None) is None:
+            _refuse_empty(source, recursive)
+    return _stream(given, recursive)
+
+
+def _stream(sources: list[str | os.PathLike[str]], recursive: bool) -> Iterator[Path | str]:
+    if len(sources) == 1:  # one source does not repeat itself: nothing to remember
+        yield from _expand(sources[0], recursive)
+        return
+    seen: set[str] = set()
+    for source in sources:
+        for image in _expand(source, recursive):
+            key = image if isinstance(image, str) else os.path.realpath(image)
+            if key not in seen:
+                seen.add(key)
+                yield image
+
+
+def _expand(source: str | os.PathLike[str], recursive: bool) -> Iterator[Path | str]:
+    if is_url(source):
+        yield str(source)
+        return
+    path = Path(source).expanduser()
+    if path.is_dir():
+        yield from _folder_images(path, recursive)
+    elif glob.has_magic(str(path)) and not path.exists():
+        matches = (Path(name) for name in sorted(_glob(str(path))))
+        yield from (match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES and match.is_file())
+    else:
+        yield path
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    return glob.iglob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns
+
+
+def _folder_images(folder: Path, recursive: bool) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            named = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError as error:
+        raise ImageError(f"cannot list the folder {folder}: {error.strerror or error}") from error
+    visible = [(name, is_folder) for name, is_folder in named if not name.startswith(".")]
+    for name, is_folder in visible:
+        if not is_folder and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            yield folder / name
+    if recursive:
+        for name, is_folder in visible:
+            if is_folder:
+                yield from _folder_images(folder / name, recursive)
+
+
+def _refuse_empty(source: str | os.PathLike[str], recursive: bool) -> None:
+    suffixes = " ".join(IMAGE_SUFFIXES)
+    if Path(source).expanduser().is_dir():
+        hint = "" if recursive else "; its own folders are searched only when asked (recursive)"
+        raise ImageError(f"no images in the folder {os.fspath(source)}{hint}; supported suffixes: {suffixes}")
+    raise ImageError(f"no image matches {os.fspath(source)}; supported suffixes: {suffixes}")
+
+
+def _rgb_of_path(path: Path, max_pixels: int | None) -> RGBArray:
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, not an image: pass its files, or list them with list_images")
+    try:
+        with path.open("rb") as file:
+            return _rgb_of_file(file, str(path), max_pixels)
+    except FileNotFoundError:
+        raise ImageError(f"no such image: {path}") from None
+    except OSError as error:
+        raise ImageError(f"cannot open {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a null character in the name
+        raise ImageError(f"not a file name: {str(path)!r}: {error}") from error
+
+
+def _rgb_of_stream(stream: Any, max_pixels: int | None) -> RGBArray:
+    label = f"file object {getattr(stream, 'name', '') or type(stream).__name__}"
+    try:
+        data = stream.read()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot read {label}: {_one_line(error)}") from error
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ImageError(f'{label} gives text: open it in binary mode, open(path, "rb")')
+    return _rgb_of_file(io.BytesIO(bytes(data)), label, max_pixels)
+
+
+def _rgb_of_file(file: IO[bytes], label: str, max_pixels: int | None) -> RGBArray:
+    with _pillow_globals:  # Pillow's own bomb check warns through a global; ours follows at once and names its flag
+        pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            Image.init()
+            image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
+        except UnidentifiedImageError:
+            raise ImageError(f"{label} {_why_unidentified(file)}") from None
+        except Exception as error:  # decoders raise anything on damaged headers
+            raise ImageError(f"{label} is damaged: {_one_line(error)}") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillow_limit
+    with image:
+        return _rgb_of_pil(image, label, max_pixels)
+
+
+def _why_unidentified(file: IO[bytes]) -> str:
+    file.seek(0)
+    if not file.read(1):
+        return "is empty (0 bytes)"
+    return "is not an image of a known format, or its header is damaged: convert it to JPEG or PNG"
+
+
+def _check_size(width: int, height: int, label: str, max_pixels: int | None) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{label} has no pixels ({width}x{height})")
+    if max_pixels is not None and width * height > max_pixels:
+        raise ImageError(
+            f"{label} has {width * height:,} pixels ({width}x{height}), more than the limit of {max_pixels:,}: "
+            "raise it with --max-pixels (argument max_pixels) or scale the image down"
+        )
+
+
+def _rgb_of_pil(image: Image.Image, label: str, max_pixels: int | None) -> RGBArray:
+    _check_size(image.width, image.height, label, max_pixels)
+    try:
+        _load_complete(image)
+        return np.array(_opaque_rgb(_upright(image), label))
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"not enough memory to decode {label} ({image.width}x{image.height})") from error
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, zlib.error ...
+        raise ImageError(f"{label} is damaged or truncated: {_one_line(error)}") from error
+
+
+def _load_complete(image: Image.Image) -> None:
+    """Decode; an incomplete file is an error even where another library told Pillow to put up with it."""
+    with _pillow_globals:
+        if ImageFile.LOAD_TRUNCATED_IMAGES:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+            try:
+                image.load()
+            finally:
+                ImageFile.LOAD_TRUNCATED_IMAGES = True
+    image.load()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  unreadable EXIF: viewers show such a picture as it is stored
+        return image
+
+
+def _opaque_rgb(image: Image.Image, label: str) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_eight_bits(np.asarray(image), label)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layers = image.convert("LA") if image.mode == "La" else image
+        rgba = layers.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(grey: NDArray[Any], label: str) -> NDArray[np.uint8]:
+    """Grey values of any number type as uint8 (the rule is in the docstring of `read_image`)."""
+    if not np.isfinite(grey).all():
+        raise ImageError(f"{label} holds NaN or infinite values")
+    low, high = float(grey.min()), float(grey.max())
+    tops = (1.0, 255.0) if grey.dtype.kind == "f" else tuple(2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
+    fitting = [top for top in tops if low >= 0 and high <= top]
+    low, high = (0.0, fitting[0]) if fitting else (low, high)
+    return np.rint((grey.astype(np.float64) - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+
+
+def _no_floats(label: str, dtype: str, conversion: str) -> str:
+    return f"{label} is {dtype}: convert it to uint8 in 0..255 first, if it is in 0..1 by {conversion}"
+
+
+def _rgb_of_array(array: NDArray[Any], label: str, max_pixels: int | None) -> RGBArray:
+    if array.dtype.kind == "f":
+        raise ImageError(_no_floats(label, str(array.dtype), "(x * 255).round().astype('uint8')"))
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{label} is {array.dtype}: images are uint8 RGB in 0..255 (or uint16 grey)")
+    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    if not grey and (array.ndim != 3 or array.shape[2] not in (3, 4)):
+        hint = ": transpose it, x.transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        hint = ": pass a list of images" if array.ndim == 4 else hint
+        expected = "(H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
+        raise ImageError(f"{label} has the shape {array.shape}, expected {expected}{hint}")
+    _check_size(array.shape[1], array.shape[0], label, max_pixels)
+    if grey:
+        flat = array.reshape(array.shape[:2])
+        flat = flat if flat.dtype == np.uint8 else _eight_bits(flat, label)
+        return np.repeat(flat[:, :, None], 3, axis=2)
+    if array.dtype != np.uint8:
+        raise ImageError(f"{label} is {array.dtype} colour: convert it to uint8 first, (x // 257).astype('uint8')")
+    if array.shape[2] == 4:
+        return _rgb_of_pil(Image.fromarray(np.ascontiguousarray(array)), label, None)
+    return np.array(array, order="C")
+
+
+def _rgb_of_tensor(tensor: Tensor, max_pixels: int | None) -> RGBArray:
+    array = tensor.detach().cpu()
+    if array.is_floating_point():
+        raise ImageError(_no_floats("tensor", str(array.dtype), "(x * 255).round().to(torch.uint8)"))
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4):  # the layout of torch first, where both would fit
+        array = array.permute(1, 2, 0)
+    return _rgb_of_array(array.numpy(), "tensor", max_pixels)
+
+
+def _download(url: str, timeout: float) -> bytes:
+    deadline = time.monotonic() + 3 * timeout
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "vlpart", "Accept": "image/*,*/*;q=0.5"})
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            expected = answer.headers.get("Content-Length")
+            while chunk := answer.read(1 << 16):
+                size += len(chunk)
+                if size > MAX_DOWNLOAD_BYTES:
+                    limit = f"{MAX_DOWNLOAD_BYTES // 1_000_000} MB"
+                    raise ImageError(f"{url} is over {limit}: download it, then pass the file")
+                if time.monotonic() > deadline:
+                    raise ImageError(f"{url} took over {3 * timeout:g} s: download it, then pass the file")
+                chunks.append(chunk)
+    except urllib.error.HTTPError as error:
+        raise ImageError(f"cannot fetch {url}: HTTP {error.code} {error.reason}") from error
+    except (OSError, ValueError) as error:  # URLError, time-out, reset, malformed address
+        reason = getattr(error, "reason", None) or error
+        raise ImageError(f"cannot fetch {url}: {reason}; check the address and the network") from error
+    except http.client.HTTPException as error:
+        raise ImageError(f"cannot fetch {url}: broken answer ({type(error).__name__}); try again") from error
+    if expected is not None and expected.isdigit() and size < int(expected):
+        raise ImageError(f"cannot fetch {url}: {size} of {expected} bytes came; try again")
+    return b"".join(chunks)

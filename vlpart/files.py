@@ -1,0 +1,56 @@
+"""Writing files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlpart.errors import OutputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Suffix (lower case) to the format an annotated picture is written in."""
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "PNG": {"compress_level": 3},
+    "JPEG": {"quality": 92, "subsampling": 0},
+    "WEBP": {"quality": 90},
+}
+
+
+def encode_picture(picture: Image.Image, kind: str, name: str) -> bytes:
+    """The bytes of a "PNG", "JPEG" or "WEBP" file; `name` is for the message.
+
+    Raises:
+        OutputError: the format cannot hold the picture (a WebP side has 16383 pixels at most).
+    """
+    buffer = BytesIO()
+    try:
+        picture.save(buffer, kind, **_OPTIONS[kind])
+    except (OSError, ValueError) as error:
+        size = f"{picture.width}x{picture.height}"
+        raise OutputError(f"cannot encode {name} ({size}) as {kind}, try .png: {error}") from error
+    return buffer.getvalue()
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write a temporary file beside `path`, then rename it; folders are made as needed. Gives the path.
+
+    Raises:
+        OutputError: the folder cannot be made or written, the disk is full.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    return path

@@ -1,0 +1,361 @@
+"""What a prediction gives back: boxes, masks, names and scores of one image, parts grouped under objects."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vlpart import result_formats as formats
+from vlpart.errors import OutputError
+from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
+from vlpart.grouping import assign_parts
+from vlpart.masks import MaskStack, resolve_indices
+from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import supervision
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class ObjectGroup:
+    """An object and the parts that belong to it.
+
+    Attributes:
+        index: which detection of the result the object is.
+        name: its name.
+        score: its score, 0..1.
+        parts: indices of the detections that are its parts, best score first.
+    """
+
+    index: int
+    name: str
+    score: float
+    parts: list[int]
+
+
+class Result:
+    """The N detections of one image, best score first.
+
+    `len(result)`, `result[i]`, `result[2:5]`, `result[result.scores > 0.5]` and iteration work and give `Result`s.
+
+    Given out of order, detections are sorted; `masks` may be given as an (N, H, W) bool array.
+
+    Attributes:
+        image_size: (height, width) of the image in pixels.
+        boxes_xyxy: (N, 4) float32, pixels of the original image.
+        scores: (N,) float32 in 0..1, descending.
+        class_ids: (N,) int64 indices into `vocabulary`.
+        masks: an array-like (N, H, W) of bool, compact until asked for (`vlpart.masks.MaskStack`), or None.
+        vocabulary: what was looked for.
+        image: (H, W, 3) uint8 RGB, or None.
+        path: where the image came from, or None.
+
+    Raises:
+        ValueError: lengths or sizes that do not fit together, values that are not finite, scores outside 0..1,
+            boxes with x1 < x0 or y1 < y0, class ids outside the vocabulary.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: tuple[int, int],
+        boxes_xyxy: ArrayLike,
+        scores: ArrayLike,
+        class_ids: ArrayLike,
+        vocabulary: Vocabulary,
+        masks: MaskStack | ArrayLike | None = None,
+        image: NDArray[np.uint8] | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.boxes_xyxy: NDArray[np.float32] = np.array(boxes_xyxy, dtype=np.float32)
+        self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
+        self.class_ids: NDArray[np.int64] = _whole_numbers(class_ids)
+        if not self.boxes_xyxy.size:
+            self.boxes_xyxy = self.boxes_xyxy.reshape(-1, 4)
+        self.vocabulary = vocabulary
+        self.masks = masks if masks is None or isinstance(masks, MaskStack) else _stack(masks, self.image_size)
+        self.image = image
+        self.path = None if path is None else os.fspath(path)
+        self._validate()
+        if np.any(np.diff(self.scores) > 0):
+            order = np.argsort(-self.scores, kind="stable")
+            self.boxes_xyxy, self.scores, self.class_ids = (
+                self.boxes_xyxy[order],
+                self.scores[order],
+                self.class_ids[order],
+            )
+            self.masks = None if self.masks is None else self.masks[order]
+
+    def _validate(self) -> None:
+        if self.boxes_xyxy.shape[1:] != (4,) or self.scores.ndim != 1 or self.class_ids.ndim != 1:
+            shapes = (self.boxes_xyxy.shape, self.scores.shape, self.class_ids.shape)
+            raise ValueError(f"a result needs boxes (N, 4), scores (N,) and class_ids (N,), got {shapes}")
+        counts = {"boxes_xyxy": len(self.boxes_xyxy), "scores": len(self.scores), "class_ids": len(self.class_ids)}
+        if self.masks is not None:
+            counts["masks"] = len(self.masks)
+            if self.masks.image_size != self.image_size:
+                raise ValueError(
+                    f"masks are for an image of {self.masks.image_size}, the result is for {self.image_size}"
+                )
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"a result needs one of each per detection, got {counts}")
+        if min(self.image_size) < 1:
+            raise ValueError(f"image_size is (height, width), both at least 1, got {self.image_size}")
+        if self.image is not None and self.image.shape != (*self.image_size, 3):
+            raise ValueError(f"image has the shape {self.image.shape}, expected {(*self.image_size, 3)}")
+        if not np.isfinite(self.boxes_xyxy).all():
+            raise ValueError("boxes_xyxy hold NaN or infinity")
+        if (self.boxes_xyxy[:, 2:] < self.boxes_xyxy[:, :2]).any():
+            raise ValueError("boxes_xyxy must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise ValueError("scores must be in 0..1")
+        if len(self) and (self.class_ids.min() < 0 or self.class_ids.max() >= len(self.vocabulary)):
+            raise ValueError(f"class_ids must be in 0..{len(self.vocabulary) - 1}, the indices of the vocabulary")
+
+    # ---- asking it
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Result]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Result:
+        if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
+            key = [range(len(self))[int(key)]]
+        return self._take(resolve_indices(key, len(self)))
+
+    def _take(self, indices: NDArray[np.int64]) -> Result:
+        return Result(
+            image_size=self.image_size,
+            boxes_xyxy=self.boxes_xyxy[indices],
+            scores=self.scores[indices],
+            class_ids=self.class_ids[indices],
+            masks=None if self.masks is None else self.masks[indices],
+            vocabulary=self.vocabulary,
+            image=self.image,
+            path=self.path,
+        )
+
+    def __repr__(self) -> str:
+        return f"Result({self.summary()})"
+
+    @property
+    def names(self) -> list[str]:
+        """N names, parts as "object:part"."""
+        return [self.vocabulary.names[i] for i in self.class_ids.tolist()]
+
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """(N,) int64: for a part the index of the object it belongs to (see `vlpart.grouping`), else -1."""
+        return assign_parts(self.boxes_xyxy, self.scores, self.class_ids, self.masks, self.vocabulary)
+
+    @cached_property
+    def objects(self) -> list[ObjectGroup]:
+        """Every detected object, best score first, with the parts that belong to it."""
+        names = self.names
+        parts: dict[int, list[int]] = {i: [] for i in range(len(self)) if not self.is_part(i)}
+        for i, owner in enumerate(self.owners.tolist()):
+            if owner >= 0:
+                parts[owner].append(i)
+        return [ObjectGroup(i, names[i], float(self.scores[i]), owned) for i, owned in parts.items()]
+
+    @property
+    def loose_parts(self) -> list[int]:
+        """Indices of the parts that belong to no detected object."""
+        return [i for i in range(len(self)) if self.is_part(i) and self.owners[i] < 0]
+
+    def is_part(self, i: int) -> bool:
+        """Whether detection `i` is a part."""
+        return self.vocabulary.is_part(int(self.class_ids[i]))
+
+    def filter(
+        self,
+        *,
+        score: float | None = None,
+        names: str | Iterable[str] | None = None,
+        objects: str | Iterable[str] | None = None,
+        parts: bool | str | Iterable[str] | None = None,
+    ) -> Result:
+        """The detections that meet every condition given.
+
+        Args:
+            score: at least this score.
+            names: one of these full names ("car", "car:wheel").
+            objects: one of these objects, or a part of one.
+            parts: True = parts only, False = whole objects only; or one of these parts of any object ("wheel").
+
+        Raises:
+            VocabularyError: a name in `names` that the vocabulary does not have.
+        """
+        keep = np.ones(len(self), dtype=bool)
+        if score is not None:
+            keep &= self.scores >= score
+        if names is not None:
+            wanted = {self.vocabulary.names[self.vocabulary.index(name)] for name in _several(names)}
+            keep &= self._mask_of(lambda c: self.vocabulary.names[c] in wanted)
+        if objects is not None:
+            owners = {name.casefold() for name in _several(objects)}
+            keep &= self._mask_of(lambda c: self.vocabulary.object_name(c).casefold() in owners)
+        if isinstance(parts, bool):
+            keep &= self._mask_of(lambda c: self.vocabulary.is_part(c) == parts)
+        elif parts is not None:
+            kinds = {name.casefold() for name in _several(parts)}
+            keep &= self._mask_of(lambda c: (self.vocabulary.part_name(c) or "").casefold() in kinds)
+        return self[keep]
+
+    def _mask_of(self, condition: Any) -> NDArray[np.bool_]:
+        return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
+
+    def summary(self) -> str:
+        """One line: "photo.jpg 800x1200: 2 car (4 wheel, 1 door), 1 person; loose: 1 dog:head"."""
+        parts_of: dict[str, Counter[str]] = {}
+        wholes: Counter[str] = Counter()
+        for group in self.objects:
+            wholes[group.name] += 1
+            kinds = (self.vocabulary.part_name(int(self.class_ids[i])) or "" for i in group.parts)
+            parts_of.setdefault(group.name, Counter()).update(kinds)
+        listed = [
+            f"{n} {name}" + (f" ({_counted(parts_of[name])})" if parts_of[name] else "") for name, n in wholes.items()
+        ]
+        text = ", ".join(listed)
+        loose = Counter(self.names[i] for i in self.loose_parts)
+        if loose:
+            text += ("; loose: " if text else "loose: ") + _counted(loose)
+        where = f"{Path(self.path).name} " if self.path else ""
+        return f"{where}{self.image_size[0]}x{self.image_size[1]}: {text or 'nothing found'}"
+
+    # ---- pictures and files
+
+    def plot(self, image: Any = None, **options: Any) -> Image.Image:
+        """The annotated picture; `options` are those of `vlpart.visualize.draw.draw_result`.
+
+        Args:
+            image: what to draw on (anything `read_image` takes); default: the result's own, or the file at `path`.
+
+        Raises:
+            OutputError: there is no image, or it has another size than the result.
+        """
+        from vlpart.visualize.draw import draw_result
+
+        return draw_result(self._picture(image), self, **options)
+
+    def _picture(self, image: Any) -> NDArray[np.uint8]:
+        from vlpart.data.images import read_image
+
+        if image is None:
+            image = self.image if self.image is not None else self.path
+        if image is None:
+            raise OutputError("this result carries no image to draw on: pass one, result.plot(image)")
+        pixels = read_image(image, max_pixels=None)
+        if pixels.shape[:2] != self.image_size:
+            raise OutputError(
+                f"the image is {pixels.shape[:2]} (height, width), but the result is for {self.image_size}"
+            )
+        return pixels
+
+    def save(self, path: str | os.PathLike[str], image: Any = None, **options: Any) -> Path:
+        """Write the annotated picture (.png, .jpg, .webp) or all the data (.json), whole or not at all; gives the path.
+
+        Folders are made as needed. `image` and `options` as in `plot`.
+
+        Raises:
+            OutputError: another suffix, the file the image came from, a folder that cannot be written, a full disk.
+        """
+        target = Path(path)
+        suffix = target.suffix.lower()
+        if suffix != ".json" and suffix not in PICTURE_FORMATS:
+            known = ", ".join([*PICTURE_FORMATS, ".json"])
+            raise OutputError(f"cannot save a result as {target.name!r}: the suffix must be one of {known}")
+        if self.path is not None and target.exists() and Path(self.path).exists() and target.samefile(self.path):
+            raise OutputError(f"{target} is the input image: save the result under another name")
+        if suffix == ".json":
+            data = (self.to_json(indent=1) + "\n").encode(errors="backslashreplace")  # a path may be no Unicode
+        else:
+            data = encode_picture(self.plot(image, **options), PICTURE_FORMATS[suffix], target.name)
+        return write_file(target, data)
+
+    def label_map(self, kind: Literal["class", "instance"] = "class") -> NDArray[np.uint16]:
+        """(H, W) uint16: 0 where nothing is, else class id + 1 (kind "class") or detection index + 1 ("instance").
+
+        Parts cover objects, and a higher score covers a lower one.
+
+        Raises:
+            OutputError: there are no masks, or more values than uint16 holds.
+        """
+        if self.masks is None:
+            raise OutputError("a label map needs masks, and this result has boxes only")
+        values = (self.class_ids if kind == "class" else np.arange(len(self))) + 1
+        if len(values) and values.max() > np.iinfo(np.uint16).max:
+            raise OutputError("a label map holds 65535 different values at most")
+        labels = np.zeros(self.image_size, dtype=np.uint16)
+        for i in sorted(range(len(self)), key=lambda i: (self.is_part(i), -i)):
+            crop = self.masks.crop(i)
+            labels[crop.y0 : crop.y1, crop.x0 : crop.x1][crop.bitmap] = values[i]
+        return labels
+
+    # ---- other forms
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """COCO entries: image_id, category_id (the id in the vocabulary), bbox xywh, score, segmentation (RLE)."""
+        return formats.to_coco(self, image_id)
+
+    def to_supervision(self) -> supervision.Detections:
+        """`supervision.Detections` with an (N, H, W) bool mask array, `data["class_name"]` and `data["owner"]`.
+
+        Raises:
+            OutputError: supervision is not installed.
+        """
+        return formats.to_supervision(self)
+
+    def to_dict(self, *, full_vocabulary: bool = True) -> dict[str, Any]:
+        """Plain data for JSON, everything but the image; `from_dict` reads it back.
+
+        Args:
+            full_vocabulary: False keeps only the detected classes (and renumbers `class_id`), for long vocabularies.
+        """
+        return formats.to_dict(self, full_vocabulary)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], image: NDArray[np.uint8] | None = None) -> Result:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: not such a dictionary, or its contents do not fit together.
+        """
+        return formats.from_dict(data, image)
+
+    def to_json(self, *, indent: int | None = None, full_vocabulary: bool = True) -> str:
+        """`to_dict` as JSON text."""
+        data = self.to_dict(full_vocabulary=full_vocabulary)
+        return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _stack(bitmaps: ArrayLike, image_size: tuple[int, int]) -> MaskStack:
+    return MaskStack.from_bitmaps(np.asarray(bitmaps), image_size)
+
+
+def _whole_numbers(values: ArrayLike) -> NDArray[np.int64]:
+    array = np.array(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(f"class_ids must be whole numbers, got {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _several(names: str | Iterable[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

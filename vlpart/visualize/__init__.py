@@ -1,0 +1,1 @@
+"""Pictures of results: `draw.draw_result` is the way in; numpy and Pillow only."""
