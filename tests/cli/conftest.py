@@ -1,0 +1,74 @@
+"""Running the command, in this process or in its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.fakes import FakePredictor
+
+Run = Callable[..., "Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `vlpart` with arguments in this process."""
+    from vlpart.cli.main import main
+
+    def command(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    return command
+
+
+@pytest.fixture
+def run_process(tmp_path: Path) -> Run:
+    """Run `python -m vlpart` with arguments in a process of its own, outside the checkout."""
+
+    def command(*arguments: str | Path) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, "-m", "vlpart", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return command
+
+
+@pytest.fixture
+def fake_predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
+    """What `vlpart.load` gives in this test; `loaded` holds the arguments, `fetched` what was downloaded."""
+    predictor = FakePredictor()
+    module = ModuleType("vlpart.predictor")
+
+    def load(*arguments: object, **options: object) -> FakePredictor:
+        predictor.loaded = (arguments, options)
+        return predictor
+
+    module.load = load  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vlpart.predictor", module)
+    monkeypatch.setattr("vlpart.zoo.download.download_model", lambda name, progress: predictor.fetched.append(name))
+    return predictor

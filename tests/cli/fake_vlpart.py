@@ -1,0 +1,21 @@
+"""The `vlpart` command with a slow predictor that needs no model: run as a script by `test_predict.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.fakes import FakePredictor
+from vlpart.cli.main import main
+from vlpart.zoo import download
+
+predictor = ModuleType("vlpart.predictor")
+predictor.load = lambda *args, **options: FakePredictor(seconds=0.2)  # type: ignore[attr-defined]
+sys.modules["vlpart.predictor"] = predictor
+download.download_model = lambda *args, **options: Path()
+
+if __name__ == "__main__":
+    main()

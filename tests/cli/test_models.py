@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Run
+
+
+def test_list_has_a_line_for_every_model(run: Run, private_cache: Path) -> None:
+    (private_cache / "models").mkdir()
+    (private_cache / "models" / "r50_paco.pth").write_bytes(b"")
+    rows = [line.split("\t") for line in run("models", "list").out.splitlines()]
+    assert len(rows) == 31
+    assert rows[0] == ["tiny", "tiny", rows[0][2], "in the package"]
+    where = {row[0]: row[3] for row in rows}
+    assert where["r50_paco"] == "downloaded"
+    assert where["r50_pascalpart"] == "to download"
+
+
+def test_show_tells_the_published_figures(run: Run) -> None:
+    outcome = run("models", "show", "swinbase_cascade_pascalpart")
+    assert outcome.code == 0
+    assert "swin_b_cascade" in outcome.out
+    assert "27.4 / 56.1" in outcome.out
+
+
+def test_json_is_the_whole_entry(run: Run) -> None:
+    entries = json.loads(run("models", "list", "--json").out)
+    shown = json.loads(run("models", "show", "r50_paco", "--json").out)
+    assert shown in entries
+    assert shown["url"].endswith("r50_paco.pth")
+
+
+def test_download_of_the_embedded_model_prints_where_it_is(run: Run, tiny_weights: Path) -> None:
+    outcome = run("models", "download", "tiny")
+    assert (outcome.code, outcome.out) == (0, f"{tiny_weights}\n")
+
+
+def test_download_checks_every_name_first(run: Run) -> None:
+    outcome = run("models", "download", "r50_pascalpart", "r50_nothing")
+    assert (outcome.code, "r50_nothing" in outcome.err) == (1, True)

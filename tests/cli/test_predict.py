@@ -1,0 +1,155 @@
+"""The predict command around a predictor that needs no model, and end to end with the embedded one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Run
+from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart.text.vocabulary import Vocabulary
+
+
+def test_a_photo(run: Run, fake_predictor: FakePredictor, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photo.parent)
+    outcome = run("predict", "photo.jpg")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("photo.jpg 90x120: 1 car (1 wheel) -> ")
+    assert lines[1].startswith("1 image in ")
+    assert lines[1].endswith("results in vlpart-results")
+    assert files_of(photo.parent / "vlpart-results") == ["photo_parts.jpg", "photo_parts.json"]
+
+
+def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
+    outcome = run(
+        *("predict", photo, "-o", tmp_path / "out", "--model", "r50_pascalpart", "--weights", tmp_path / "w.pth"),
+        *("--vocabulary", "dog: head", "--threshold", "0.25", "--short-side", "320", "--max-side", "640"),
+        *("--max-detections", "7", "--device", "cpu", "--precision", "float32", "--format", "json,coco"),
+        *("--format", "labels", "--batch", "4", "--no-progress"),
+    )
+    assert outcome.code == 0, outcome.err
+    options = {"weights": tmp_path / "w.pth", "device": "cpu", "precision": "float32"}
+    assert fake_predictor.loaded == (("r50_pascalpart",), options)
+    assert fake_predictor.calls == [
+        {
+            "vocabulary": Vocabulary.parse("dog: head"),
+            "score_threshold": 0.25,
+            "short_side": 320,
+            "max_side": 640,
+            "max_detections": 7,
+            "max_pixels": None,
+        }
+    ]
+    assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.json"]
+
+
+def test_weights_are_fetched_unless_a_file_is_given(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    assert run("predict", photo, "-o", tmp_path / "out", "--model", "own.pth").code == 0
+    assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc", "--weights", "own.pth").code == 0
+    assert fake_predictor.fetched == []
+    assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc").code == 0
+    assert fake_predictor.fetched == ["r50_voc"]
+
+
+def test_broken_files_are_one_line_each_and_exit_code_1(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    outcome = run("predict", photo, tmp_path / "broken.jpg", tmp_path / "missing.jpg", "-o", tmp_path / "out")
+    assert outcome.code == 1
+    assert len(outcome.err.splitlines()) == 2
+    assert all(line.startswith("skipped: ") for line in outcome.err.splitlines())
+    assert outcome.out.splitlines()[-1].startswith("1 image, 2 skipped in ")
+
+
+def test_the_pixel_limit_and_its_flag(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
+    refused = run("predict", photo, "-o", tmp_path / "out", "--max-pixels", "10000")
+    assert (refused.code, "--max-pixels" in refused.err) == (1, True)
+    assert run("predict", photo, "-o", tmp_path / "out", "--max-pixels", "0").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "svg"], "choose from picture, json, coco, labels"),
+        (["--threshold", "1.5"], "--threshold"),
+        (["--precision", "fp8"], "fp8"),
+        (["--batch", "0"], "--batch"),
+    ],
+)
+def test_wrong_values_are_wrong_usage(
+    run: Run, fake_predictor: FakePredictor, photo: Path, arguments: list[str], message: str
+) -> None:
+    outcome = run("predict", photo, *arguments)
+    assert (outcome.code, message in outcome.err) == (2, True)
+    assert fake_predictor.loaded is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--vocabulary", "car: wheel: hub"], "more than one ':'"),
+        (["--vocabulary", "words.txt"], "words.txt"),
+        (["--model", "tinny"], "tiny"),
+        (["nowhere/*.jpg"], "nowhere"),
+    ],
+)
+def test_mistakes_are_told_before_the_model_is_loaded(
+    run: Run, fake_predictor: FakePredictor, photo: Path, arguments: list[str], message: str
+) -> None:
+    outcome = run("predict", photo, *arguments)
+    assert (outcome.code, message in outcome.err) == (1, True)
+    assert outcome.err.count("\n") == 1
+    assert fake_predictor.loaded is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_whole_files_and_says_what_is_finished(tmp_path: Path, number: int, code: int) -> None:
+    """About two seconds: a real process is stopped in the middle of fifty images."""
+    (tmp_path / "in").mkdir()
+    for i in range(50):
+        Image.new("RGB", (40, 30)).save(tmp_path / "in" / f"{i:02}.png")
+    command = [sys.executable, str(Path(__file__).with_name("fake_vlpart.py")), "predict", "in", "-f", "json,coco"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            assert process.stdout.readline()
+        os.kill(process.pid, number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    finished = 3 + len(out.splitlines())
+    reason = "interrupted" if number == signal.SIGINT else "stopped"
+    assert err == f"{reason}: {finished} finished, results in vlpart-results\n"
+    files = files_of(tmp_path / "vlpart-results")
+    assert files == [*(f"{i:02}_parts.json" for i in range(finished)), "coco.json"]
+    data = json.loads((tmp_path / "vlpart-results" / "coco.json").read_text())
+    assert len(data["images"]) == finished < 50
+    for name in files:
+        json.loads((tmp_path / "vlpart-results" / name).read_text())
+
+
+def test_end_to_end_with_the_embedded_model(run: Run, tiny_weights: Path, photo: Path, tmp_path: Path) -> None:
+    outcome = run(
+        *("predict", photo, "-o", tmp_path / "out", "--vocabulary", "car: wheel, door", "--threshold", "0.01"),
+        *("-f", "picture,json,coco,labels"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.jpg", "photo_parts.json"]
+    width, height = size_of(tmp_path / "out" / "photo_parts.jpg")
+    assert width * 90 == height * 120
+    labels = read_labels(tmp_path / "out" / "photo_labels.png")
+    assert labels.shape == (90, 120)
+    found = json.loads((tmp_path / "out" / "photo_parts.json").read_text())["detections"]
+    assert {detection["name"] for detection in found} <= {"car", "car:wheel", "car:door"}
+    assert len(json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"]) == len(found)

@@ -1,0 +1,74 @@
+"""Fixtures shared by the whole suite. The suite runs without the `shared` folder; tests that read it skip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep every worker on one thread: parallel workers would otherwise fight for the cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need the internet run only when they are asked for with `-m network`."""
+    if "network" in (config.getoption("-m") or ""):
+        return
+    skip = pytest.mark.skip(reason="needs the internet; run with -m network")
+    for item in items:
+        if "network" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has its own empty cache folder, so nothing leaks in from (or into) the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("VLPART_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference facts, data and parity fixtures: `$VLPART_SHARED`, or `../shared` beside the checkout."""
+    folder = Path(os.environ.get("VLPART_SHARED") or REPOSITORY.parent / "shared")
+    if not (folder / "facts").is_dir():
+        pytest.skip("no shared folder: set VLPART_SHARED to run the tests that compare with it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_weights() -> Path:
+    """The weights of the embedded model, in the installed package."""
+    import vlpart
+
+    path = Path(vlpart.__file__).parent / "assets" / "models" / "tiny.safetensors"
+    if not path.is_file():
+        pytest.skip("this checkout has no embedded model (vlpart/assets/models/tiny.safetensors)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo_array() -> np.ndarray:
+    """A small made-up picture, (90, 120, 3) uint8 RGB: a gradient with two discs."""
+    y, x = np.mgrid[:90, :120]
+    picture = np.stack([x * 2, y * 2, 255 - x - y], axis=2).clip(0, 255).astype(np.uint8)
+    for cx, cy, radius, colour in ((35, 50, 20, (200, 30, 30)), (85, 45, 25, (30, 160, 60))):
+        picture[(x - cx) ** 2 + (y - cy) ** 2 <= radius**2] = colour
+    return picture
+
+
+@pytest.fixture
+def photo(photo_array: np.ndarray, tmp_path: Path) -> Path:
+    """`photo_array` as a JPEG file."""
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(photo_array).save(path, quality=92)
+    return path

@@ -1,0 +1,82 @@
+"""A predictor that needs no model, for the tests of what goes on around it."""
+
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vlpart.errors import ImageError
+from vlpart.masks import MaskStack
+from vlpart.results import Result
+from vlpart.text.vocabulary import Vocabulary
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) of a picture file."""
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """The values of a label map."""
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Every file below a folder, hidden ones too, relative to it."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+VOCABULARY = Vocabulary.parse("car: wheel")
+
+
+class FakePredictor:
+    """Finds a car with a wheel in every image; remembers what it was called with and how many images are alive."""
+
+    def __init__(self, *, interrupt_at: int | None = None, seconds: float = 0.0) -> None:
+        self.interrupt_at = interrupt_at
+        self.seconds = seconds
+        self.calls: list[dict[str, Any]] = []
+        self.batches: list[int] = []
+        self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.most_alive = 0
+        self.fetched: list[str] = []
+        self.loaded: tuple[tuple[object, ...], dict[str, object]] | None = None
+
+    def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+        self.calls.append(options)
+        self.batches.append(len(images))
+        time.sleep(self.seconds * len(images))
+        if self.interrupt_at is not None and sum(self.batches) > self.interrupt_at:
+            raise KeyboardInterrupt
+        if any(image.shape[0] == 1 for image in images):
+            raise ImageError("too flat")
+        results = [fake_result(image) for image in images]
+        self.alive.update(results)
+        gc.collect()
+        self.most_alive = max(self.most_alive, len(self.alive))
+        return results
+
+
+def fake_result(image: np.ndarray) -> Result:
+    height, width = image.shape[:2]
+    bitmaps = np.zeros((2, height, width), dtype=bool)
+    bitmaps[0, 2:-2, 2:-2] = True
+    bitmaps[1, 4:8, 4:9] = True
+    return Result(
+        image_size=(height, width),
+        boxes_xyxy=[[2, 2, width - 2, height - 2], [4, 4, 9, 8]],
+        scores=[0.9, 0.5],
+        class_ids=[0, 1],
+        masks=MaskStack.from_bitmaps(bitmaps),
+        vocabulary=VOCABULARY,
+        image=image,
+    )

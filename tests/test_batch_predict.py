@@ -1,0 +1,245 @@
+"""The streaming, skipping and stopping of a batch, with a predictor that needs no model."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart.batch_predict import Summary, predict_to_folder
+from vlpart.errors import ImageError, OutputError, VlpartError, VocabularyError
+from vlpart.results import Result
+
+
+def make_images(folder: Path, *names: str, size: tuple[int, int] = (40, 30)) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        Image.new("RGB", size, (number * 9 % 256, 80, 120)).save(folder / name)
+    return [folder / name for name in names]
+
+
+def test_every_format_of_one_photo(photo: Path, tmp_path: Path) -> None:
+    reports = []
+    summary = predict_to_folder(
+        FakePredictor(),
+        photo,
+        output=tmp_path / "out",
+        formats=("picture", "json", "labels", "coco"),
+        on_result=reports.append,
+    )
+    assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.jpg", "photo_parts.json"]
+    assert isinstance(summary, Summary)
+    assert (summary.finished, summary.failed, summary.detections) == (1, 0, 2)
+    assert summary.coco == tmp_path / "out" / "coco.json"
+    assert [path.name for path in reports[0].files] == ["photo_parts.jpg", "photo_parts.json", "photo_labels.png"]
+    width, height = size_of(tmp_path / "out" / "photo_parts.jpg")
+    assert width * 90 == height * 120
+    saved = Result.from_dict(json.loads((tmp_path / "out" / "photo_parts.json").read_text()))
+    assert (saved.names, saved.path) == (["car", "car:wheel"], str(photo))
+    labels = read_labels(tmp_path / "out" / "photo_labels.png")
+    assert (labels[0, 0], labels[20, 20], labels[5, 5]) == (0, 1, 2)
+
+
+def test_the_coco_file_is_read_by_pycocotools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pycocotools.coco import COCO
+
+    images = make_images(tmp_path / "in", "a.png", "b.png", "c.png")
+    predict_to_folder(FakePredictor(), images, output=tmp_path / "out", formats=["coco"])
+    coco = COCO(str(tmp_path / "out" / "coco.json"))
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["a.png", "b.png", "c.png"]
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["car", "car:wheel"]
+    wheel = coco.loadAnns(coco.getAnnIds(imgIds=[2], catIds=[2]))[0]
+    assert (wheel["bbox"], wheel["area"], wheel["score"], wheel["iscrowd"]) == ([4, 4, 5, 4], 20, 0.5, 0)
+    assert coco.annToMask(wheel).sum() == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_name_that_is_not_unicode(tmp_path: Path) -> None:
+    image = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    Image.new("RGB", (40, 30)).save(image)
+    predict_to_folder(FakePredictor(), image, output=tmp_path / "out", formats=["json", "coco"])
+    (written,) = (tmp_path / "out").glob("*_parts.json")
+    assert Result.from_dict(json.loads(written.read_text(encoding="utf-8"))).path == str(image)
+    assert json.loads((tmp_path / "out" / "coco.json").read_text())["images"][0]["file_name"] == image.name
+
+
+def test_broken_images_are_skipped_in_their_place(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", "a.png", "c.png")
+    (tmp_path / "in" / "b.jpg").write_bytes(b"not a picture")
+    (tmp_path / "in" / "d.jpg").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:60])
+    seen: list[str] = []
+    summary = predict_to_folder(
+        FakePredictor(),
+        [tmp_path / "in", tmp_path / "missing.jpg"],
+        output=tmp_path / "out",
+        formats=["json"],
+        batch_size=3,
+        on_result=lambda report: seen.append(Path(report.image).name),
+        on_failure=lambda image, error: seen.append(f"{Path(image).name}: {type(error).__name__}"),
+    )
+    assert seen == ["a.png", "b.jpg: ImageError", "c.png", "d.jpg: ImageError", "missing.jpg: ImageError"]
+    assert (summary.finished, summary.failed) == (2, 3)
+    assert files_of(tmp_path / "out") == ["in/a_parts.json", "in/c_parts.json"]
+
+
+def test_an_image_that_the_predictor_refuses_does_not_take_its_batch_along(tmp_path: Path) -> None:
+    images = make_images(tmp_path, "a.png", "c.png") + make_images(tmp_path, "b.png", size=(40, 1))
+    failed: list[str] = []
+    summary = predict_to_folder(
+        FakePredictor(),
+        sorted(images),
+        output=tmp_path / "out",
+        formats=["json"],
+        batch_size=3,
+        on_failure=lambda image, error: failed.append(f"{Path(image).name}: {error}"),
+    )
+    assert (summary.finished, failed) == (2, ["b.png: too flat"])
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", *(f"{i:02}.png" for i in range(40)))
+    predictor = FakePredictor()
+    summary = predict_to_folder(predictor, tmp_path / "in", output=tmp_path / "out", formats=["coco"], batch_size=2)
+    assert summary.finished == 40
+    assert predictor.batches == [2] * 20
+    assert predictor.most_alive <= 5  # this batch, and what the loop still holds of the one before
+
+
+def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", *(f"{i}.png" for i in range(9)))
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_folder(
+            FakePredictor(interrupt_at=4), tmp_path / "in", output=tmp_path / "out", formats=["json", "coco"]
+        )
+    assert files_of(tmp_path / "out") == ["0_parts.json", "1_parts.json", "2_parts.json", "3_parts.json", "coco.json"]
+    data = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert [image["file_name"] for image in data["images"]] == ["0.png", "1.png", "2.png", "3.png"]
+    assert len(data["annotations"]) == 8
+
+
+def test_the_reader_thread_ends_with_the_run(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", *(f"{i}.png" for i in range(9)))
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_folder(FakePredictor(interrupt_at=0), tmp_path / "in", output=tmp_path / "out")
+    for thread in threading.enumerate():
+        if thread.name == "vlpart-reader":
+            thread.join(timeout=5)
+            assert not thread.is_alive()
+
+
+def test_results_beside_the_photo_leave_it_alone(photo: Path) -> None:
+    before = photo.read_bytes()
+    for _ in range(2):  # the second run replaces the results of the first
+        predict_to_folder(FakePredictor(), photo, output=photo.parent)
+    assert photo.read_bytes() == before
+    assert files_of(photo.parent) == ["photo.jpg", "photo_parts.jpg", "photo_parts.json"]
+
+
+def test_a_source_that_has_the_name_of_a_result_is_not_overwritten(tmp_path: Path) -> None:
+    first, second = make_images(tmp_path, "a.jpg", "a_parts.jpg")
+    before = second.read_bytes()
+    failed: list[str] = []
+    summary = predict_to_folder(
+        FakePredictor(),
+        [first, second],
+        output=tmp_path,
+        formats=["picture"],
+        on_failure=lambda image, error: failed.append(f"{Path(image).name}: {error}"),
+    )
+    assert second.read_bytes() == before
+    assert (summary.finished, summary.failed) == (1, 1)
+    assert failed[0].startswith("a.jpg: its result")
+
+
+def test_a_second_run_over_a_folder_does_not_predict_its_own_results(tmp_path: Path) -> None:
+    make_images(tmp_path, "a.jpg", "b.jpg")
+    for _ in range(2):
+        summary = predict_to_folder(FakePredictor(), tmp_path, output=tmp_path / "out", recursive=True)
+    assert summary.finished == 2
+    assert files_of(tmp_path / "out") == ["a_parts.jpg", "a_parts.json", "b_parts.jpg", "b_parts.json"]
+
+
+def test_the_source_folder_as_output_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    make_images(tmp_path, "a.jpg")
+    predictor = FakePredictor()
+    with pytest.raises(OutputError, match="--output"):
+        predict_to_folder(predictor, tmp_path, output=tmp_path)
+    assert (predictor.calls, files_of(tmp_path)) == ([], ["a.jpg"])
+
+
+def test_an_output_that_is_a_file_is_refused(photo: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        predict_to_folder(FakePredictor(), photo, output=photo)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind the superuser")
+def test_a_folder_without_write_permission_is_refused(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="Permission denied"):
+        predict_to_folder(FakePredictor(), photo, output=tmp_path / "out")
+
+
+def test_a_full_disk_stops_the_run_with_the_finished_images_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_images(tmp_path / "in", "a.png", "b.png", "c.png")
+    write_bytes = Path.write_bytes
+
+    def full_after_the_first(path: Path, data: bytes) -> int:
+        if path.name.startswith(".b"):
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full_after_the_first)
+    with pytest.raises(OutputError, match="No space left"):
+        predict_to_folder(FakePredictor(), tmp_path / "in", output=tmp_path / "out", formats=["json", "coco"])
+    assert files_of(tmp_path / "out") == ["a_parts.json", "coco.json"]
+
+
+def test_an_error_that_is_no_image_ends_the_run(photo: Path, tmp_path: Path) -> None:
+    class Refusing(FakePredictor):
+        def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+            raise VocabularyError("does not fit")
+
+    with pytest.raises(VocabularyError, match="does not fit"):
+        predict_to_folder(Refusing(), photo, output=tmp_path / "out")
+    assert files_of(tmp_path / "out") == []
+
+
+def test_options_reach_the_predictor_and_the_reader(photo: Path, tmp_path: Path) -> None:
+    predictor = FakePredictor()
+    options: dict[str, Any] = {
+        "vocabulary": "car: wheel",
+        "score_threshold": 0.25,
+        "short_side": 320,
+        "max_side": 640,
+        "max_detections": 7,
+    }
+    predict_to_folder(predictor, photo, output=tmp_path / "out", formats=["json"], **options)
+    assert predictor.calls == [{**options, "max_pixels": None}]
+    failed: list[VlpartError] = []
+    predict_to_folder(
+        predictor, photo, output=tmp_path / "out", max_pixels=100, on_failure=lambda image, error: failed.append(error)
+    )
+    assert "--max-pixels" in str(failed[0])
+
+
+@pytest.mark.parametrize("formats", [[], ["svg"], "pictures"])
+def test_unknown_formats_are_refused(photo: Path, tmp_path: Path, formats: Any) -> None:
+    with pytest.raises(OutputError, match="choose from picture, json, coco, labels"):
+        predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=formats)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_without_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no images in the folder"):
+        predict_to_folder(FakePredictor(), tmp_path, output=tmp_path / "out")

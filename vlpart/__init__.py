@@ -1,0 +1,78 @@
+"""Open-vocabulary part segmentation: a photo in, its objects and their parts out.
+
+    >>> import vlpart
+    >>> result = vlpart.load("tiny")("photo.jpg", vocabulary="car: wheel, door")  # doctest: +SKIP
+
+Names are resolved on first use, so `import vlpart` does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlpart.batch_predict import predict_to_folder
+    from vlpart.errors import (
+        DataError,
+        DownloadError,
+        EvaluationError,
+        ImageError,
+        ModelNotFoundError,
+        OutputError,
+        TextEncoderError,
+        TrainingError,
+        VlpartError,
+        VocabularyError,
+        WeightsError,
+    )
+    from vlpart.predictor import Predictor, load
+    from vlpart.results import Result
+    from vlpart.text.vocabulary import Vocabulary
+    from vlpart.zoo.catalogue import list_models
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "DownloadError",
+    "EvaluationError",
+    "ImageError",
+    "ModelNotFoundError",
+    "OutputError",
+    "Predictor",
+    "Result",
+    "TextEncoderError",
+    "TrainingError",
+    "VlpartError",
+    "Vocabulary",
+    "VocabularyError",
+    "WeightsError",
+    "__version__",
+    "list_models",
+    "load",
+    "predict_to_folder",
+]
+
+_HOME = {
+    "Predictor": "vlpart.predictor",
+    "Result": "vlpart.results",
+    "Vocabulary": "vlpart.text.vocabulary",
+    "list_models": "vlpart.zoo.catalogue",
+    "load": "vlpart.predictor",
+    "predict_to_folder": "vlpart.batch_predict",
+}
+
+
+if not TYPE_CHECKING:  # a type checker sees the imports above, and an unknown name is an error to it
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_HOME.get(name, "vlpart.errors")), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,1 @@
+"""The `vlpart` command: one small file per subcommand, each calls one function of the library."""

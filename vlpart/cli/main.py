@@ -1,0 +1,91 @@
+"""The `vlpart` command: options of all commands, exit codes, and what a user sees of an error.
+
+Exit codes: 0 done, 1 an error or skipped images, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vlpart import __version__
+from vlpart.cli import doctor, evaluate, models, predict, train, vocabularies
+from vlpart.cli.console import print_error
+from vlpart.errors import VlpartError
+
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """The group of all commands. Ctrl-C ends every command with one line and exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print_error("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="vlpart",
+    cls=_Commands,
+    help="Open-vocabulary part segmentation: find objects and their parts in photos.",
+    no_args_is_help=True,
+    rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,  # plain text in pipes and logs
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (predict, models, vocabularies, evaluate, train, doctor):
+    command.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vlpart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (also: VLPART_DEBUG=1).")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["VLPART_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Entry point of the console script. Always ends with `SystemExit`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    command = typer.main.get_command(app)
+    try:
+        command(prog_name="vlpart")
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe is gone, as with `| head`: nothing to say, nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("VLPART_DEBUG", "") not in ("", "0"):
+            raise
+        if isinstance(error, VlpartError):
+            print_error(error)
+        else:
+            print_error(f"{type(error).__name__}: {error} (unexpected: run `vlpart --debug ...` to see where)")
+        sys.exit(1)

@@ -1,0 +1,207 @@
+"""`vlpart predict`: photos in, annotated pictures and data out."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from vlpart.errors import VlpartError
+
+if TYPE_CHECKING:
+    from vlpart.batch_predict import ImageReport, Summary
+
+_MODEL = "Model"
+_IMAGES = "Images"
+_OUTPUT = "Output"
+
+
+class Precision(StrEnum):
+    """Choices of --precision."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the `vlpart` command."""
+    app.command("predict")(predict)
+
+
+def _formats(values: list[str]) -> list[str]:
+    """Repeated and comma-separated values as one checked list."""
+    from vlpart.batch_predict import check_formats
+
+    names = [name.strip().lower() for value in values for name in value.split(",") if name.strip()]
+    try:
+        return list(check_formats(names))
+    except VlpartError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def predict(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="Image files, folders, globs or http(s) addresses.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Model name (see `vlpart models list`) or weight file.", rich_help_panel=_MODEL
+        ),
+    ] = "tiny",
+    weights: Annotated[
+        Path | None, typer.Option(help="Local weight file for this model.", rich_help_panel=_MODEL)
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            "--vocabulary",
+            "-v",
+            help="What to look for: 'car: wheel, door; dog head', a list of `vlpart vocabularies list`, or a file.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: the best there is.", rich_help_panel=_MODEL)
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="Of the computation.", rich_help_panel=_MODEL)] = Precision.AUTO,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", "-t", min=0, max=1, help="Lowest score to keep.", rich_help_panel=_MODEL),
+    ] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Most detections per image.", rich_help_panel=_MODEL)
+    ] = None,
+    short_side: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="Shorter side of the network input, pixels.", rich_help_panel=_IMAGES),
+    ] = None,
+    max_side: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Limit of the longer side, pixels.", rich_help_panel=_IMAGES)
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=0, help="Refuse larger images; 0: no limit.", rich_help_panel=_IMAGES)
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Go into subfolders.", rich_help_panel=_IMAGES)
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.", rich_help_panel=_IMAGES)] = 1,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results.", rich_help_panel=_OUTPUT)
+    ] = Path("vlpart-results"),
+    formats: Annotated[
+        list[str],
+        typer.Option(
+            "--format",
+            "-f",
+            help="picture, json, coco, labels (PNG label maps); repeat or separate with commas.",
+            callback=_formats,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = ["picture", "json"],  # noqa: B006 (typer copies it)
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=_OUTPUT)
+    ] = False,
+) -> None:
+    """Find objects and their parts in images.
+
+    Results are written as they come: NAME_parts.jpg, NAME_parts.json, NAME_labels.png, coco.json. An image that cannot
+    be read is skipped with a line on standard error, and the exit code is then 1. Ctrl-C keeps what is finished.
+    """
+    from vlpart.batch_predict import predict_to_folder
+    from vlpart.data.images import MAX_PIXELS, list_images
+    from vlpart.text.vocabulary import Vocabulary
+    from vlpart.zoo.catalogue import get_model
+    from vlpart.zoo.download import download_model, rich_progress
+
+    # What may be wrong is looked at before anything large is loaded.
+    entry = None if Path(model).suffix else get_model(model)  # else a weight file
+    names = None if vocabulary is None else Vocabulary.of(vocabulary)
+    total = sum(1 for _ in list_images(sources, recursive=recursive))
+    from vlpart.predictor import load
+
+    if entry is not None and weights is None:
+        with nullcontext() if no_progress else rich_progress(model) as progress:
+            download_model(model, progress=progress)
+    predictor = load(model, weights=weights, device=device, precision=precision.value)
+    with _Reporter(total, output, progress=not no_progress) as report:
+        summary = predict_to_folder(
+            predictor,
+            sources,
+            output=output,
+            formats=formats,
+            vocabulary=names,
+            score_threshold=threshold,
+            short_side=short_side,
+            max_side=max_side,
+            max_detections=max_detections,
+            max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None,
+            batch_size=batch,
+            recursive=recursive,
+            on_result=report.result,
+            on_failure=report.failure,
+        )
+    report.summary(summary)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+class _Reporter:
+    """One line per image: finished on standard output, skipped on standard error; a bar below them on a terminal."""
+
+    def __init__(self, total: int, output: Path, *, progress: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._output = output
+        self._finished = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # a pipe gets its lines directly
+            disable=not progress or not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("predicting", total=total)
+
+    def result(self, report: ImageReport) -> None:
+        """Say what was found in an image and where its files are."""
+        self._finished += 1
+        where = f" -> {', '.join(str(path) for path in report.files)}" if report.files else ""
+        print(f"{report.result.summary()}{where}", flush=True)
+        self._bar.advance(self._task)
+
+    def failure(self, image: str, error: VlpartError) -> None:
+        """Say which image was skipped and why."""
+        message = " ".join(str(error).split())
+        print(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", file=sys.stderr)
+        self._bar.advance(self._task)
+
+    def summary(self, summary: Summary) -> None:
+        """The last line: how many, how long, where."""
+        images = "1 image" if summary.finished == 1 else f"{summary.finished} images"
+        skipped = f", {summary.failed} skipped" if summary.failed else ""
+        print(f"{images}{skipped} in {summary.seconds:.1f} s, results in {summary.coco or summary.output}", flush=True)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if error is not None:
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+            print(f"{reason}: {self._finished} finished, results in {self._output}", file=sys.stderr)
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(130) from None
