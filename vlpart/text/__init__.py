@@ -1,0 +1,1 @@
+"""Vocabularies, prompts and text encoders."""

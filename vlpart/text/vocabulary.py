@@ -1,0 +1,345 @@
+"""What to look for: the names of objects and parts, in order, and which part belongs to which object."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlpart.errors import VocabularyError
+from vlpart.text import naming, vocabulary_files
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PART_LISTS = ("pascal_part", "paco", "partimagenet")
+"""The lists whose part names make "dog head" the head of "dog" (see `naming.recognise_parts`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One category.
+
+    Attributes:
+        name: display name: "object:part" for parts, or the phrase as it was given.
+        id: category id of the dataset, or index + 1.
+        object, part: both set for a part, both None for anything else.
+        image_count, frequency: of the training split ("f", "c", "r"), where the dataset states them.
+        abbr: short name in the Pascal-Part files, where it differs.
+        text: what text encoders read instead of the name, where the published vectors were made so.
+        wnid, imagenet_id: WordNet id; ranges (first, last), counted from 1, of the sorted ImageNet-1k classes.
+    """
+
+    name: str
+    id: int
+    object: str | None = None
+    part: str | None = None
+    image_count: int | None = None
+    frequency: str | None = None
+    abbr: str | None = None
+    text: str | None = None
+    wnid: str | None = None
+    imagenet_id: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """An ordered list of categories. Immutable; equal and hashed by content (`content_hash`); imports no torch.
+
+    Attributes:
+        entries: the categories, at least one; ids are unique.
+        embeddings: (C, D) float32, rows of length 1, read-only; None = a text encoder makes them from the names.
+        title: name of the list or "custom"; about: one line for people. Neither counts as content.
+
+    Raises:
+        VocabularyError: no entries, an id twice, or embeddings that do not fit.
+    """
+
+    entries: tuple[Entry, ...]
+    embeddings: np.ndarray | None = None
+    title: str = "custom"
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.entries:
+            raise VocabularyError("The vocabulary is empty; name what to look for, as in 'car: wheel, door; person'.")
+        if len(self.index_of_id) != len(self.entries):
+            raise VocabularyError("A category id occurs twice in the vocabulary; ids must be unique.")
+        if self.embeddings is not None:
+            object.__setattr__(self, "embeddings", _check_embeddings(self.embeddings, len(self.entries)))
+
+    # ---- making one
+
+    @staticmethod
+    def available() -> list[str]:
+        """Names of the lists that come with the package."""
+        return vocabulary_files.available()
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Vocabulary:
+        """A list of the package by name ("pascal_part"), or a file.
+
+        `.txt`: one phrase per line or the syntax of `parse`; empty lines and lines that start with '#' are skipped.
+        `.json`: this package's form (`to_dict`), a COCO file or its category list, or a list of names.
+
+        Raises:
+            VocabularyError: neither a list nor a file, or a file that cannot be read.
+        """
+        if isinstance(name_or_path, str) and name_or_path in cls.available():
+            return cls._from_document(vocabulary_files.read_list(name_or_path), name_or_path)
+        path = Path(name_or_path)
+        if not path.exists():
+            near = difflib.get_close_matches(str(name_or_path), cls.available(), n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"lists: {', '.join(cls.available())}."
+            raise VocabularyError(f"No vocabulary list and no file '{name_or_path}'; {hint}")
+        document = vocabulary_files.read_document(path)
+        if isinstance(document, str):
+            return cls._custom(naming.parse_names(document), title=path.stem)
+        return cls._from_document(document, path.stem)
+
+    @classmethod
+    def parse(cls, text: str) -> Vocabulary:
+        """Read "car: wheel, door; dog head; person" (see `naming.parse_names`): entries car, car:wheel, car:door, dog
+        head, person.
+
+        "dog head" is also known as the part "head" of "dog" if "dog" is an entry too (`naming.recognise_parts`).
+        """
+        return cls._custom(naming.parse_names(text))
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], objects: Sequence[str | None] | None = None) -> Vocabulary:
+        """One entry per name, in order; "car:wheel" is a part of car (which is *not* added as an entry).
+
+        Args:
+            names: display names, no two alike (case does not count).
+            objects: for each name the object that it is a part of, or None: ("wheel", "car") gives "car:wheel".
+
+        Raises:
+            VocabularyError: no names, a name twice, or a name that `naming.clean_name` refuses.
+        """
+        if isinstance(names, str):
+            raise VocabularyError(
+                "from_names takes a list of names, not one string; use Vocabulary.parse for 'car: wheel; dog'."
+            )
+        named = [naming.split_name(name, f"Name {i + 1}") for i, name in enumerate(names)]
+        if objects is not None:
+            if isinstance(objects, str) or len(objects) != len(named):
+                raise VocabularyError(
+                    f"objects must be a list as long as names ({len(named)}), with None for names that are no part."
+                )
+            named = [_with_object(*item, owner, i) for i, (item, owner) in enumerate(zip(named, objects, strict=True))]
+        naming.refuse_duplicates([name for name, *_ in named])
+        return cls._custom(named)
+
+    @classmethod
+    def from_categories(cls, categories: Iterable[Mapping[str, Any]], title: str = "custom") -> Vocabulary:
+        """COCO categories ({"id", "name", and optionally "object", "part", "image_count", "frequency"}), in the order
+        given.
+
+        Names may repeat (ids tell them apart); `index` then finds the first.
+        """
+        return cls(vocabulary_files.entries_from(categories, Entry), title=title)
+
+    @classmethod
+    def from_embeddings(
+        cls, names: Sequence[str], embeddings: np.ndarray, objects: Sequence[str | None] | None = None
+    ) -> Vocabulary:
+        """`from_names` with a vector for each name, (C, D), for a model of that text space; rows are normalised.
+
+        Raises:
+            VocabularyError: as `from_names`; wrong shape, not finite, or a row of zeros.
+        """
+        return replace(cls.from_names(names, objects), embeddings=embeddings)
+
+    @classmethod
+    def of(cls, value: Vocabulary | str | Path | Sequence[str]) -> Vocabulary:
+        """What users pass as `vocabulary=`: a Vocabulary, a list of names, a Path, or a string.
+
+        A string is the name of a list, else a file that exists, else the syntax of `parse`.
+        """
+        if isinstance(value, Vocabulary):
+            return value
+        if isinstance(value, Path):
+            return cls.load(value)
+        if not isinstance(value, str):
+            if not isinstance(value, list | tuple):
+                kind = type(value).__name__
+                raise VocabularyError(f"A vocabulary is a string, a list of names, or a Path to a file, not a {kind}.")
+            return cls.from_names(list(value))
+        if value in cls.available() or vocabulary_files.looks_like_file(value):
+            return cls.load(value)
+        if "_" in value and difflib.get_close_matches(value, cls.available(), n=1, cutoff=0.85):
+            return cls.load(value)  # a misspelt list: the error names the near ones
+        return cls.parse(value)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Vocabulary:
+        """The inverse of `to_dict` (embeddings are not kept)."""
+        return cls._from_document(dict(document), "custom")
+
+    # ---- asking it
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.content_hash == other.content_hash
+
+    def __hash__(self) -> int:
+        return hash(self.content_hash)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.names[:4]) + (", ..." if len(self) > 4 else "")
+        return f"Vocabulary({self.title!r}, {len(self)} entries: {shown})"
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.casefold() in self._first_index
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Display names, parts as "object:part"."""
+        return tuple(entry.name for entry in self.entries)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """What text encoders make their prompts from: the names, but for a few entries of the published lists."""
+        return tuple(entry.text or entry.name for entry in self.entries)
+
+    @cached_property
+    def ids(self) -> tuple[int, ...]:
+        """Category ids, in order."""
+        return tuple(entry.id for entry in self.entries)
+
+    @cached_property
+    def index_of_id(self) -> dict[int, int]:
+        """From category id to index."""
+        return {entry.id: i for i, entry in enumerate(self.entries)}
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over the entries, in order, and the embeddings."""
+        digest = hashlib.sha256(json.dumps(self.to_dict()["entries"], sort_keys=True).encode())
+        if self.embeddings is not None:
+            digest.update(str(self.embeddings.shape).encode() + self.embeddings.tobytes())
+        return digest.hexdigest()
+
+    def index(self, name: str) -> int:
+        """Index of a name; upper and lower case do not matter unless two names differ in nothing else.
+
+        Raises:
+            VocabularyError: no such name; near ones are listed.
+        """
+        if name in self._exact_index:
+            return self._exact_index[name]
+        if isinstance(name, str) and name.casefold() in self._first_index:
+            return self._first_index[name.casefold()]
+        near = difflib.get_close_matches(str(name), self.names, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise VocabularyError(f"'{name}' is not in the vocabulary {self.title!r} ({len(self)} names){hint}")
+
+    def is_part(self, i: int) -> bool:
+        """Whether entry `i` is known as a part of an object."""
+        return self.entries[i].part is not None
+
+    def object_name(self, i: int) -> str:
+        """The object that entry `i` is a part of, or its own name if it is no part."""
+        entry = self.entries[i]
+        return entry.name if entry.object is None else entry.object
+
+    def part_name(self, i: int) -> str | None:
+        """The part without its object ("wheel"), or None if entry `i` is no part."""
+        return self.entries[i].part
+
+    def object_of(self, i: int) -> int | None:
+        """For a part, the index of its object's own entry; None if that is not in the vocabulary, or `i` is no part."""
+        owner = self.entries[i].object
+        return None if owner is None else self._object_index.get(owner.casefold())
+
+    def parts_of(self, i: int) -> tuple[int, ...]:
+        """Indices of the parts of object `i`, in order; empty for a part."""
+        return self._parts.get(i, ())
+
+    def subset(self, indices: Sequence[int]) -> Vocabulary:
+        """The entries at `indices`, in that order, with their ids and embeddings."""
+        chosen = [int(i) for i in indices]
+        rows = None if self.embeddings is None else self.embeddings[chosen]
+        return Vocabulary(tuple(self.entries[i] for i in chosen), rows, title=f"{self.title} (part)", about=self.about)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: {"name", "about", "entries": [{"id", "name", ...}]}; embeddings are left out."""
+        return vocabulary_files.to_document(self.title, self.about, self.entries)
+
+    # ---- inside
+
+    @cached_property
+    def _exact_index(self) -> dict[str, int]:
+        return {entry.name: i for i, entry in reversed(list(enumerate(self.entries)))}
+
+    @cached_property
+    def _first_index(self) -> dict[str, int]:
+        return {entry.name.casefold(): i for i, entry in reversed(list(enumerate(self.entries)))}
+
+    @cached_property
+    def _object_index(self) -> dict[str, int]:
+        return {e.name.casefold(): i for i, e in reversed(list(enumerate(self.entries))) if e.part is None}
+
+    @cached_property
+    def _parts(self) -> dict[int, tuple[int, ...]]:
+        found: dict[int, list[int]] = {}
+        for i in range(len(self)):
+            owner = self.object_of(i)
+            if owner is not None:
+                found.setdefault(owner, []).append(i)
+        return {owner: tuple(parts) for owner, parts in found.items()}
+
+    @classmethod
+    def _custom(cls, named: Sequence[naming.Named], title: str = "custom") -> Vocabulary:
+        named = naming.recognise_parts(named, vocabulary_files.part_names(PART_LISTS))
+        rows = enumerate(named)
+        return cls(tuple(Entry(name=n, id=i + 1, object=o, part=p) for i, (n, o, p) in rows), title=title)
+
+    @classmethod
+    def _from_document(cls, document: Any, title: str) -> Vocabulary:
+        if isinstance(document, list) and all(isinstance(name, str) for name in document):
+            return replace(cls.from_names(document), title=title)
+        entries = vocabulary_files.entries_from(vocabulary_files.categories_of(document), Entry)
+        about = document.get("about", "") if isinstance(document, dict) else ""
+        title = document.get("name", title) if isinstance(document, dict) and "entries" in document else title
+        return cls(entries, title=str(title), about=str(about))
+
+
+def _with_object(name: str, owner: str | None, part: str | None, given: str | None, i: int) -> naming.Named:
+    """Apply the `objects` argument of `from_names` to one name."""
+    if given is None:
+        return name, owner, part
+    given = naming.clean_name(given, f"Object of name {i + 1}")
+    if owner is not None and part is not None:
+        if owner.casefold() != given.casefold():
+            raise VocabularyError(f"Name {i + 1} ('{name}') belongs to '{owner}', but objects says '{given}'.")
+        return name, owner, part
+    if name.casefold().startswith(given.casefold() + " "):
+        return name, given, name[len(given) + 1 :]
+    return f"{given}:{name}", given, name
+
+
+def _check_embeddings(embeddings: Any, count: int) -> np.ndarray:
+    """A read-only, normalised float32 copy."""
+    import numpy as np
+
+    try:
+        array = np.array(embeddings, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise VocabularyError(f"Embeddings are not an array of numbers ({error}).") from error
+    if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
+        raise VocabularyError(f"Embeddings have the shape {array.shape}; {count} names need ({count}, D).")
+    lengths = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(array).all() or not (lengths > 0).all():
+        raise VocabularyError("Embeddings must be finite, and no row may be all zeros.")
+    array = (array / lengths).astype(np.float32)
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,1 @@
+"""Models by name: the catalogue, downloads, and safe reading of weight files."""

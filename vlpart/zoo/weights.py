@@ -1,0 +1,298 @@
+"""Weight files, read without running anything that they contain.
+
+Three kinds, told apart by their first bytes, not by their name: safetensors; torch files (bare state dict, or one
+under "model" or "state_dict"), always with `weights_only=True`; and pickles of numpy arrays (the published Swin-B
+backbone), read by an unpickler that knows a few of numpy's names and puts stand-ins in their place. Everything else is
+refused.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import struct
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlpart.errors import WeightsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+WRAPPERS = ("model", "state_dict")
+TORCH_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a weight file by name, on the CPU, in the number format of the file.
+
+    Raises:
+        WeightsError: the file is missing, damaged, not a checkpoint, or would need arbitrary pickle.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"There is no weight file '{path}'; give the path of a .pth, .safetensors or .pkl file.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        kind = _kind(head)
+        if kind == "torch":
+            found = _read_torch(path)
+        elif kind == "safetensors":
+            found = _read_safetensors(path)
+        elif kind == "pickle":
+            found = _read_pickle(path)
+        else:
+            raise WeightsError(
+                f"'{path}' is not a weight file (it begins with {head[:8]!r}); "
+                "torch, safetensors and numpy pickle files can be read."
+            )
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    return _tensors(found, path)
+
+
+def _kind(head: bytes) -> str:
+    if head.startswith(b"PK\x03\x04"):
+        return "torch"
+    if len(head) > 9 and head[8:9] == b"{":
+        return "safetensors"
+    if head[:1] == b"\x80":
+        return "pickle"
+    return ""
+
+
+def _tensors(found: Any, path: Path) -> dict[str, Tensor]:
+    """Unwrap, and check that nothing but named tensors is left."""
+    import torch
+
+    for key in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not found:
+        raise WeightsError(f"'{path}' holds no named tensors (a {type(found).__name__}); a state dict is needed.")
+    result: dict[str, Tensor] = {}
+    for name, value in found.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise WeightsError(
+                f"'{path}' holds a {type(value).__name__} under {name!r}; a state dict has tensors only."
+            )
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            raise WeightsError(
+                f"'{path}' holds a sparse, quantised or empty tensor under {name!r}, which is not supported."
+            )
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise WeightsError(
+                f"'{path}': {name!r} claims {tuple(value.shape)}, more than the file has; it is damaged."
+            )
+        result[name] = value.detach()
+    return result
+
+
+# ---- safetensors and torch
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+
+
+def _read_torch(path: Path) -> Any:
+    """A zip file as torch writes it; entries are stored, so that their sizes cannot exceed the file's."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+            program = any("/code/" in name or name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
+        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+    if claimed > path.stat().st_size:
+        raise WeightsError(
+            f"'{path}' is refused: it is compressed and claims {claimed} bytes, torch does not write that."
+        )
+    if program:
+        raise WeightsError(
+            f"'{path}' is refused: it is a TorchScript program, not a state dict; save its state_dict() instead."
+        )
+    return _torch_load(path)
+
+
+def _torch_load(path: Path) -> Any:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on kinds of tensors that are refused afterwards
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "truncated" in str(error):
+            raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+        raise WeightsError(
+            f"'{path}' is refused: it holds more than tensors, and reading that could run foreign code "
+            f"({_reason(error)})."
+        ) from error
+    except Exception as error:  # torch's reader lets through whatever a damaged file leads to
+        raise WeightsError(
+            f"'{path}' is damaged, or no torch weight file ({_line(error)}); download it again."
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    """The first line of a message, not too long."""
+    text = str(error).strip().splitlines()
+    return text[0][:160] if text else type(error).__name__
+
+
+def _reason(error: BaseException) -> str:
+    """torch's message is long; the line that names what was refused says enough."""
+    for line in str(error).splitlines():
+        if "WeightsUnpickler error" in line or "Unsupported" in line or "GLOBAL" in line:
+            return line.strip()[:160]
+    return _line(error)
+
+
+# ---- pickles of numpy arrays
+
+
+def _read_pickle(path: Path) -> Any:
+    """A dict of numpy arrays, plain values around them allowed; or torch's format from before 2020."""
+    data = path.read_bytes()
+    try:
+        found = _NumpyUnpickler(io.BytesIO(data)).load()
+    except WeightsError as error:
+        raise WeightsError(f"'{path}' is refused: {error}") from error
+    except Exception as error:  # as above: a damaged pickle can lead anywhere
+        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+    if found == TORCH_LEGACY_MAGIC:
+        return _torch_load(path)
+    for key in WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict):
+        return found
+    try:
+        return {name: _to_tensor(value) if isinstance(value, _Array) else value for name, value in found.items()}
+    except WeightsError as error:
+        raise WeightsError(f"'{path}' is damaged: {error}") from error
+
+
+class _DType:
+    """Stands for numpy.dtype; keeps the code and the byte order, computes nothing."""
+
+    def __init__(self, code: object = None, *_: object) -> None:
+        self.code = code
+        self.order: object = "<"
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 2:
+            raise WeightsError("a number format is malformed.")
+        self.order = state[1]
+
+    def numpy(self) -> np.dtype[Any]:
+        import numpy as np
+
+        known = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
+        if self.code not in known or self.order not in ("<", ">", "|", "="):
+            raise WeightsError(f"arrays of {self.code!r} are not supported.")
+        order = "" if self.order in ("|", "=") else str(self.order)
+        return np.dtype(f"{order}{self.code}")
+
+
+class _Array:
+    """Stands for numpy.ndarray; keeps the shape and the bytes until they are checked against each other."""
+
+    def __init__(self, *_: object) -> None:
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise WeightsError("an array is malformed.")
+        self.state = state
+
+    def numpy(self) -> np.ndarray:
+        import numpy as np
+
+        if not self.state:
+            raise WeightsError("an array has no content.")
+        _, shape, dtype, fortran, data = self.state
+        if not isinstance(dtype, _DType) or not isinstance(shape, tuple):
+            raise WeightsError("an array is malformed.")
+        form = dtype.numpy()
+        if not isinstance(data, bytes):
+            raise WeightsError("an array is malformed.")
+        if not all(isinstance(side, int) and side >= 0 for side in shape) or len(shape) > 32:
+            raise WeightsError("an array has an impossible shape.")
+        if math.prod(shape) * form.itemsize != len(data):
+            raise WeightsError(f"an array claims the shape {shape} but has {len(data)} bytes.")
+        return np.frombuffer(data, form).reshape(shape, order="F" if fortran else "C")
+
+
+def _from_buffer(data: object, dtype: object, shape: object, order: object) -> _Array:
+    """Stands for numpy's own function, which arrays use from pickle protocol 5 on."""
+    array = _Array()
+    array.state = (1, shape, dtype, order == "F", bytes(data) if isinstance(data, bytes | bytearray) else data)
+    return array
+
+
+def _scalar(dtype: object, data: object) -> float | int:
+    """Stands for numpy's scalars, which published files have beside their arrays."""
+    import numpy as np
+
+    if not isinstance(dtype, _DType) or not isinstance(data, bytes) or len(data) != dtype.numpy().itemsize:
+        raise WeightsError("a number is malformed.")
+    return np.frombuffer(data, dtype.numpy())[0].item()
+
+
+def _encode(text: object, encoding: object = "latin1") -> bytes:
+    """Stands for _codecs.encode, by which Python 2 and protocol 2 write bytes."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise WeightsError("a byte string is malformed.")
+    return text.encode("latin-1")
+
+
+def _bytes() -> bytes:
+    """Stands for bytes, by which protocol 2 writes the empty byte string."""
+    return b""
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    """Every name in the file is looked up here: stand-ins for numpy's arrays, or an error."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
+            return _Array if name == "_reconstruct" else _scalar
+        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
+            return _from_buffer
+        known = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _DType, ("collections", "OrderedDict"): OrderedDict}
+        if (module, name) in known:
+            return known[module, name]
+        if (module, name) == ("_codecs", "encode"):
+            return _encode
+        if module in ("builtins", "__builtin__") and name == "bytes":
+            return _bytes
+        raise WeightsError(f"it asks for {module}.{name}, and reading that could run foreign code.")
+
+    def persistent_load(self, pid: object) -> Any:
+        raise WeightsError("it refers to data outside the file.")
+
+
+def _to_tensor(array: _Array) -> Tensor:
+    import numpy as np
+    import torch
+
+    values = array.numpy()
+    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).reshape(values.shape)
+    return torch.from_numpy(native.copy())
