@@ -41,6 +41,9 @@ class Source:
         boxes_from_masks: after augmentation a box is the tight box of its mask (where there are masks).
         unlabelled: "absent" = what is not annotated is not there; "unknown" = see `Targets.unknown_labels` and
             `indexing.unknown_classes`.
+        absent_names: which names of the other sources may be taken as absent from its pictures (`Recipe.distractors`):
+            "none", "own_objects" = parts of objects that it labels, where that object is not in the picture, or "all" =
+            everything unlike what it labels.
         only_objects, exclude_objects: object names; annotations of other / these objects and of their parts are left
             out, and so are their classes. For zero-shot runs.
         flip: probability of a horizontal flip.
@@ -69,6 +72,7 @@ class Source:
     masks: bool = True
     boxes_from_masks: bool = True
     unlabelled: Literal["absent", "unknown"] = "absent"
+    absent_names: Literal["none", "own_objects", "all"] = "none"
     only_objects: frozenset[str] | None = None
     exclude_objects: frozenset[str] = frozenset()
     flip: float = 0.5
@@ -98,6 +102,7 @@ class Source:
             "batch_size must be at least 1": self.batch_size >= 1,
             "repeat_threshold must not be negative": (self.repeat_threshold or 0) >= 0,
             "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
+            "absent_names is 'none', 'own_objects' or 'all'": self.absent_names in ("none", "own_objects", "all"),
             "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,
             "scale_jitter is (lo, hi) with 0 < lo <= hi": self.scale_jitter is None
             or (len(self.scale_jitter) == 2 and 0 < self.scale_jitter[0] <= self.scale_jitter[1]),
