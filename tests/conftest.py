@@ -19,13 +19,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that need the internet run only when they are asked for with `-m network`."""
-    if "network" in (config.getoption("-m") or ""):
-        return
-    skip = pytest.mark.skip(reason="needs the internet; run with -m network")
+    """Slow tests, and tests that need the internet, run only when they are asked for with `-m slow` or `-m network`."""
+    asked = config.getoption("-m") or ""
+    reasons = {"slow": "slow; run with -m slow", "network": "needs the internet; run with -m network"}
     for item in items:
-        if "network" in item.keywords:
-            item.add_marker(skip)
+        for mark, reason in reasons.items():
+            if mark in item.keywords and mark not in asked:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

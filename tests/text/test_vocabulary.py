@@ -32,6 +32,7 @@ SIZES = {
     "pascal_part": 93,
     "pascal_part_base": 77,
     "pascal_part_novel": 16,
+    "tiny": 346,
     "voc": 20,
 }
 
@@ -43,7 +44,7 @@ def test_lists_are_complete() -> None:
     assert {name: len(Vocabulary.load(name)) for name in Vocabulary.available()} == SIZES
 
 
-@pytest.mark.parametrize("name", sorted(SIZES))
+@pytest.mark.parametrize("name", sorted(SIZES.keys() - {"tiny"}))
 def test_list_equals_the_reference(name: str, shared: Path) -> None:
     reference = json.loads((shared / "facts" / "vocabularies" / f"{name}.json").read_text())["categories"]
     fields = ("id", "name", "object", "part", "abbr", "wnid", "image_count", "frequency")

@@ -72,9 +72,9 @@ def predict(
     ] = None,
     precision: Annotated[Precision, typer.Option(help="Of the computation.", rich_help_panel=_MODEL)] = Precision.AUTO,
     threshold: Annotated[
-        float | None,
+        float,
         typer.Option("--threshold", "-t", min=0, max=1, help="Lowest score to keep.", rich_help_panel=_MODEL),
-    ] = None,
+    ] = 0.5,
     max_detections: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Most detections per image.", rich_help_panel=_MODEL)
     ] = None,
