@@ -421,3 +421,19 @@ def test_plot_finds_its_picture(tmp_path: Path) -> None:
         result_of(*found).plot(np.zeros((60, 99, 3), dtype=np.uint8))
     with pytest.raises(VlpartError, match="no such image"):
         result_of(*found, path=tmp_path / "gone.png").plot()
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_nested_detections_of_one_class_go(masks: bool) -> None:
+    result = result_of(
+        (PERSON, 0.9, rectangle(10, 5, 40, 55)),
+        (PERSON, 0.6, rectangle(12, 8, 25, 20)),  # inside the better one
+        (PERSON, 0.5, rectangle(35, 5, 60, 55)),  # beside it
+        (HEAD, 0.4, rectangle(15, 6, 25, 14)),  # another class
+        (PERSON, 0.3, rectangle(5, 2, 45, 58)),  # around the better one: not inside
+        masks=masks,
+    )
+    left = result.without_nested()
+    assert [round(float(s), 1) for s in left.scores] == [0.9, 0.5, 0.4, 0.3]
+    assert len(result.without_nested(share=1.01)) == 5
+    assert len(result[:0].without_nested()) == 0

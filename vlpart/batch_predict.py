@@ -76,6 +76,7 @@ def predict_to_folder(
     max_pixels: int | None = MAX_PIXELS,
     batch_size: int = 1,
     recursive: bool = False,
+    keep_nested: bool = True,
     on_result: Callable[[ImageReport], object] | None = None,
     on_failure: Callable[[str, VlpartError], object] | None = None,
 ) -> Summary:
@@ -94,6 +95,7 @@ def predict_to_folder(
         max_pixels: larger images are refused; None = no limit.
         batch_size: images per forward pass.
         recursive: go into subfolders of source folders.
+        keep_nested: False drops detections inside a better one of the same class (`Result.without_nested`).
         on_result: called after the files of an image are written.
         on_failure: called with the source and the error for everything that was skipped.
 
@@ -117,6 +119,7 @@ def predict_to_folder(
             "max_detections": max_detections,
             "max_pixels": None,  # checked when the image was read
         },
+        keep_nested=keep_nested,
         on_result=on_result or (lambda report: None),
         on_failure=on_failure or (lambda image, error: None),
     )
@@ -177,6 +180,7 @@ class _Job:
     predictor: Predictor
     writer: _Writer
     options: Mapping[str, Any]
+    keep_nested: bool
     on_result: Callable[[ImageReport], object]
     on_failure: Callable[[str, VlpartError], object]
     failed: int = 0
@@ -189,6 +193,8 @@ class _Job:
             if isinstance(result, VlpartError):
                 self._fail(item.image, result)
                 continue
+            if not self.keep_nested:
+                result = result.without_nested()
             result.path = item.image
             try:
                 files = self.writer.encode(item.image, result)

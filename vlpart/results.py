@@ -215,6 +215,29 @@ class Result:
             keep &= self._mask_of(lambda c: (self.vocabulary.part_name(c) or "").casefold() in kinds)
         return self[keep]
 
+    def without_nested(self, share: float = 0.8) -> Result:
+        """Without detections that lie inside a better one of the same class: the arm that is also called a person.
+
+        Args:
+            share: of the mask (of the box, where there are no masks) that is inside, from which on a detection goes.
+        """
+        keep: list[int] = []
+        for i in range(len(self)):
+            better = [k for k in keep if self.class_ids[k] == self.class_ids[i]]
+            if not better or self._inside(i, better).max() < share:
+                keep.append(i)
+        return self[keep]
+
+    def _inside(self, i: int, others: list[int]) -> NDArray[np.float64]:
+        """(len(others),): which share of detection `i` is inside each of the others."""
+        if self.masks is not None:
+            return self.masks.fractions_inside(i, others)
+        low = np.maximum(self.boxes_xyxy[i, :2], self.boxes_xyxy[others, :2])
+        high = np.minimum(self.boxes_xyxy[i, 2:], self.boxes_xyxy[others, 2:])
+        area = float(np.prod(self.boxes_xyxy[i, 2:] - self.boxes_xyxy[i, :2], dtype=np.float64))
+        shared = np.prod(np.clip(high - low, 0, None), axis=1, dtype=np.float64)
+        return shared / area if area > 0 else np.zeros(len(others))
+
     def _mask_of(self, condition: Any) -> NDArray[np.bool_]:
         return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
 

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.cli.conftest import Run
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart.results import Result
 from vlpart.text.vocabulary import Vocabulary
 
 
@@ -153,3 +155,24 @@ def test_end_to_end_with_the_embedded_model(run: Run, tiny_weights: Path, photo:
     found = json.loads((tmp_path / "out" / "photo_parts.json").read_text())["detections"]
     assert {detection["name"] for detection in found} <= {"car", "car:wheel", "car:door"}
     assert len(json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"]) == len(found)
+
+
+def test_nested_detections_are_kept_only_when_asked_for(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(images: list[np.ndarray], **options: object) -> list[Result]:
+        return [
+            Result(
+                image_size=image.shape[:2],
+                boxes_xyxy=[[0, 0, 40, 40], [5, 5, 30, 30]],
+                scores=[0.9, 0.6],
+                class_ids=[0, 0],
+                vocabulary=Vocabulary.parse("car"),
+                image=image,
+            )
+            for image in images
+        ]
+
+    monkeypatch.setattr(fake_predictor, "predict", twice)
+    assert "1 car ->" in run("predict", photo, "-o", tmp_path / "a").out
+    assert "2 car ->" in run("predict", photo, "-o", tmp_path / "b", "--keep-nested").out

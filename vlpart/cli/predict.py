@@ -75,6 +75,12 @@ def predict(
         float,
         typer.Option("--threshold", "-t", min=0, max=1, help="Lowest score to keep.", rich_help_panel=_MODEL),
     ] = 0.5,
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--keep-nested", help="Keep detections inside a better one of the same name.", rich_help_panel=_MODEL
+        ),
+    ] = False,
     max_detections: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Most detections per image.", rich_help_panel=_MODEL)
     ] = None,
@@ -144,6 +150,7 @@ def predict(
             max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None,
             batch_size=batch,
             recursive=recursive,
+            keep_nested=nested,
             on_result=report.result,
             on_failure=report.failure,
         )
