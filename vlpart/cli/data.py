@@ -1,0 +1,141 @@
+"""`vlpart data`: prepare the published data sets from their downloads, and check a data set of any kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlpart.cli.console import print_table
+
+if TYPE_CHECKING:
+    from vlpart.data.doctor import CheckReport
+    from vlpart.data.parallel import Progress
+
+CLASSES = 15
+"""Classes of a file that are printed."""
+
+_commands = typer.Typer(no_args_is_help=True, help="Prepare the published data sets; check your own.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `vlpart` command."""
+    app.add_typer(_commands, name="data")
+
+
+@_commands.command("list")
+def list_datasets() -> None:
+    """List the data sets that can be prepared, and what their folder has to hold."""
+    from vlpart.data.prepare import DATASETS
+
+    rows = [(name, info.about, info.layout) for name, info in DATASETS.items()]
+    print_table(("data set", "gives", "ROOT holds"), rows)
+
+
+@_commands.command("prepare")
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="Name of a data set; `vlpart data list` names all.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the unpacked download.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the annotation files; default: ROOT.")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base", help="Only the 77 base classes (Pascal Part).")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one per processor, 8 at most.")
+    ] = None,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+) -> None:
+    """Make the annotation files of a published data set from its official download.
+
+    What is broken or missing is left out, listed, and makes the exit code 1. Running it again gives the same files.
+    """
+    from vlpart.data.parallel import default_processes
+    from vlpart.data.prepare import prepare as run
+
+    with _progress(no_progress) as progress:
+        report = run(
+            dataset, root, output, base_only=base, processes=processes or default_processes(), progress=progress
+        )
+    typer.echo(str(report))
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@_commands.command("check")
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Folder of a data set, or its annotation files.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: found by itself.")] = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode every picture: finds those that are cut off.")
+    ] = False,
+    page: Annotated[bool, typer.Option("--page", help="Write a page of sample pictures with their masks.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where --page goes.", dir_okay=False)] = Path(
+        "vlpart-data-check.html"
+    ),
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings make the exit code 1, too.")] = False,
+    all_classes: Annotated[bool, typer.Option("--all-classes", help="Print every class.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one per processor, 8 at most.")
+    ] = None,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+) -> None:
+    """Check a data set before training on it. The exit code is 1 if there are errors."""
+    from vlpart.data.doctor import check as run
+    from vlpart.data.parallel import default_processes
+
+    with _progress(no_progress) as progress:
+        report = run(paths, images, decode=decode, processes=processes or default_processes(), progress=progress)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=1))
+    else:
+        _print(report, None if all_classes else CLASSES)
+    if page:
+        from vlpart.data_page import write_page
+
+        typer.echo(f"page: {write_page(report, output)}", err=as_json)
+    if not report.is_fit(strict):
+        raise typer.Exit(1)
+
+
+def _print(report: CheckReport, classes: int | None) -> None:
+    for split in report.splits:
+        typer.echo(
+            f"{split.path}: {len(split.images)} images, {split.total_annotations} annotations, "
+            f"{len(split.categories)} classes; pictures: {split.pictures or 'not found'}"
+        )
+        counts = report.histogram(split)
+        shown = counts[:classes]
+        rows = [(count.name, count.annotations, count.pictures) for count in shown]
+        print_table(("class", "annotations", "pictures"), rows, right=("annotations", "pictures"))
+        if len(shown) < len(counts):
+            typer.echo(f"... and {len(counts) - len(shown)} more classes (--all-classes)")
+    for path in report.skipped:
+        typer.echo(f"skipped: {path} is no annotation file")
+    for finding in report.findings:
+        typer.echo(str(finding))
+    errors, warnings = (sum(found.count for found in group) for group in (report.errors, report.warnings))
+    typer.echo(f"{errors} errors, {warnings} warnings" if report.findings else "nothing was found wrong")
+
+
+@contextmanager
+def _progress(disabled: bool) -> Iterator[Progress]:
+    """A bar on standard error for each thing that is being done, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    errors = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, disable=disabled or not errors.is_terminal) as bar:
+        tasks: dict[str, object] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield show

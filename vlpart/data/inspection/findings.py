@@ -1,0 +1,106 @@
+"""What a check can find, how bad it is, and how findings are counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["error", "warning"]
+
+EXAMPLES = 5
+"""Examples kept of every finding."""
+
+#: Slug -> (severity, what it means and what to do). An error stops training or spoils it; a warning is put up with
+#: (the annotation is left out or clipped) or may be meant.
+KINDS: dict[str, tuple[Severity, str]] = {
+    "broken-file": ("error", "the annotation file cannot be read"),
+    "broken-entry": ("error", "entries lack an id, a name or a size, or are no JSON objects"),
+    "duplicate-image-id": ("error", "image ids occur twice; number the images anew"),
+    "duplicate-annotation-id": ("error", "annotation ids occur twice; number the annotations anew"),
+    "duplicate-category-id": ("error", "category ids occur twice; number the categories anew"),
+    "unknown-category": ("error", "category ids that the file does not define"),
+    "annotation-without-image": ("error", "annotations of images that the file does not list"),
+    "not-finite": ("error", "boxes, areas or masks hold NaN or infinity"),
+    "no-box-no-mask": ("error", "annotations have neither a box nor a mask"),
+    "malformed-box": ("error", "boxes are not four numbers [x, y, width, height]"),
+    "box-outside": ("error", "boxes reach out of their picture by more than one pixel"),
+    "malformed-mask": ("error", "segmentations are neither polygons nor a valid RLE"),
+    "mask-size": ("error", "RLE masks have another size than their picture"),
+    "empty-mask": ("error", "masks have no pixel; training leaves them out"),
+    "missing-image": ("error", "pictures are not where they should be"),
+    "unreadable-image": ("error", "pictures are damaged, cut off or of an unknown format"),
+    "image-size": ("error", "pictures have another size than the file says"),
+    "leak-file": ("error", "the same picture file is in two splits"),
+    "leak-source": ("error", "crops of the same source picture are in two splits"),
+    "leak-content": ("error", "pictures in two splits are equal byte for byte"),
+    "categories-differ": ("error", "two files have the same categories with other ids; use one list for all splits"),
+    "empty-box": ("warning", "boxes have no width or no height; training leaves them out"),
+    "degenerate-mask": ("warning", "masks have fewer than four pixels"),
+    "box-mask-differ": ("warning", "boxes do not fit their masks"),
+    "duplicate-annotation": ("warning", "annotations with the same class and box in the same picture"),
+    "duplicate-file-name": ("warning", "pictures are listed twice in one file"),
+    "duplicate-category-name": ("warning", "categories share a name and become one class"),
+    "annotation-id-zero": ("warning", "an annotation has the id 0, which COCO's own scoring takes for 'no match'"),
+    "image-without-annotations": ("warning", "pictures without annotations; training leaves them out by default"),
+    "class-without-annotations": ("warning", "categories that nothing is annotated with in any of the files"),
+    "category-ids-clash": (
+        "warning",
+        "ids mean other categories in another file; fine if they are different data sets",
+    ),
+    "pictures-not-found": ("warning", "no folder with the pictures was found, so they were not checked: use --images"),
+}
+
+
+@dataclass(kw_only=True)
+class Finding:
+    """Something found: what (a key of `KINDS`), in which file, how often, and the first few places."""
+
+    kind: str
+    file: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def severity(self) -> Severity:
+        """ "error" or "warning"."""
+        return KINDS[self.kind][0]
+
+    @property
+    def meaning(self) -> str:
+        """What it means."""
+        return KINDS[self.kind][1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "file": self.file,
+            "count": self.count,
+            "meaning": self.meaning,
+            "examples": self.examples,
+        }
+
+    def __str__(self) -> str:
+        shown = "; ".join(self.examples)
+        more = ", ..." if self.count > len(self.examples) else ""
+        return f"{self.severity}: {self.file}: {self.count} x {self.meaning} ({self.kind}): {shown}{more}"
+
+
+class Findings:
+    """Collects findings by kind and file, in the order of `KINDS`."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Finding] = {}
+
+    def add(self, kind: str, file: str, example: object) -> None:
+        """Count one."""
+        finding = self._found.setdefault((kind, file), Finding(kind=kind, file=file))
+        finding.count += 1
+        if len(finding.examples) < EXAMPLES:
+            finding.examples.append(" ".join(str(example).split())[:200])
+
+    def listed(self) -> list[Finding]:
+        """All of them, errors first."""
+        order = list(KINDS)
+        return sorted(self._found.values(), key=lambda finding: (order.index(finding.kind), finding.file))

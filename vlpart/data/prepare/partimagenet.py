@@ -1,0 +1,219 @@
+"""PartImageNet: the official COCO-like files -> clean COCO JSON; and IN-S11, its train pictures as image labels.
+
+Source: He et al., ECCV 2022; rules: SPEC.md section 5. Both official archives are understood: `train.json` beside
+folders `train/<wnid>/` (class-disjoint splits, those of the published results), and `annotations/train/train.json` with
+`images/train/` (PartImageNet_Seg).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlpart.data.prepare.files import categories_of, list_in, list_names, write_coco
+from vlpart.data.prepare.partimagenet_entries import Numbering, check_annotation, class_ids
+from vlpart.data.prepare.report import PrepareReport, Task
+from vlpart.data.readers.coco import load_json
+from vlpart.errors import DataError
+from vlpart.text.vocabulary import Vocabulary
+
+LAYOUT = "train.json and val.json beside train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or annotations/ and images/"
+MAX_SIDE = 100_000
+SPLITS = ("train", "val", "test")
+JSON_PLACES = ("{split}.json", "annotations/{split}.json", "annotations/{split}/{split}.json")
+PICTURE_PLACES = ("{split}", "images/{split}", "images")
+
+
+@dataclass(kw_only=True)
+class Split:
+    """One split in clean COCO form; file names are relative to `pictures`."""
+
+    pictures: Path
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+
+
+def prepare_partimagenet(task: Task) -> PrepareReport:
+    """Write `<split>_format.json` for train, val and test, where they are there.
+
+    File names get the folder the pictures lie in, classes the ids of the list `partimagenet`, entries whole unique ids,
+    and polygons of fewer than three points are closed (a point or a line: they have no area, but the count stays).
+
+    Raises:
+        DataError: neither train.json nor val.json, or a file that is broken or of another data set.
+        OutputError: the output cannot be written.
+    """
+    report = PrepareReport(dataset="partimagenet")
+    vocabulary = Vocabulary.load("partimagenet")
+    done = 0
+    for split in SPLITS:
+        path = _find(task.root, split, JSON_PLACES)
+        if path is None:
+            if split != "test":
+                report.problem(task.root / f"{split}.json", "the annotation file is missing")
+            continue
+        clean = read_split(task, report, split, path, vocabulary)
+        report.notes.append(f"pictures of {split}: {clean.pictures}")
+        write_coco(
+            report,
+            task.output / f"{split}_format.json",
+            description=f"PartImageNet {split}, {vocabulary.about}",
+            images=clean.images,
+            annotations=clean.annotations,
+            categories=categories_of(vocabulary),
+        )
+        done += 1
+    if not done:
+        raise DataError(f"no train.json and no val.json in {task.root}; expected there: {LAYOUT}")
+    return report
+
+
+def prepare_in_s11(task: Task) -> PrepareReport:
+    """Write `partimagenet_supercat_image_info.json`: every annotated train picture, labelled with the super-category of
+    its first annotation. Pictures come in the order of the annotations.
+
+    Raises:
+        DataError: no train.json, or it is broken.
+        OutputError: the output cannot be written.
+    """
+    report = PrepareReport(dataset="in_s11")
+    vocabulary, labels = Vocabulary.load("partimagenet"), Vocabulary.load("partimagenet_supercategories")
+    path = _find(task.root, "train", JSON_PLACES)
+    if path is None:
+        raise DataError(f"no train.json in {task.root}; expected there: {LAYOUT}")
+    clean = read_split(task, report, "train", path, vocabulary)
+    label_of = {
+        entry.id: labels.entries[labels.index(vocabulary.object_name(i))].id
+        for i, entry in enumerate(vocabulary.entries)
+    }
+    first: dict[int, int] = {}
+    for annotation in clean.annotations:
+        first.setdefault(annotation["image_id"], label_of[annotation["category_id"]])
+    by_id = {image["id"]: image for image in clean.images}
+    without = len(by_id) - len(first)
+    if without:
+        report.notes.append(f"{without} pictures have no annotation, hence no label, and are not in it")
+    report.pictures = clean.pictures
+    write_coco(
+        report,
+        task.output / "partimagenet_supercat_image_info.json",
+        description="IN-S11: PartImageNet train, image labels",
+        images=[{**by_id[i], "pos_category_ids": [label]} for i, label in first.items()],
+        annotations=[],
+        categories=categories_of(labels),
+    )
+    return report
+
+
+def read_split(task: Task, report: PrepareReport, split: str, path: Path, vocabulary: Vocabulary) -> Split:
+    """Read and clean one official file; what cannot be used goes to the problems.
+
+    Raises:
+        DataError: broken JSON, other classes, or not one usable picture.
+    """
+    content = load_json(path)
+    if task.progress is not None:
+        task.progress(f"{report.dataset} {split}", 0, len(list_in(content, "annotations", path)))
+    where = f"{split}: {path.name}"
+    classes = class_ids(list_in(content, "categories", path), vocabulary, path)
+    folder = _find(task.root, split, PICTURE_PLACES)
+    if folder is None:
+        report.notes.append(f"the pictures of {split} were not checked: there is no folder {split} or images/{split}")
+    images, number_of = _images(list_in(content, "images", path), folder, where, report)
+    if not images:
+        first = report.problems[-1] if report.problems else f"{path} lists none"
+        raise DataError(f"not one picture of {path} can be used, first: {first}; expected: {LAYOUT}")
+    annotations = _annotations(list_in(content, "annotations", path), number_of, classes, where, report)
+    if task.progress is not None:
+        total = len(list_in(content, "annotations", path))
+        task.progress(f"{report.dataset} {split}", total, total)
+    return Split(pictures=folder or task.root / split, images=images, annotations=annotations)
+
+
+def _images(
+    entries: list[dict[str, Any]], folder: Path | None, where: str, report: PrepareReport
+) -> tuple[list[dict[str, Any]], dict[Any, int | None]]:
+    """`(clean images, id in the file -> new id or None for a picture that is left out)`."""
+    numbering = Numbering([entry.get("id") for entry in entries], lowest=0)
+    listed: dict[Path, set[str]] = {}
+    images: list[dict[str, Any]] = []
+    number_of: dict[Any, int | None] = {}
+    for entry, number in zip(entries, numbering.ids, strict=True):
+        identifier = entry.get("id")
+        if not isinstance(identifier, int | str) or identifier in number_of:
+            report.problem(where, f"image id {identifier!r} is missing, no number, or there twice")
+            continue
+        number_of[identifier] = None
+        name, problem = _file_name(entry, folder, listed)
+        if not problem and not all(
+            type(entry.get(side)) is int and 0 < entry[side] <= MAX_SIDE for side in ("height", "width")
+        ):
+            problem = f"the size {entry.get('width')!r}x{entry.get('height')!r} is no size"
+        if problem:
+            report.problem(f"{where}: image {identifier}", problem)
+            continue
+        number_of[identifier] = number
+        images.append({"id": number, "file_name": name, "height": entry["height"], "width": entry["width"]})
+    if numbering.renumbered:
+        report.notes.append(f"{where}: image ids were not whole and unique, and count from 1 now")
+    return images, number_of
+
+
+def _file_name(entry: Mapping[str, Any], folder: Path | None, listed: dict[Path, set[str]]) -> tuple[str, str]:
+    """`(name relative to the folder of the pictures, "")`, or `("", what is wrong)`."""
+    raw = entry.get("file_name")
+    if not isinstance(raw, str) or not raw:
+        return "", "it has no file_name"
+    bare = raw.replace("\\", "/").rsplit("/", 1)[-1]
+    wnid = bare.split("_")[0]
+    if folder is None:
+        return f"{wnid}/{bare}", ""
+    for place, name in ((folder / wnid, f"{wnid}/{bare}"), (folder, bare)):
+        if bare in listed.setdefault(place, list_names(place)):
+            return name, ""
+    return "", f"the picture {wnid}/{bare} is missing in {folder}"
+
+
+def _annotations(
+    entries: list[dict[str, Any]],
+    number_of: Mapping[Any, int | None],
+    classes: Mapping[Any, int],
+    where: str,
+    report: PrepareReport,
+) -> list[dict[str, Any]]:
+    numbering = Numbering([entry.get("id") for entry in entries], lowest=1)
+    annotations: list[dict[str, Any]] = []
+    closed = without_picture = 0
+    for entry, number in zip(entries, numbering.ids, strict=True):
+        image_id, category_id = entry.get("image_id"), entry.get("category_id")
+        label = f"{where}: annotation {entry.get('id')}"
+        if not isinstance(image_id, int | str) or image_id not in number_of:
+            report.problem(label, f"its image {image_id!r} is not listed")
+        elif not isinstance(category_id, int | str) or category_id not in classes:
+            report.problem(label, f"its category {category_id!r} is not listed")
+        elif number_of[image_id] is None:
+            without_picture += 1
+        else:
+            clean, changed, problem = check_annotation(entry)
+            if problem:
+                report.problem(label, problem)
+                continue
+            closed += changed
+            image = number_of[image_id]
+            annotations.append({"id": number, "image_id": image, "category_id": classes[category_id], **clean})
+    if closed:
+        report.notes.append(f"{where}: {closed} annotations have polygons of one or two points, which were closed")
+    if without_picture:
+        report.notes.append(
+            f"{where}: {without_picture} annotations belong to pictures that are left out (see problems)"
+        )
+    if numbering.renumbered:
+        report.notes.append(f"{where}: annotation ids were not whole, unique and above 0, and count from 1 now")
+    return annotations
+
+
+def _find(root: Path, split: str, places: tuple[str, ...]) -> Path | None:
+    candidates = (root / place.format(split=split) for place in places)
+    return next((path for path in candidates if path.exists()), None)
