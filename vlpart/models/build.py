@@ -70,8 +70,8 @@ ARCHITECTURES = {
         test_proposals=300,
         logit_scale=30.0,
         logit_bias=-6.0,
-        short_side=384,
-        max_side=640,
+        short_side=352,
+        max_side=576,
     ),
 }
 

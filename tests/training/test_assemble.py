@@ -1,0 +1,144 @@
+"""The real parts together on a small made-up data set: tiny detector, embedded text, real losses and loader."""
+
+import io
+import json
+import math
+from dataclasses import fields
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from killable import fingerprint
+from made_up import boxes_source, small_recipe, write_dataset
+
+from vlpart.errors import DataError
+from vlpart.losses.by_kind import compute_losses
+from vlpart.losses.options import LossOptions
+from vlpart.models.rpn import ProposalOptions
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.training.assemble import (
+    assemble,
+    build_trainer,
+    check_files,
+    class_frequencies,
+    embed,
+    loss_options,
+)
+from vlpart.training.rehearsal import SourceRow, dry_run
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_dataset(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_the_real_run_resumes_bit_by_bit(root, tmp_path):
+    recipe = small_recipe(root, precision="bf16")
+    whole, _ = build_trainer(recipe, tmp_path / "whole", workers=0, stream=io.StringIO())
+    assert whole.run().step == 4
+    for _ in range(2):  # one step, then the rest; with a worker process this time
+        part, _ = build_trainer(recipe, tmp_path / "parts", workers=1, stream=io.StringIO())
+        part.resume()
+        part.run(time_limit=0.0 if part.step == 0 else None)
+    assert part.step == 4
+    assert fingerprint(part) == fingerprint(whole)
+
+
+def test_the_losses_fall(root, tmp_path):
+    recipe = small_recipe(root, iterations=20, log_every=20)
+    trainer, parts = build_trainer(recipe, tmp_path / "run", workers=0, stream=io.StringIO())
+    trainer.run()
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert set(records[0]["losses"]) == {"rpn_objectness", "rpn_box", "classification", "box", "mask"}
+    first, last = (np.mean([r["loss"] for r in part]) for part in (records[:5], records[-5:]))
+    assert last < 0.7 * first
+    assert tuple(parts.text["boxes"].shape) == (3, 128)
+
+
+def test_dry_run(root, tmp_path):
+    report = dry_run(small_recipe(root), steps=2, workers=0)
+    assert report.sources == (
+        SourceRow(name="boxes", kind="part", images=6, annotations=18, classes=3, ratio=1.0, batch_size=2),
+    )
+    assert report.images_per_step == 2
+    assert 0 < report.trained <= report.parameters
+    assert report.hours == pytest.approx(report.seconds_per_step * 4 / 3600)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]
+
+
+def test_federated_sources_have_sampling_weights(root, monkeypatch):
+    seen = []
+
+    def recorded(*arguments, frequencies, **options):
+        seen.append(frequencies)
+        return compute_losses(*arguments, frequencies=frequencies, **options)
+
+    monkeypatch.setattr("vlpart.training.assemble.compute_losses", recorded)
+    for federated in (False, True):
+        parts = assemble(small_recipe(root, sources=(boxes_source(root, federated=federated),)), workers=0)
+        assert parts.compute(next(iter(parts.loader)))["classification"].isfinite()
+    assert seen[0] is None
+    torch.testing.assert_close(seen[1], torch.full((3,), math.sqrt(6)))
+
+
+@pytest.mark.parametrize(("vocabulary", "key"), [("lvis_v1", "lvis"), ("paco", "paco")])
+def test_published_counts_make_the_published_weights(shared, vocabulary, key):
+    loaded = SimpleNamespace(source=SimpleNamespace(federated=True), vocabulary=Vocabulary.load(vocabulary))
+    with np.load(shared / "parity" / "fed_loss_unit.npz") as expected:
+        published = torch.from_numpy(expected[f"{key}_freq_weight"])
+    torch.testing.assert_close(class_frequencies(loaded), published[: len(loaded.vocabulary)], rtol=1e-6, atol=1e-6)
+
+
+def test_every_loss_option_comes_from_the_recipe(root):
+    recipe = small_recipe(
+        root,
+        rpn_anchors=7,
+        rpn_positive_fraction=0.1,
+        roi_positive_fraction=0.2,
+        stage_ious=(0.3, 0.4, 0.5),
+        federated_classes=9,
+        unknown_below_iou=0.05,
+        image_label_loss_weight=0.6,
+        image_label_proposals=11,
+        parsed_part_loss_weight=0.7,
+        parsed_part_assignment="max_size",
+    )
+    options, defaults = loss_options(recipe), LossOptions()
+    assert [f.name for f in fields(options) if getattr(options, f.name) == getattr(defaults, f.name)] == []
+    assert options.proposals == ProposalOptions(pre_nms=50, post_nms=30)
+
+
+def test_parts_of_objects_as_prompts():
+    class Phrases:
+        name, dim = "phrases", 2
+
+        def encode(self, phrases):
+            self.seen = list(phrases)
+            return np.ones((len(phrases), 2), dtype=np.float32)
+
+    encoder = Phrases()
+    vocabulary = Vocabulary.parse("Car: Wheel, side mirror; dog")
+    assert embed(encoder, vocabulary, "part_of_object").shape == (len(vocabulary), 2)
+    assert {"wheel of a car", "side mirror of a car", "dog"} <= set(encoder.seen)
+
+
+def test_all_missing_files_are_named(tmp_path):
+    sources = tuple(boxes_source(tmp_path / name, name=name) for name in ("a", "b"))
+    with pytest.raises(DataError, match=r"a/all\.json.*a/images.*b/all\.json.*--data"):
+        check_files(sources)
+
+
+def test_periodic_evaluation_on_the_real_predictor(root, tmp_path):
+    pytest.importorskip("vlpart.predictor")
+    recipe = small_recipe(root, evaluate_every=2)
+    stream = io.StringIO()
+    trainer, _ = build_trainer(recipe, tmp_path / "run", workers=0, stream=stream)
+    trainer.run()
+    events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    scored = [event for event in events if event["event"] == "evaluation"]
+    assert [event["step"] for event in scored] == [2, 4]
+    assert {"boxes/AP", "boxes/AP50", "boxes/parts_AP50", "score"} <= set(scored[0])
+    assert "evaluation at step 2" in stream.getvalue()
+    assert not (tmp_path / "run" / "evaluated.safetensors").exists()

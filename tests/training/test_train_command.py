@@ -1,0 +1,116 @@
+"""`vlpart train` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import typer
+from made_up import write_dataset
+from typer.testing import CliRunner
+
+from vlpart.cli import train
+from vlpart.errors import DataError, TrainingError
+from vlpart.recipes import get_recipe
+from vlpart.training.checkpoint import list_checkpoints
+from vlpart.training.logging import RunLog
+from vlpart.training.signals import exit_code
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Run the command; errors of the library come out as they are."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # set here, so that what the command sets does not stay
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    train.register(app)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["train", *map(str, arguments)], catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A recipe file over a made-up data set, and the options that go with it."""
+    write_dataset(tmp_path / "data")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        f"import sys\nsys.path.insert(0, {str(HERE)!r})\nfrom made_up import small_recipe\n"
+        "def recipe(root):\n    return small_recipe(root, iterations=3, reference_batch=4)\n"
+    )
+    options = ("--data", tmp_path / "data", "--output", tmp_path / "run", "--workers", 0, "--device", "cpu")
+    return (path, *options, "--log-to", "csv")
+
+
+def test_wrong_names_and_missing_data(call, tmp_path):
+    with pytest.raises(TrainingError, match="did you mean tiny"):
+        call("tinny", "--data", tmp_path, "--output", tmp_path / "run")
+    with pytest.raises(DataError, match="car_parts"):
+        call("tiny", "--data", tmp_path, "--output", tmp_path / "run")
+    with pytest.raises(DataError, match=r"datasets/coco/annotations.*datasets/coco/train2017"):
+        call("r50_coco")
+    with pytest.raises(TrainingError, match="fp16 needs a GPU"):
+        call("swinbase_cascade_coco", "--device", "cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_scale_and_resume(call, mine, tmp_path):
+    done = call(*mine)
+    assert "weights:" in done.stdout
+    for said in ("one step sees 2 images", "learning_rate: 0.001 -> 0.0005", "iterations: 3 -> 6", "--accumulate 2"):
+        assert said in done.stderr
+    with pytest.raises(TrainingError, match="--resume"):
+        call(*mine)
+    assert "resumed at step 6" in call(*mine, "--iterations", 7, "--resume").output
+    run = tmp_path / "run"
+    assert list_checkpoints(run / "checkpoints")[-1].name == "step_00000007.pt"
+    assert (run / "weights.safetensors").stat().st_size < 16 * 2**20
+    assert len((run / "metrics.csv").read_text().splitlines()) == 8
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert (recipe["iterations"], recipe["learning_rate"], recipe["init"]) == (7, 5e-4, "none")
+
+
+def test_options_reach_the_recipe(call, mine, tmp_path):
+    call(*mine, "--accumulate", 2, "--lr", 0.01, "--seed", 4, "--ema-decay", 0.5, "--clip-norm", 2, "--time-limit", 0)
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    names = ("iterations", "accumulate", "learning_rate", "seed", "ema_decay", "clip_norm")
+    assert [recipe[name] for name in names] == [3, 2, 0.01, 4, 0.5, 2.0]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_is_no_success(call, mine, tmp_path, monkeypatch, number, code):
+    write = RunLog.write
+
+    def write_and_stop(self, record):
+        write(self, record)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(RunLog, "write", write_and_stop)
+    done = call(*mine)
+    assert (done.exit_code, exit_code("finished"), exit_code("time limit")) == (code, 0, 0)
+    assert f"stopped ({number.name}) at step 1" in done.stdout
+    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step_00000001.pt"]
+
+
+def test_dry_run_writes_nothing(call, mine, tmp_path):
+    done = call(*mine, "--iterations", 77, "--dry-run")
+    for text in ("boxes", "18", "s per step", "77 steps", "first weights: none", "processes: 1", "MiB each"):
+        assert text in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow  # about 5 s, and longer with a cold disk
+def test_tiny_over_the_real_data(call, shared, tmp_path):
+    options = ("--data", shared / "data", "--output", tmp_path / "run", "--workers", 0, "--batch-size", 1)
+    done = call("tiny", *options, "--init", "none", "--dry-run")
+    steps = get_recipe("tiny", shared / "data").iterations
+    for text in ("car_parts", "ade_parts", "2,006", f"{steps} steps"):
+        assert text in done.stdout
+    assert "weights:" in call("tiny", *options, "--init", "none", "--iterations", 1, "--precision", "float32").stdout

@@ -1,0 +1,96 @@
+"""`vlpart recipes`: what can be trained, with which settings, and how to change them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlpart.cli.console import print_table
+
+_commands = typer.Typer(no_args_is_help=True, help="The recipes: what can be trained.")
+_Data = Annotated[
+    Path, typer.Option("--data", envvar="VLPART_DATA", help="Folder that holds the data sets.", file_okay=False)
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a recipe, or a recipe file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `vlpart` command."""
+    app.add_typer(_commands, name="recipes")
+
+
+@_commands.command("list")
+def list_command() -> None:
+    """List all recipes."""
+    from vlpart.recipes import RECIPES
+
+    rows = []
+    for name, function in RECIPES.items():
+        recipe = function(Path("datasets"))
+        rows.append(
+            (name, recipe.architecture, len(recipe.sources), recipe.iterations, recipe.inference_vocabulary or "")
+        )
+    print_table(("name", "architecture", "sources", "iterations", "vocabulary"), rows, right=("sources", "iterations"))
+
+
+@_commands.command("show")
+def show(name: _Name, data: _Data = Path("datasets"), as_json: _Json = False) -> None:
+    """Show one recipe.
+
+    What it is, the published time and figures, its sources, and every setting.
+    """
+    from vlpart.recipes import RECIPES, get_recipe
+
+    recipe = get_recipe(name, data)
+    plain = recipe.to_dict()
+    if as_json:
+        typer.echo(json.dumps(plain, indent=2))
+        return
+    if name in RECIPES:
+        typer.echo(inspect.getdoc(RECIPES[name]))
+        typer.echo()
+    for source in recipe.sources:
+        sides = f"{'-' if source.short_side_sampling == 'range' else '/'}".join(map(str, source.short_sides))
+        extras = [word for word in ("federated", "strong_augmentation") if getattr(source, word)]
+        extras += [f"repeat {source.repeat_threshold:g}"] if source.repeat_threshold else []
+        typer.echo(
+            f"source {source.name}: {source.kind.value}, vocabulary {source.vocabulary}, ratio {source.ratio:g}, "
+            f"batch {source.batch_size}, sides {sides} (at most {source.max_side})" + "".join(f", {e}" for e in extras)
+        )
+        typer.echo(f"  {source.annotations}")
+    for each in recipe.evaluate_on:
+        typer.echo(f"evaluation {each.name}: {each.annotations}")
+    for key, value in plain.items():
+        if key not in ("sources", "evaluate_on", "name") and value not in (None, ""):
+            typer.echo(f"{key:<26} {' '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+@_commands.command("export")
+def export(
+    name: _Name,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; by default it is printed.", dir_okay=False)
+    ] = None,
+    data: _Data = Path("datasets"),
+) -> None:
+    """Write a recipe as a Python file to change.
+
+    `vlpart train FILE.py` trains it.
+    """
+    from vlpart.errors import OutputError
+    from vlpart.files import write_file
+    from vlpart.recipes import get_recipe
+    from vlpart.recipes.files import to_python
+
+    text = to_python(get_recipe(name, data), data)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        raise OutputError(f"{output} exists: choose another name, so that nothing of yours is lost")
+    typer.echo(write_file(output, text.encode()))

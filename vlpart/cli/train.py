@@ -1,0 +1,226 @@
+"""`vlpart train RECIPE`: start, resume or rehearse a training run, on one process or on those that torchrun started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from vlpart.training.distributed import World
+    from vlpart.training.recipe import Recipe
+    from vlpart.training.rehearsal import DryRun
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("train")(train)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe: its name (`vlpart recipes list`) or a Python file.")],
+    data: Annotated[
+        Path, typer.Option(envvar="VLPART_DATA", help="Folder that holds the data sets.", file_okay=False)
+    ] = Path("datasets"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Run folder, by default runs/RECIPE: logs, checkpoints.", file_okay=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the run folder, if any.")
+    ] = False,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Steps to train; decay steps keep their place in the run.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images of a batch of the first source; others keep their proportion.")
+    ] = None,
+    accumulate: Annotated[int | None, typer.Option(min=1, help="Batches of one step on each process.")] = None,
+    scaling: Annotated[
+        str | None,
+        typer.Option(help="Learning rate for another total batch than the recipe's: linear, sqrt, or none."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", "--lr", help="Highest learning rate, as given, not scaled.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bf16, or fp16 (GPU).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the weights, the data order and the augmentation.")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="imagenet, none, a model of the zoo, or a weight file to start from.")
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    ema_decay: Annotated[
+        float | None, typer.Option(help="Keep a moving average of the weights, for example 0.999.")
+    ] = None,
+    activation_checkpointing: Annotated[
+        bool | None, typer.Option("--activation-checkpointing", help="Swin: less memory for a third more time.")
+    ] = None,
+    same_source: Annotated[
+        bool | None, typer.Option("--same-source", help="All processes take the same source in a step.")
+    ] = None,
+    non_finite: Annotated[
+        str | None, typer.Option(help="At a loss that is not finite: stop, or skip the step.")
+    ] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
+    evaluate_every: Annotated[int | None, typer.Option(min=1, help="Steps between evaluations on val splits.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop with a checkpoint after so many minutes.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read images, for each training process; 0 = none.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    log_to: Annotated[  # torchrun would take `--log` for one of its own options
+        str, typer.Option(help="Logs besides log.jsonl, with commas: csv, tensorboard, wandb. '?' = where installed.")
+    ] = "csv,tensorboard?",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would happen and time a few steps; write nothing.")
+    ] = False,
+) -> None:
+    """Train a recipe.
+
+    Ctrl-C finishes the step, writes a checkpoint and stops; --resume goes on exactly. Several processes or machines:
+    torchrun --nproc-per-node N --nnodes M -m vlpart train RECIPE
+    """
+    import os
+
+    # Read when torch starts. Threads that spin at barriers cost several times the work when the cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+    from vlpart.recipes import get_recipe
+
+    options = {
+        "accumulate": accumulate,
+        "batch_scaling": scaling,
+        "precision": precision,
+        "seed": seed,
+        "init": init,
+        "clip_norm": clip_norm,
+        "ema_decay": ema_decay,
+        "activation_checkpointing": activation_checkpointing,
+        "same_source_on_all_ranks": same_source,
+        "non_finite": non_finite,
+    }
+    as_given = {"learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
+    chosen = get_recipe(recipe, data).changed(**options)
+    if batch_size is not None:
+        chosen = chosen.with_batch_size(batch_size)
+
+    import torch
+
+    from vlpart.training.distributed import joined
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with joined(device) as world:
+        count = default_workers(world) if workers is None else workers
+        final = _fit_to_world(chosen, world, iterations).changed(**as_given)
+        folder = output or Path("runs") / chosen.name
+        if dry_run:
+            _rehearse(final, world, count, folder)
+        else:
+            _run(final, world, folder, resume, time_limit, count, [name for name in log_to.split(",") if name])
+
+
+def default_workers(world: World) -> int:
+    """Reading processes for each training process: what the cores allow, at most 4."""
+    import os
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    return max(1, min(4, (os.cpu_count() or 2) // here - 1))
+
+
+def _fit_to_world(recipe: Recipe, world: World, iterations: int | None) -> Recipe:
+    """The recipe for the batch it gets here; every change is said."""
+    from vlpart.training.scaling import scaled, with_iterations
+
+    fitted = scaled(recipe, world.size)
+    if world.is_main:
+        for change in fitted.changes:
+            typer.echo(change, err=True)
+    return fitted.recipe if iterations is None else with_iterations(fitted.recipe, iterations)
+
+
+def _run(
+    recipe: Recipe, world: World, output: Path, resume: bool, time_limit: float | None, workers: int, log_to: list[str]
+) -> None:
+    """Train, then export the weights. Ends with the exit code of a signal if one stopped it."""
+    import json
+
+    from vlpart.training.assemble import build_trainer
+    from vlpart.training.checkpoint import export_weights
+    from vlpart.training.loop import refuse_existing_run
+    from vlpart.training.signals import exit_code
+    from vlpart.zoo.download import rich_progress
+
+    if not resume:
+        refuse_existing_run(output)
+    with rich_progress(f"weights {recipe.init}") as progress:
+        trainer, parts = build_trainer(
+            recipe, output, workers=workers, world=world, log_to=log_to, progress=progress if world.is_main else None
+        )
+    step = trainer.resume() if resume else 0
+    if world.is_main:
+        for source in parts.sources:
+            typer.echo(str(source.report), err=True)
+        if step:
+            typer.echo(f"resumed at step {step}", err=True)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
+    result = trainer.run(time_limit)
+    if world.is_main:
+        if result.reason == "finished":
+            typer.echo(f"weights: {export_weights(result.checkpoint, output / 'weights.safetensors')}")
+        else:
+            typer.echo(f"stopped ({result.reason}) at step {result.step}: add --resume to go on")
+    if code := exit_code(result.reason):
+        raise typer.Exit(code)
+
+
+def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
+    """Print what a run would do."""
+    from vlpart.training.rehearsal import dry_run
+
+    report = dry_run(recipe, workers=workers, world=world)
+    if not world.is_main:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"recipe {recipe.name}", title_justify="left")
+    for heading in ("source", "kind", "images", "annotations", "classes", "ratio", "batch"):
+        table.add_column(heading, justify="left" if heading in ("source", "kind") else "right")
+    for row in report.sources:
+        numbers = (row.images, row.annotations, row.classes)
+        table.add_row(row.name, row.kind, *(f"{n:,}" for n in numbers), f"{row.ratio:g}", str(row.batch_size))
+    console = Console()
+    console.print(table)
+    for line in _plan(recipe, world, report, output):
+        console.print(line, highlight=False, markup=False)
+
+
+def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[str]:
+    """What a run would do, in lines."""
+    rates = f"{recipe.schedule}, learning rate {recipe.learning_rate:g}"
+    if recipe.steps:
+        rates += f", a tenth of it from steps {', '.join(map(str, recipe.steps))} on"
+    trains = f"{report.trained / 1e6:.2f} M of {report.parameters / 1e6:.2f} M parameters"
+    size, folder = f"{report.checkpoint_bytes / 2**20:,.0f} MiB", output / "checkpoints"
+    each = f"{report.seconds_per_step:.2f} s per step of {report.images_per_step:.1f} images"
+    evaluation = "none"
+    if recipe.evaluate_every is not None and recipe.evaluate_on:
+        evaluation = f"every {recipe.evaluate_every} steps on {', '.join(each.name for each in recipe.evaluate_on)}"
+    return [
+        f"model: {recipe.architecture}, {trains} train, {recipe.precision}, seed {recipe.seed}",
+        f"first weights: {report.init}",
+        f"processes: {world.size}, this one on {world.device}, {recipe.accumulate} batches a step each",
+        f"schedule: {recipe.iterations} steps, warm-up {recipe.warmup_iterations}, {rates}",
+        f"checkpoints: every {recipe.checkpoint_every} steps, {size} each, two and the best kept in {folder}",
+        f"evaluation: {evaluation}",
+        f"time: {each}, about {report.hours:.1f} hours",
+    ]

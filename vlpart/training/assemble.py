@@ -1,0 +1,238 @@
+"""From a recipe to a `Trainer`: data, model, text and losses put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlpart.data.loader import make_loader
+from vlpart.data.source import LoadedSource, Source, load_source
+from vlpart.errors import DataError, TrainingError
+from vlpart.losses.by_kind import compute_losses
+from vlpart.losses.federated import frequency_weights
+from vlpart.losses.options import LossOptions, ParsedPartAssignment
+from vlpart.models.build import build_detector
+from vlpart.models.rpn import ProposalOptions
+from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.training.checkpoint import save_weights
+from vlpart.training.distractors import Distractors
+from vlpart.training.distributed import World
+from vlpart.training.initial_weights import initialise
+from vlpart.training.loop import Trainer
+from vlpart.training.recipe import Recipe
+from vlpart.training.step import LossFunction
+from vlpart.types import Batch
+from vlpart.zoo.download import Progress
+
+if TYPE_CHECKING:
+    from vlpart.models.detector import Detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """Everything a run needs, built from a recipe.
+
+    Attributes:
+        sources: the loaded data, in the order of the recipe.
+        text: (C, D) float32 text embeddings by source name.
+        detector: initialised, on the device of the process, in training mode.
+        loader: endless batches of this process.
+        compute: forward pass and losses of one batch.
+        generator: what `compute` draws from; None = torch's own of the device.
+    """
+
+    recipe: Recipe
+    sources: tuple[LoadedSource, ...]
+    text: Mapping[str, Tensor]
+    detector: Detector
+    loader: Any
+    compute: LossFunction
+    generator: torch.Generator | None
+
+
+def assemble(
+    recipe: Recipe, *, workers: int = 1, world: World | None = None, progress: Progress | None = None
+) -> Assembly:
+    """Load the data, build and initialise the model, embed the vocabularies.
+
+    Args:
+        recipe: the run.
+        workers: processes that read and augment images; 0 does it in this one.
+        world: the training processes.
+        progress: told about the bytes of initial weights that have to be downloaded.
+
+    Raises:
+        DataError: a source cannot be read.
+        WeightsError: the initial weights are missing or do not fit.
+        TextEncoderError: the text encoder is not available.
+        TrainingError: the recipe cannot run on this device.
+    """
+    world = world or World()
+    on_cpu = world.device.startswith("cpu")
+    if recipe.precision == "fp16" and on_cpu:
+        raise TrainingError("fp16 needs a GPU: use --precision bf16 or float32 on this device")
+    check_files(recipe.sources)
+    torch.manual_seed(recipe.seed)
+    sources = tuple(load_source(source) for source in recipe.sources)
+    encoder = get_text_encoder(recipe.text_encoder)
+    text = {s.name: embed(encoder, s.vocabulary, recipe.prompt).to(world.device) for s in sources}
+    detector = build_detector(recipe.architecture)
+    initialise(detector, recipe.init, recipe.architecture, progress)
+    detector.to(world.device).train()
+    # Samples of anchors and regions are drawn on the CPU, federated classes where the weights are: one generator can
+    # serve both on the CPU only.
+    generator = torch.Generator().manual_seed(world.seed(recipe.seed)) if on_cpu else None
+    if not (world.is_main and on_cpu):
+        torch.manual_seed(world.seed(recipe.seed))
+    options = loss_options(recipe)
+    frequencies = {s.name: None if (f := class_frequencies(s)) is None else f.to(world.device) for s in sources}
+    distractors = Distractors(sources, text, encoder, recipe.distractors) if recipe.distractors else None
+
+    def compute(batch: Batch) -> dict[str, Tensor]:
+        name = batch.source
+        words = text[name]
+        if distractors is not None:
+            batch, words = distractors.add(batch, words, generator)
+        return compute_losses(detector, batch, words, options, frequencies=frequencies[name], generator=generator)
+
+    loader = make_loader(
+        sources,
+        seed=recipe.seed,
+        workers=workers,
+        rank=world.rank,
+        world_size=world.size,
+        same_source=recipe.same_source_on_all_ranks,
+    )
+    return Assembly(
+        recipe=recipe,
+        sources=sources,
+        text=text,
+        detector=detector,
+        loader=loader,
+        compute=compute,
+        generator=generator,
+    )
+
+
+def check_files(sources: Sequence[Source]) -> None:
+    """Look for the files of all sources before anything slow starts.
+
+    Raises:
+        DataError: some are missing; all of them are named.
+    """
+    wanted = [Path(path) for source in sources for path in (source.annotations, source.images)]
+    missing = sorted({str(path) for path in wanted if not path.exists()})
+    if missing:
+        raise DataError(f"missing data: {', '.join(missing)}; --data names the folder that holds the data sets")
+
+
+def embed(encoder: TextEncoder, vocabulary: Vocabulary, prompt: str) -> Tensor:
+    """(C, D) float32 text embeddings of a vocabulary.
+
+    Args:
+        encoder: the text encoder.
+        vocabulary: class names.
+        prompt: "name", or "part_of_object": "wheel of a car" for the class `car:wheel`.
+    """
+    if prompt == "part_of_object":
+        phrases = [
+            f"{entry.part} of a {entry.object}".lower() if entry.part else name.lower()
+            for name, entry in zip(vocabulary.names, vocabulary.entries, strict=True)
+        ]
+        return torch.from_numpy(np.array(encoder.encode(phrases), dtype=np.float32))
+    return torch.from_numpy(np.array(encode_vocabulary(encoder, vocabulary), dtype=np.float32))
+
+
+def loss_options(recipe: Recipe) -> LossOptions:
+    """The part of a recipe that shapes the losses."""
+    return LossOptions(
+        proposals=ProposalOptions(pre_nms=recipe.proposals_before_nms, post_nms=recipe.proposals),
+        rpn_anchors=recipe.rpn_anchors,
+        rpn_positive_fraction=recipe.rpn_positive_fraction,
+        roi_regions=recipe.roi_regions,
+        roi_positive_fraction=recipe.roi_positive_fraction,
+        stage_ious=recipe.stage_ious,
+        federated_classes=recipe.federated_classes,
+        unknown_below_iou=recipe.unknown_below_iou,
+        image_label_proposals=recipe.image_label_proposals,
+        image_label_weight=recipe.image_label_loss_weight,
+        parsed_part_weight=recipe.parsed_part_loss_weight,
+        parsed_part_assignment=ParsedPartAssignment(recipe.parsed_part_assignment),
+    )
+
+
+def class_frequencies(source: LoadedSource) -> Tensor | None:
+    """(C,) sampling weights of a federated source, image_count^0.5; None for other sources.
+
+    The published image counts of the vocabulary are used where every class has one, else those of the loaded data.
+    """
+    if not source.source.federated:
+        return None
+    published = [entry.image_count for entry in source.vocabulary.entries if entry.image_count is not None]
+    complete = len(published) == len(source.vocabulary)
+    return frequency_weights(published if complete else source.image_counts.tolist())
+
+
+def build_trainer(
+    recipe: Recipe,
+    output: Path,
+    *,
+    workers: int = 1,
+    world: World | None = None,
+    log_to: Sequence[str] = (),
+    stream: TextIO | None = None,
+    progress: Progress | None = None,
+) -> tuple[Trainer, Assembly]:
+    """A trainer over the real data and model of a recipe, not yet resumed or started."""
+    world = world or World()
+    parts = assemble(recipe, workers=workers, world=world, progress=progress)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        return evaluate_weights(recipe, model.state_dict(), output, world.device)
+
+    trainer = Trainer(
+        recipe,
+        parts.detector,
+        parts.loader,
+        parts.compute,
+        output,
+        generator=parts.generator,
+        evaluate=evaluate if recipe.evaluate_on else None,
+        world=world,
+        log_to=log_to,
+        stream=stream,
+    )
+    return trainer, parts
+
+
+def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path, device: str) -> dict[str, float]:
+    """Score weights on the recipe's evaluation sets, through a file and the same `load` that users call.
+
+    Raises:
+        TrainingError: the file cannot be written.
+        EvaluationError, DataError: see `vlpart.evaluation.run.evaluate`.
+    """
+    from vlpart.evaluation.run import evaluate_sets
+    from vlpart.predictor import load
+    from vlpart.zoo.catalogue import list_models
+
+    name = next(entry.name for entry in list_models() if entry.architecture == recipe.architecture)
+    path = output / "evaluated.safetensors"
+    save_weights(path, weights)
+    try:
+        predictor = load(name, weights=path, device=device)
+        return evaluate_sets(
+            predictor,
+            recipe.evaluate_on,
+            score_threshold=recipe.score_threshold,
+            max_detections=recipe.detections_per_image,
+        )
+    finally:
+        path.unlink(missing_ok=True)

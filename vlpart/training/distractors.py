@@ -1,0 +1,106 @@
+"""Names of other sources as negatives: what a picture surely does not show, its regions should not be called.
+
+With a vocabulary of its own for every source, a face's "ear" is only ever told apart from other things in pictures of
+faces, and at test time, among all names at once, the side of a bus may look like one. So a few names of other sources
+join the vocabulary of a batch as classes that nothing in it is. `Source.absent_names` says which names may be taken as
+absent; a name is never taken where its object, or a similar one, is or may be in a picture of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vlpart.data.source import LoadedSource
+from vlpart.text.encoders import TextEncoder
+from vlpart.types import Batch
+
+SIMILAR = 0.5  # cosine of two object names from which on one may be what the other means
+SAME = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidates:
+    """Names of all sources but one: (K, D) embeddings and the (K,) index of the object each belongs to."""
+
+    text: Tensor
+    objects: Tensor
+
+
+class Distractors:
+    """Adds names of other sources to batches.
+
+    Args:
+        sources: all sources of the run.
+        text: (C, D) embeddings of each source's vocabulary, by source name.
+        encoder: of the object names.
+        count: names added to a batch, at most.
+    """
+
+    def __init__(
+        self, sources: Sequence[LoadedSource], text: Mapping[str, Tensor], encoder: TextEncoder, count: int
+    ) -> None:
+        self.count = count
+        names = sorted({_object(s, i) for s in sources for i in range(len(s.vocabulary))})
+        place = {name: index for index, name in enumerate(names)}
+        vectors = torch.tensor(encoder.encode(names)).float()
+        self._similarity = vectors @ vectors.T
+        self._rules = {s.name: s.source.absent_names for s in sources}
+        self._objects = {
+            s.name: torch.tensor([place[_object(s, i)] for i in range(len(s.vocabulary))]) for s in sources
+        }
+        self._candidates = {}
+        for source in sources:
+            others = [s.name for s in sources if s is not source]
+            if others and source.source.absent_names != "none":
+                self._candidates[source.name] = _Candidates(
+                    text=torch.cat([text[o] for o in others]), objects=torch.cat([self._objects[o] for o in others])
+                )
+
+    def add(self, batch: Batch, text: Tensor, generator: torch.Generator | None) -> tuple[Batch, Tensor]:
+        """The batch and its (C + K, D) text with up to `count` names that nothing in the batch is.
+
+        Args:
+            batch: of a source of the run.
+            text: (C, D) embeddings of its source.
+            generator: draws the names, on the CPU; None takes torch's own.
+        """
+        candidates = self._candidates.get(batch.source)
+        if candidates is None:
+            return batch, text
+        allowed = self._absent(batch, candidates).nonzero().squeeze(1)
+        order = torch.randperm(len(allowed), generator=generator)[: self.count]
+        chosen = candidates.text[allowed[order].to(candidates.text.device)]
+        targets = [
+            target
+            if target.unknown_labels is None
+            else replace(
+                target, unknown_labels=torch.cat((target.unknown_labels, target.unknown_labels.new_zeros(len(chosen))))
+            )
+            for target in batch.targets
+        ]
+        return replace(batch, targets=targets), torch.cat((text, chosen))
+
+    def _absent(self, batch: Batch, candidates: _Candidates) -> Tensor:
+        """(K,) bool: candidates that are in no picture of the batch."""
+        own = self._objects[batch.source]
+        to_candidates = self._similarity[:, candidates.objects]
+        if self._rules[batch.source] == "all":
+            return to_candidates[own.unique()].amax(dim=0) < SIMILAR
+        seen = torch.zeros(len(own), dtype=torch.bool)
+        for target in batch.targets:
+            seen[target.labels.cpu()] = True
+            if target.unknown_labels is not None:
+                seen |= target.unknown_labels.cpu()
+        labelled_exhaustively = to_candidates[own.unique()].amax(dim=0) > SAME
+        present = own[seen].unique()
+        if len(present) == 0:
+            return labelled_exhaustively
+        return labelled_exhaustively & (to_candidates[present].amax(dim=0) < SIMILAR)
+
+
+def _object(source: LoadedSource, index: int) -> str:
+    return source.vocabulary.object_name(index).casefold()

@@ -1,0 +1,167 @@
+"""The weights a run starts from: a backbone trained on ImageNet, a model of the zoo, or a file of either."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
+from vlpart.models.build import get_architecture
+from vlpart.zoo.catalogue import get_model
+from vlpart.zoo.download import Progress, download_file, download_model, sha256_of
+from vlpart.zoo.folders import cache_folder
+from vlpart.zoo.published_names import is_published
+from vlpart.zoo.weights import load_state_dict
+
+if TYPE_CHECKING:
+    from vlpart.models.detector import Detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFile:
+    """Published ImageNet weights of a backbone: address, and the first digits of the SHA-256 where the authors tell."""
+
+    url: str
+    sha256_begins: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return cache_folder() / "backbones" / self.url.rsplit("/", 1)[-1]
+
+
+BACKBONES = {
+    # timm's `resnet50.a1_in1k`, the file that timm 0.5.4 used; its name ends with the beginning of its SHA-256.
+    "resnet50": BackboneFile(
+        url="https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-rsb-weights/"
+        "resnet50_a1_0-14fe96d1.pth",
+        sha256_begins="14fe96d1",
+    ),
+    "swin_base": BackboneFile(
+        url="https://github.com/PeizeSun/VLPart/releases/download/v0.1/swin_base_patch4_window7_224_22k.pkl"
+    ),
+}
+
+
+def local_file(init: str, architecture: str) -> Path | None:
+    """The weight file that `init` means, if it is on this machine (or comes with a package); None = to be downloaded.
+
+    Raises:
+        WeightsError: neither a file nor a model of the zoo.
+    """
+    if init == "imagenet":
+        backbone = get_architecture(architecture).backbone
+        if backbone not in BACKBONES:
+            from vlpart.models.backbones.efficientnet_lite import imagenet_weights_file
+
+            return imagenet_weights_file()
+        path = BACKBONES[backbone].path
+        return path if path.is_file() else None
+    path = Path(init)
+    if path.is_file():
+        return path
+    try:
+        entry = get_model(init)
+    except ModelNotFoundError as error:
+        raise WeightsError(
+            f"there is no weight file {init!r}, and no model of that name in the zoo: {error}"
+        ) from error
+    if entry.embedded:
+        return download_model(init)
+    path = cache_folder() / "models" / entry.file_name
+    return path if path.is_file() else None
+
+
+def fetch(init: str, architecture: str, progress: Progress | None = None) -> Path:
+    """The weight file that `init` means, downloaded if need be.
+
+    Raises:
+        WeightsError: it cannot be had; the message says where to put the file by hand.
+    """
+    here = local_file(init, architecture)
+    if init != "imagenet":
+        try:
+            return here or download_model(init, progress=progress)
+        except DownloadError as error:
+            raise WeightsError(str(error).replace("--weights", "--init")) from error
+    name = get_architecture(architecture).backbone
+    if name not in BACKBONES:
+        assert here is not None
+        return here
+    file = BACKBONES[name]
+    try:
+        path = download_file(file.url, file.path, progress=progress)
+    except DownloadError as error:
+        raise WeightsError(
+            f"no ImageNet weights of {name}: {str(error).rstrip('.')}. Without network: fetch {file.url} elsewhere, "
+            f"save it as {file.path}, or pass it with --init FILE"
+        ) from error
+    if not sha256_of(path).startswith(file.sha256_begins):
+        raise WeightsError(f"{path} is not the published file (its SHA-256 differs): delete it and start again")
+    return path
+
+
+def initialise(detector: Detector, init: str, architecture: str, progress: Progress | None = None) -> None:
+    """Give the detector its first weights: "none", "imagenet", a model of the zoo, or a file.
+
+    A file holds a whole detector (ours or published) or a backbone alone (timm's ResNet-50, the published Swin-B).
+
+    Raises:
+        WeightsError: the weights cannot be had, or do not fit.
+    """
+    if init == "none":
+        return
+    path = fetch(init, architecture, progress)
+    if init == "imagenet" and get_architecture(architecture).backbone not in BACKBONES:
+        from vlpart.models.backbones.efficientnet_lite import EfficientNetLite0, load_imagenet_weights
+
+        assert isinstance(detector.backbone, EfficientNetLite0)
+        load_imagenet_weights(detector.backbone)
+        return
+    state = load_state_dict(path)
+    if is_published(state) or any(name.startswith("roi_heads.") for name in state):
+        from vlpart.models.load import load_detector
+
+        detector.load_state_dict(load_detector(path, architecture).detector.state_dict())
+    else:
+        fill_backbone(detector.backbone, state, path)
+
+
+def fill_backbone(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy ImageNet weights into a ResNet-50 or Swin-B.
+
+    Classifier, counters and constants of the file are left out. The norms of Swin's four outputs are not in it: they
+    belong to detection and keep their initial values.
+
+    Raises:
+        WeightsError: a tensor is missing, unknown, or of another shape.
+    """
+    wanted = backbone.state_dict()
+    found = {name: value for key, value in state.items() if (name := backbone_name(key)) is not None}
+    missing = [name for name in wanted if name not in found and not name.startswith("norms.")]
+    unknown = [name for name in found if name not in wanted]
+    wrong = [name for name in found if name in wanted and found[name].shape != wanted[name].shape]
+    for problem, names in (("lacks", missing), ("has the unknown tensor", unknown), ("has another shape of", wrong)):
+        if names:
+            kind = type(backbone).__name__
+            raise WeightsError(
+                f"{path} does not fit the backbone {kind}: it {problem} {names[0]!r} ({len(names)} such)"
+            )
+    backbone.load_state_dict({**wanted, **{name: value.float() for name, value in found.items()}})
+
+
+_LEFT_OUT = re.compile(r"(head|fc|norm)\.(weight|bias)|.*\.(num_batches_tracked|relative_position_index|attn_mask)")
+_PREFIX = re.compile(r"^(module\.|backbone\.bottom_up\.|backbone\.)")
+
+
+def backbone_name(published: str) -> str | None:
+    """Our name of a tensor of a classification network; None for what detection has no use for."""
+    name = _PREFIX.sub("", published)
+    if _LEFT_OUT.fullmatch(name):
+        return None
+    return re.sub(r"^layers\.(\d)\.downsample\.", r"downsamples.\1.", name)

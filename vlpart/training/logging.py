@@ -1,0 +1,202 @@
+"""What a run says while it runs: `log.jsonl` (every step), other sinks, and lines or a progress bar on the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from vlpart.errors import TrainingError
+from vlpart.training.sinks import Sink, flat
+
+
+class RunLog:
+    """Append-only JSON lines in `<run>/log.jsonl`, one object per event, flushed at once.
+
+    Opened for a run that resumes at step S, it drops the records of steps after S (they are computed again).
+    """
+
+    def __init__(self, path: Path, resume_step: int = 0) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [record for record in read_log(path) if record["step"] <= resume_step] if resume_step else []
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            temporary.replace(path)
+            self._file: TextIO = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise TrainingError(f"cannot write {path}: {error.strerror}") from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record. It needs a key "step".
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write {self.path}: {error.strerror}; checkpoints are intact, free some space and resume"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a `log.jsonl`; a last line cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def resident_mib() -> float:
+    """Resident memory of this process in MiB (peak where the present value is not offered); 0 where neither is."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        try:
+            import resource
+        except ImportError:
+            return 0.0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    return pages * 4096 / 2**20
+
+
+class Console:
+    """Progress on the terminal: a rich bar on a terminal, one plain line every `every` steps otherwise."""
+
+    def __init__(self, start: int, total: int, every: int, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.start, self.total, self.every = start, total, every
+        self._began = time.monotonic()
+        self._bar: Any = None
+        self._recent: list[Mapping[str, Any]] = []
+
+    def __enter__(self) -> Console:
+        if self.stream.isatty():
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+                console=RichConsole(file=self.stream),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.total, completed=self.start, text="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """Show one step record of the log."""
+        self._recent.append(record)
+        done = int(record["step"])
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+        if done % self.every and done != self.total:
+            return
+        text = self._summary()
+        self._recent.clear()
+        if self._bar is not None:
+            self._bar.update(self._task, text=text)
+        else:
+            left = (time.monotonic() - self._began) / max(done - self.start, 1) * (self.total - done)
+            self.line(f"step {done}/{self.total}  {text}  left {left / 60:.0f} min")
+
+    def line(self, text: str) -> None:
+        """Print one line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def _summary(self) -> str:
+        """Means since the last line."""
+        recent = self._recent
+        images, seconds = (sum(r[key] for r in recent) for key in ("images", "seconds"))
+        losses: dict[str, list[float]] = {}
+        for record in recent:
+            for name, value in record["losses"].items():
+                losses.setdefault(name, []).append(value)
+        parts = [f"loss {_mean([r['loss'] for r in recent]):.3f}"]
+        parts += [f"{name.removeprefix('loss_')} {_mean(values):.3f}" for name, values in losses.items()]
+        parts += [
+            f"lr {recent[-1]['lr']:.2e}",
+            f"grad {_mean([r['grad_norm'] for r in recent]):.2f}",
+            f"{images / max(seconds, 1e-9):.2f} img/s",
+            f"{recent[-1]['memory_mib'] / 1024:.2f} GiB",
+        ]
+        if "device_memory_mib" in recent[-1]:
+            parts.append(f"GPU {recent[-1]['device_memory_mib'] / 1024:.2f} GiB")
+        return "  ".join(parts)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+class Recorder:
+    """Log, sinks and terminal of a run together, as a context; `Recorder()` alone is mute.
+
+    Args:
+        log: None in processes that do not write.
+        console: None likewise.
+        sinks: closed at the end.
+    """
+
+    def __init__(self, log: RunLog | None = None, console: Console | None = None, sinks: Sequence[Sink] = ()) -> None:
+        self.log, self.console, self.sinks = log, console, sinks
+
+    def __enter__(self) -> Recorder:
+        if self.console is not None:
+            self.console.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console is not None:
+            self.console.__exit__(kind, error, trace)
+        for sink in self.sinks:
+            sink.close()
+        if self.log is not None:
+            self.log.close()
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Write the record of a step or an evaluation everywhere."""
+        if self.log is not None:
+            self.log.write(record)
+        for sink in self.sinks:
+            sink.write(int(record["step"]), flat(record))
+        if self.console is not None and record["event"] == "step":
+            self.console.step(record)
+
+    def line(self, text: str) -> None:
+        """One line for the terminal."""
+        if self.console is not None:
+            self.console.line(text)

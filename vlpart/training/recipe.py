@@ -1,0 +1,223 @@
+"""`Recipe`: everything that defines a training run, as one frozen dataclass. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from vlpart.data.source import Source
+from vlpart.errors import TrainingError
+
+Schedule = Literal["multi_step", "cosine"]
+Precision = Literal["float32", "bf16", "fp16"]
+ParsedPartAssignment = Literal["matched", "max_score", "max_size"]
+NonFinite = Literal["stop", "skip"]
+Scaling = Literal["linear", "sqrt", "none"]
+Prompt = Literal["name", "part_of_object"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSet:
+    """A dataset to score during or after training.
+
+    Attributes:
+        name: how it is called in logs.
+        annotations: COCO-style JSON.
+        images: folder of its images.
+        annotated_classes_only: count only the classes annotated in each picture (its `pos_category_ids`).
+        max_images: score an evenly spaced subset of this many images (periodic evaluation); None = all.
+    """
+
+    name: str
+    annotations: Path
+    images: Path
+    annotated_classes_only: bool = False
+    max_images: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A complete training run (SPEC.md section 2). Defaults are the published ones.
+
+    Batch semantics: one *step* updates the weights once. It sees `accumulate` batches on every process, each of one
+    source and of that source's `batch_size` images; the gradient is the mean over those batches and over the processes.
+    `iterations`, `warmup_iterations`, `steps`, and every `*_every` count steps.
+
+    Attributes:
+        name: recipe name, kept in checkpoints; a checkpoint of another recipe is refused.
+        family: group of related recipes.
+        architecture: argument of `vlpart.models.build.build_detector`.
+        text_encoder: argument of `vlpart.text.encoders.get_text_encoder`.
+        prompt: "name" = the encoder's usual prompt around a class name; "part_of_object" = "wheel of a car".
+        inference_vocabulary: list that the trained model looks for unless another is asked for; None = the sources'.
+        model_classes: classes the published model was built for. Nothing here depends on it: the classifier is text,
+            and the background of a source comes right after its own classes (SPEC.md 6.3).
+        init: "imagenet" (backbone weights of the architecture), "none", the name of a model of the zoo, or a file.
+        sources: one per training source; names are unique.
+        same_source_on_all_ranks: all processes draw the same source in the same step, hence the same annotation kind.
+        evaluate_on: sets scored every `evaluate_every` steps.
+        learning_rate, weight_decay: AdamW, the decay on every parameter.
+        schedule: after a linear warm-up from `warmup_factor`, either /10 at each of `steps`, or half a cosine down to
+            `final_factor` at `iterations`.
+        reference_batch: images of the first source in one step that `learning_rate` and the step counts are meant for;
+            None = any. See `vlpart.training.scaling`.
+        batch_scaling: what another total batch does to the learning rate: "linear", "sqrt", or "none" (and then the
+            step counts stay, too).
+        precision: "bf16" and "fp16" run the forward pass under autocast; "fp16" scales the loss.
+        activation_checkpointing: compute the blocks of a Swin backbone twice instead of keeping their activations.
+        clip_norm: largest total gradient norm, or None.
+        ema_decay: decay of the moving average of the weights, or None.
+        non_finite: "stop" at a non-finite loss or gradient (the batch is saved), or "skip" such a step.
+        proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction, roi_regions, roi_positive_fraction,
+            stage_ious, federated_classes, unknown_below_iou: see `vlpart.losses.options.LossOptions`.
+        distractors: names of other sources that join a batch as negatives, see `vlpart.training.distractors`.
+        image_label_loss_weight, parsed_part_loss_weight, parsed_part_assignment, image_label_proposals: SPEC.md
+            sections 2 and 6.5.
+        score_threshold, detections_per_image: of the evaluation.
+    """
+
+    name: str
+    architecture: str
+    text_encoder: str
+    sources: tuple[Source, ...]
+    iterations: int
+    family: str = ""
+    prompt: Prompt = "name"
+    inference_vocabulary: str | None = None
+    model_classes: int | None = None
+    init: str = "imagenet"
+    same_source_on_all_ranks: bool = False
+    evaluate_on: tuple[EvaluationSet, ...] = ()
+    learning_rate: float = 5e-5
+    weight_decay: float = 1e-4
+    schedule: Schedule = "multi_step"
+    steps: tuple[int, ...] = ()
+    warmup_iterations: int = 1000
+    warmup_factor: float = 1e-3
+    final_factor: float = 0.0
+    accumulate: int = 1
+    reference_batch: int | None = None
+    batch_scaling: Scaling = "linear"
+    precision: Precision = "float32"
+    activation_checkpointing: bool = False
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+    non_finite: NonFinite = "stop"
+    checkpoint_every: int = 5000
+    evaluate_every: int | None = None
+    log_every: int = 20
+    seed: int = 0
+    proposals_before_nms: int = 2000
+    proposals: int = 1000
+    rpn_anchors: int = 256
+    rpn_positive_fraction: float = 0.5
+    roi_regions: int = 512
+    roi_positive_fraction: float = 0.25
+    stage_ious: tuple[float, ...] = (0.5, 0.6, 0.7)
+    federated_classes: int = 50
+    unknown_below_iou: float = 0.1
+    distractors: int = 0
+    image_label_loss_weight: float = 0.01
+    parsed_part_loss_weight: float = 0.1
+    parsed_part_assignment: ParsedPartAssignment = "matched"
+    image_label_proposals: int = 128
+    score_threshold: float = 0.05
+    detections_per_image: int = 100
+
+    def __post_init__(self) -> None:
+        for problem, broken in {**self._wrong_numbers(), **self._wrong_choices()}.items():
+            if broken:
+                raise TrainingError(f"recipe {self.name!r} {problem}")
+
+    def _wrong_numbers(self) -> dict[str, bool]:
+        names = [source.name for source in self.sources]
+        return {
+            "needs at least one source": not names,
+            "has two sources of one name": len(set(names)) != len(names),
+            "needs iterations >= 1": self.iterations < 1,
+            "needs accumulate >= 1": self.accumulate < 1,
+            "needs a positive learning_rate": not self.learning_rate > 0,
+            "needs warmup_iterations >= 0": self.warmup_iterations < 0,
+            "needs log_every and checkpoint_every >= 1": min(self.log_every, self.checkpoint_every) < 1,
+            "needs evaluate_every >= 1 or None": self.evaluate_every is not None and self.evaluate_every < 1,
+            "needs reference_batch >= 1 or None": self.reference_batch is not None and self.reference_batch < 1,
+            "needs steps in rising order": list(self.steps) != sorted(self.steps),
+            "needs 0 <= ema_decay < 1": self.ema_decay is not None and not 0 <= self.ema_decay < 1,
+            "needs a positive clip_norm": self.clip_norm is not None and not self.clip_norm > 0,
+            "needs distractors >= 0, and 0 with federated sources": self.distractors < 0
+            or (self.distractors > 0 and any(source.federated for source in self.sources)),
+        }
+
+    def _wrong_choices(self) -> dict[str, bool]:
+        choices = {
+            "schedule": (self.schedule, Schedule),
+            "precision": (self.precision, Precision),
+            "parsed_part_assignment": (self.parsed_part_assignment, ParsedPartAssignment),
+            "non_finite": (self.non_finite, NonFinite),
+            "batch_scaling": (self.batch_scaling, Scaling),
+            "prompt": (self.prompt, Prompt),
+        }
+        return {
+            f"has {name} {value!r}: use one of {', '.join(get_args(known))}": value not in get_args(known)
+            for name, (value, known) in choices.items()
+        }
+
+    def changed(self, **options: Any) -> Recipe:
+        """A copy with those fields replaced whose value is not None.
+
+        Raises:
+            TrainingError: no such field, or the new value is refused.
+        """
+        unknown = set(options) - {field.name for field in fields(self)}
+        if unknown:
+            raise TrainingError(f"a recipe has no field {', '.join(sorted(unknown))}")
+        return replace(self, **{key: value for key, value in options.items() if value is not None})
+
+    def with_batch_size(self, images: int) -> Recipe:
+        """The first source gets batches of so many images, the others keep their proportion to it (at least 1)."""
+        factor = images / self.sources[0].batch_size
+        sources = tuple(replace(s, batch_size=max(1, round(s.batch_size * factor))) for s in self.sources)
+        return replace(self, sources=sources)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: paths and enums become strings, tuples become lists."""
+        plain = json.loads(json.dumps(asdict(self), default=_plain))
+        assert isinstance(plain, dict)
+        return plain
+
+
+#: Fields that must agree between a checkpoint and the recipe that resumes it.
+IDENTITY = ("name", "architecture", "text_encoder", "seed", "accumulate", "precision")
+
+
+def check_same_recipe(recipe: Recipe, saved: Mapping[str, Any]) -> list[str]:
+    """Compare a recipe with the `to_dict()` in a checkpoint; returns the names of harmless fields that changed.
+
+    Raises:
+        TrainingError: the checkpoint belongs to another recipe, seed, or set of sources.
+    """
+    now = recipe.to_dict()
+    for key in IDENTITY:
+        if saved.get(key) != now[key]:
+            raise TrainingError(
+                f"the checkpoint was made with {key}={saved.get(key)!r}, this run has {now[key]!r}: "
+                "use the same options, or another output folder"
+            )
+    before, after = ([source["name"] for source in side.get("sources", [])] for side in (saved, now))
+    if before != after:
+        raise TrainingError(f"the checkpoint was made with the sources {before}, this run has {after}")
+    return [key for key in now if saved.get(key) != now[key]]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, frozenset):
+        return sorted(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
