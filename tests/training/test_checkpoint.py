@@ -128,3 +128,14 @@ def test_weights_that_overflow_are_not_exported(run, tmp_path):
     with pytest.raises(TrainingError, match=r"conv\.weight"):
         export_weights(path, tmp_path / "weights.safetensors")
     assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_exported_weights_do_not_tell_where_the_data_lay(run, tmp_path):
+    checkpoint = list_checkpoints(run.checkpoints)[-1]
+    content = load_checkpoint(checkpoint)
+    content["recipe"]["evaluate_on"] = [{"annotations": "/home/somebody/data/cars/val.json"}]
+    torch.save(content, checkpoint)
+    with safe_open(export_weights(checkpoint, tmp_path / "weights.safetensors"), "pt") as file:
+        saved = file.metadata()["recipe_json"]
+    assert "somebody" not in saved
+    assert "cars/val.json" in saved

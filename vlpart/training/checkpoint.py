@@ -14,7 +14,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -225,9 +225,20 @@ def export_weights(checkpoint: Path, output: Path, dtype: torch.dtype = torch.fl
         "recipe": str(recipe["name"]),
         "step": str(content["step"]),
         "ema": str(use_ema and content.get("ema") is not None).lower(),
-        "recipe_json": json.dumps(recipe, sort_keys=True),
+        "recipe_json": json.dumps(_without_folders(recipe), sort_keys=True),
     }
     return save_weights(output, tensors, metadata)
+
+
+def _without_folders(value: Any) -> Any:
+    """A recipe whose absolute paths keep two parts: weights travel, and need not tell where their data lay."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(item) for item in value]
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return "/".join(PurePath(value).parts[-2:])
+    return value
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
