@@ -25,7 +25,7 @@ LAYERS = [
     {"models", "visualize"},
     {"results", "result_formats"},
     {"losses", "predictor", "batch_output"},
-    {"evaluation", "annotation_parser", "batch_predict"},
+    {"evaluation", "annotation_parser", "batch_predict", "data_page"},
     {"training"},
     {"recipes"},
     {"cli"},

@@ -67,7 +67,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json:
             typer.echo(f"{key:<16} {value}")
     for result in entry.published:
         figures = ", ".join(f"{metric} {_figure(value)}" for metric, value in result.metrics.items())
-        typer.echo(f"{'published':<16} {result.table} ({result.row}): {figures}")
+        typer.echo(f"{'measured' if entry.embedded else 'published':<16} {result.table} ({result.row}): {figures}")
 
 
 @_commands.command("download")

@@ -1,0 +1,106 @@
+"""Every benchmark: where its files are, its groups, and a headline that can be measured."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from tests.evaluation.made_up import annotation, picture, region
+from vlpart.errors import DataError
+from vlpart.evaluation.benchmarks import BENCHMARKS, custom, figure, get_benchmark, part_split
+from vlpart.evaluation.run import open_dataset, score_predictions
+from vlpart.text.vocabulary import Vocabulary
+
+
+def truth_of(name):
+    """One annotation of every class of a benchmark, in one picture each."""
+    vocabulary = Vocabulary.load(BENCHMARKS[name].vocabulary)
+    categories = [
+        {"id": e.id, "name": e.name, "frequency": e.frequency or "f"}
+        | ({"object": e.object, "part": e.part} if ":" not in e.name else {})
+        for e in vocabulary.entries
+    ]
+    lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    pictures = [picture(k + 1, (20, 20), **lists) for k in range(len(categories))]
+    annotations = [annotation(k + 1, (2, 2, 9, 9), k + 1, c["id"], (20, 20)) for k, c in enumerate(categories)]
+    return {"images": pictures, "annotations": annotations, "categories": categories}
+
+
+@pytest.mark.parametrize("name", [name for name, each in BENCHMARKS.items() if each.vocabulary])
+def test_perfect_detections_give_a_perfect_headline(name, tmp_path):
+    benchmark, truth = BENCHMARKS[name], truth_of(name)
+    place = tmp_path / benchmark.annotations[-1]
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(truth))
+    with pytest.raises(DataError, match="of pictures"):
+        benchmark.locate(tmp_path)
+    (tmp_path / benchmark.images[0]).mkdir(parents=True, exist_ok=True)
+    file, folder = benchmark.locate(tmp_path)
+    dataset = open_dataset(file, folder, benchmark)
+    detections = [
+        region((2, 2, 9, 9), a["image_id"], a["category_id"], (20, 20), score=0.9) for a in truth["annotations"]
+    ]
+    evaluation = score_predictions(dataset, detections)
+    figures = benchmark.headline_figures(evaluation)
+    assert {label: round(value, 9) for label, value in figures.items()} == dict.fromkeys(figures, 1.0)
+    assert evaluation.rule == benchmark.rule
+    half = score_predictions(dataset, detections[: len(detections) // 2])
+    assert 0 < next(iter(benchmark.headline_figures(half).values())) < 1
+
+
+def test_groups_are_those_of_the_published_tables():
+    groups = BENCHMARKS["pascal_part"].group_ids(truth_of("pascal_part"))
+    assert {name: len(ids) for name, ids in groups.items()} == {"base": 77, "novel": 16, "dog": 10}
+    assert len(BENCHMARKS["partimagenet"].group_ids(truth_of("partimagenet"))["quadruped"]) == 4
+    paco = truth_of("paco")
+    assert sum(":" in c["name"] for c in paco["categories"]) == 456
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"no voc/voc_2007_val\.json in .*vlpart data prepare voc"):
+        BENCHMARKS["voc"].locate(tmp_path)
+    with pytest.raises(DataError, match="did you mean pascal_part"):
+        get_benchmark("pascal-part")
+    with pytest.raises(DataError, match="known: voc"):
+        get_benchmark("xyz")
+
+
+def test_a_file_of_ones_own(tmp_path):
+    truth = truth_of("pascal_part")
+    plain = custom(tmp_path / "mine.json", truth)
+    assert (plain.rule, plain.kinds, plain.headline["AP"]) == ("coco", ("masks", "boxes"), "masks.parts.ap")
+    truth["images"][0]["neg_category_ids"] = [3]
+    assert (custom(tmp_path, truth).rule, custom(tmp_path, truth).max_detections) == ("lvis", 300)
+    boxes = {
+        **truth,
+        "annotations": [{k: v for k, v in a.items() if k != "segmentation"} for a in truth["annotations"]],
+    }
+    assert custom(tmp_path, boxes).kinds == ("boxes",)
+
+
+def test_base_and_novel_of_an_ov_parts_file():
+    categories = [
+        {"id": 1, "name": "car", "object": "car", "part": None},
+        {"id": 2, "name": "car:wheel", "object": "car", "part": "wheel"},
+        {"id": 3, "name": "bed:leg", "object": "bed", "part": "leg"},
+    ]
+    truth = {
+        "categories": categories,
+        "info": {"ov_parts_zero_shot": {"base_objects": ["car"], "novel_objects": ["bed"]}},
+    }
+    assert part_split(truth, {}) == ([2], [3])
+    assert part_split({"categories": categories}, {}) is None
+    assert part_split(truth, {"base": [1], "novel": [2]}) == ([1], [2])
+
+
+def test_figures_of_what_was_not_scored():
+    truth = truth_of("voc")
+    dataset = BENCHMARKS["voc"]
+    from vlpart.evaluation.coco import score_detections
+
+    evaluation = score_detections(truth, [], rule="voc", kinds=("boxes",))
+    assert math.isnan(figure(evaluation, "masks.all.ap"))
+    assert math.isnan(figure(evaluation, "boxes.per_class.unicorn.ap"))
+    assert dataset.headline_figures(evaluation) == {"AP": 0.0, "AP50": 0.0}

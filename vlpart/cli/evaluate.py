@@ -1,0 +1,238 @@
+"""`vlpart evaluate MODEL --on NAME|FILE.json`: the figures of a benchmark or of any COCO-style data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vlpart.evaluation.run import Dataset, Progress
+    from vlpart.evaluation.scores import Evaluation
+    from vlpart.evaluation.session import Outcome, Request
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on",
+            help="coco, lvis, voc, pascal_part, partimagenet, paco, ade_parts, car_parts, faces, coco128, "
+            "or a COCO file.",
+        ),
+    ],
+    model: Annotated[str | None, typer.Argument(help="Name of a model, or nothing with --predictions.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Local weight file for the model.", dir_okay=False)] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Score these detections (COCO results, or a folder of shards) without a model.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="VLPART_DATA", help="Folder of the benchmarks.", file_okay=False)
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures, instead of the benchmark's.", file_okay=False)
+    ] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option(help="Other names: a list, a file, or 'car: wheel'. Matched by name, else by order.")
+    ] = None,
+    annotated_classes_only: Annotated[
+        bool,
+        typer.Option("--annotated-classes-only", help="Count only the classes annotated in each picture (LVIS way)."),
+    ] = False,
+    max_detections: Annotated[int | None, typer.Option(min=1, help="Detections that count.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Lowest score; default: the model's own.")
+    ] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Only so many evenly spaced pictures.")] = None,
+    paraphrase: Annotated[
+        str | None, typer.Option(help='Also with other words: a JSON file {"wheel": "tyre"}, or "default".')
+    ] = None,
+    distractors: Annotated[
+        str | None, typer.Option(help="Also with names added that are not in the data: how many, a list, or a file.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="AP only: no pairs, part IoU, recall.")] = False,
+    proposals: Annotated[
+        bool, typer.Option("--proposals", help="Recall of the region proposals, not of the detections.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for scores, predictions, report; resumes there.", file_okay=False),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write report.html into the output folder.")] = True,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also print every class.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bf16.")] = "auto",
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+) -> None:
+    """Score a model, or given detections, on a benchmark or a COCO-style file.
+
+    With --output an interrupted evaluation goes on where it stopped. Under torchrun the pictures are shared out.
+    """
+    from dataclasses import replace
+
+    from vlpart.evaluation.distributed import process_group
+    from vlpart.evaluation.run import EXTRAS, Options
+    from vlpart.evaluation.session import Request, run
+
+    if (model is None) == (predictions is None):
+        raise typer.BadParameter("give the name of a model, or --predictions FILE (not both)")
+    dataset = _dataset(on, data, images, max_images)
+    rule = "lvis" if annotated_classes_only else dataset.benchmark.rule
+    limit = max_detections or (100 if annotated_classes_only else dataset.benchmark.max_detections)
+    dataset = replace(dataset, benchmark=replace(dataset.benchmark, rule=rule, max_detections=limit))
+    request = Request(
+        dataset=dataset,
+        title=f"{model or (predictions and predictions.name)} on {dataset.benchmark.title}",
+        predictions=predictions,
+        options=Options(
+            vocabulary=_vocabulary(vocabulary),
+            score_threshold=threshold,
+            proposals=proposals,
+            key={"precision": precision, "max_images": max_images},
+        ),
+        extras=() if quick else EXTRAS,
+        wordings=_wordings(paraphrase),
+        distractors=distractors,
+        output=output,
+        report=report and output is not None,
+    )
+    with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
+        if model is not None:
+            request = _with_predictor(request, model, weights, device, precision)
+        outcome = run(request, group=group, progress=progress)
+    if outcome is not None:
+        _show(request, outcome, per_class)
+
+
+def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | None) -> Dataset:
+    from vlpart.errors import DataError
+    from vlpart.evaluation.benchmarks import get_benchmark
+    from vlpart.evaluation.run import open_dataset
+
+    if on.lower().endswith(".json"):
+        return open_dataset(on, images, max_images=max_images)
+    benchmark = get_benchmark(on)
+    if data is None:
+        raise DataError(f"where is {on}? give the folder of the benchmarks with --data (or VLPART_DATA)")
+    file, folder = benchmark.locate(data, need_images=images is None)
+    return open_dataset(file, images or folder, benchmark, max_images=max_images)
+
+
+def _vocabulary(given: str | None) -> Any:
+    if given is None:
+        return None
+    from vlpart.text.vocabulary import Vocabulary
+
+    return Vocabulary.of(given)
+
+
+def _wordings(given: str | None) -> dict[str, str] | None:
+    from vlpart.evaluation.robustness import DEFAULT_WORDINGS, read_wordings
+
+    return None if given is None else read_wordings(DEFAULT_WORDINGS if given == "default" else Path(given))
+
+
+def _with_predictor(request: Request, model: str, weights: Path | None, device: str | None, precision: str) -> Request:
+    from dataclasses import replace
+
+    from vlpart.evaluation.distributed import local_device
+    from vlpart.predictor import load
+
+    predictor = load(model, weights=weights, device=device or local_device(), precision=precision)
+    return replace(request, predictor=predictor)
+
+
+@contextmanager
+def progress_bar(hidden: bool) -> Iterator[Any]:
+    """A function that gives, for a description, what to call after every image."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    errors = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=errors, disable=hidden or not errors.is_terminal) as bar:
+
+        def start(description: str) -> Progress:
+            task = bar.add_task(description, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        yield start
+
+
+def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
+    """Print the figures, in percent."""
+    from vlpart.cli.console import print_table
+
+    evaluation = outcome.evaluation
+    rule = {"lvis": "annotated classes only", "voc": "VOC 2007", "coco": "COCO"}[evaluation.rule]
+    counts = f"{evaluation.images} images, {evaluation.annotations} annotations, {evaluation.detections} detections"
+    typer.echo(f"{request.title}: {counts}, rule: {rule}; percent")
+    headings = ("classes", "number", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75")
+    print_table(headings, _rows(evaluation, per_class), right=headings[1:])
+    lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
+    typer.echo(f"headline: {', '.join(lines)}")
+    for line in _more(evaluation):
+        typer.echo(line)
+    for variant in outcome.variants:
+        drops = ", ".join(
+            f"{k} {_percent(v)} ({_percent(-variant.drop[k], sign=True)})" for k, v in variant.headline.items()
+        )
+        typer.echo(f"{variant.name} ({variant.about}): {drops}")
+    for note in evaluation.notes:
+        typer.echo(f"note: {note}")
+    for path in outcome.files:
+        typer.echo(f"wrote {path}")
+
+
+def _rows(evaluation: Evaluation, per_class: bool) -> list[list[str]]:
+    """All, parts, objects, groups, and the classes if asked for."""
+    kinds = [scores for scores in (evaluation.masks, evaluation.boxes) if scores is not None]
+    first = kinds[0]
+    names = [(name, name, "") for name in ("all", "parts", "objects")]
+    names += [(name, "groups", name) for name in first.groups]
+    if per_class:
+        names += [(name, "per_class", name) for name in first.per_class]
+    rows = []
+    for label, attribute, key in names:
+        cells = [label, ""]
+        for scores in (evaluation.masks, evaluation.boxes):
+            found = None if scores is None else getattr(scores, attribute)
+            value = found[key] if key and found is not None else found
+            if value is not None:
+                cells[1] = str(value.classes)
+            cells += ["-"] * 3 if value is None else [_percent(x) for x in (value.ap, value.ap50, value.ap75)]
+        if cells[1] != "0":
+            rows.append(cells)
+    return rows
+
+
+def _more(evaluation: Evaluation) -> Iterator[str]:
+    """One line for each further measure that was taken."""
+    if (pairs := evaluation.pairs) is not None:
+        figures = f"AP {_percent(pairs.ap)}, AP50 {_percent(pairs.ap50)}"
+        yield f"parts in the right object: {figures} ({pairs.classes} classes)"
+    for title, iou in (
+        ("part IoU, all pixels", evaluation.part_iou),
+        ("part IoU, within objects", evaluation.part_iou_in_objects),
+    ):
+        if iou is not None:
+            split = "" if iou.hiou != iou.hiou else f", base {_percent(iou.base)}, novel {_percent(iou.novel)}"
+            split += "" if iou.hiou != iou.hiou else f", hIoU {_percent(iou.hiou)}"
+            yield f"{title}: mIoU {_percent(iou.miou)}{split} (detections over {iou.score_threshold:g})"
+    if (recall := evaluation.recall) is not None:
+        for limit, value in recall.all.items():
+            sizes = (f"{size} {_percent(getattr(recall, size)[limit])}" for size in ("small", "medium", "large"))
+            yield f"class-agnostic recall of {recall.source}, best {limit}: {_percent(value)} ({', '.join(sizes)})"
+
+
+def _percent(value: float, sign: bool = False) -> str:
+    return "-" if value != value else f"{100 * value:{'+' if sign else ''}.1f}"

@@ -1,0 +1,328 @@
+"""`vlpart parse`: part boxes for novel objects, carried over from base objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlpart.cli.parse_support import (
+    below,
+    names_in,
+    note,
+    progress_bar,
+    read_pictures,
+    references_per_label,
+    say_features,
+    skipped,
+    tell,
+    wants_proposals,
+    which_base_objects,
+)
+
+_commands = typer.Typer(
+    no_args_is_help=True, help="Find parts of novel objects by their resemblance to annotated base objects."
+)
+
+_DATA, _COMPUTE, _DETECTOR = "Data", "Computation", "Detector"
+_Recipe = Annotated[str | None, typer.Option(help="Published run; sets what is not given here.", rich_help_panel=_DATA)]
+_Root = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="VLPART_DATA", help="Data root of the published layout.", rich_help_panel=_DATA),
+]
+_FeatureWeights = Annotated[
+    Path | None, typer.Option(help="Local weight file of the features.", dir_okay=False, rich_help_panel=_COMPUTE)
+]
+_ShortSide = Annotated[
+    int | None, typer.Option(min=8, help="Shorter side of compared pictures, pixels.", rich_help_panel=_COMPUTE)
+]
+_MaxSide = Annotated[
+    int | None, typer.Option(min=8, help="Limit of their longer side, pixels.", rich_help_panel=_COMPUTE)
+]
+_Batch = Annotated[int, typer.Option(min=1, help="Pictures read at a time.", rich_help_panel=_COMPUTE)]
+_Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1.", rich_help_panel=_COMPUTE)]
+_Precision = Annotated[str, typer.Option(help="float32 or bf16.", rich_help_panel=_COMPUTE)]
+_Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Detector: model name or weight file. Default: tiny.", rich_help_panel=_DETECTOR
+    ),
+]
+_Weights = Annotated[
+    Path | None, typer.Option(help="Local weight file of the model.", dir_okay=False, rich_help_panel=_DETECTOR)
+]
+_From = Annotated[
+    str | None,
+    typer.Option("--from", help="References per label: 'bench: chair, sofa; bus: car'.", rich_help_panel=_DATA),
+]
+_Boxes = Annotated[
+    str,
+    typer.Option(help="proposals (of the detector, as published) or masks (around them).", rich_help_panel=_DETECTOR),
+]
+_Names = Annotated[str | None, typer.Option("--names", help="Vocabulary of the names to write; others are dropped.")]
+_BaseImages = Annotated[
+    Path | None, typer.Option(help="Where the pictures of the bank are now.", file_okay=False, rich_help_panel=_DATA)
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there.")]
+_NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `vlpart` command."""
+    app.add_typer(_commands, name="parse")
+
+
+@_commands.command("recipes")
+def recipes() -> None:
+    """List the published runs."""
+    from vlpart.annotation_parser.recipes import BANKS, FINDS
+    from vlpart.cli.console import print_table
+
+    banks = [("build", b.name, b.annotations, f"bank of {b.vocabulary} at {b.short_side} px") for b in BANKS.values()]
+    finds = [("find", f.name, f.labels, f"{f.output} with {f.model}") for f in FINDS.values()]
+    print_table(("command", "recipe", "reads", "gives"), [*banks, *finds])
+
+
+@_commands.command("build")
+def build(
+    bank: Annotated[Path, typer.Argument(help="Folder of the bank to write.", file_okay=False)],
+    annotations: Annotated[
+        Path | None, typer.Option(help="COCO-format file of base objects and parts.", rich_help_panel=_DATA)
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of its pictures.", rich_help_panel=_DATA)] = None,
+    recipe: _Recipe = None,
+    data: _Root = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(help="Objects and parts by category id. Default: the names in the file.", rich_help_panel=_DATA),
+    ] = None,
+    only_objects: Annotated[
+        str | None, typer.Option(help="Take these objects: 'chair, sofa'.", rich_help_panel=_DATA)
+    ] = None,
+    exclude_objects: Annotated[str, typer.Option(help="Leave these objects out.", rich_help_panel=_DATA)] = "",
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="dino_vits8, embedded, or timm:NAME. Default: dino_vits8, without a network embedded.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
+    feature_weights: _FeatureWeights = None,
+    short_side: _ShortSide = None,
+    max_side: _MaxSide = None,
+    batch: _Batch = 1,
+    device: _Device = None,
+    precision: _Precision = "float32",
+    overwrite: _Overwrite = False,
+    no_progress: _NoProgress = False,
+) -> None:
+    """Build a reference bank: describe every base picture that shows exactly one annotated object.
+
+    Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
+    """
+    from vlpart.annotation_parser.assemble import default_device
+    from vlpart.annotation_parser.base_data import read_base_data
+    from vlpart.annotation_parser.features import DINO, load_features
+    from vlpart.annotation_parser.recipes import get_bank_recipe
+    from vlpart.annotation_parser.run import build_bank
+    from vlpart.text.vocabulary import Vocabulary
+
+    known = None if recipe is None else get_bank_recipe(recipe)
+    annotations = annotations or below(data, known.annotations if known else None, "--annotations")
+    images = images or below(data, known.images if known else None, "--images")
+    listed = vocabulary or (known.vocabulary if known else None)
+    base = read_base_data(
+        annotations,
+        vocabulary=None if listed is None else Vocabulary.of(listed),
+        only_objects=None if only_objects is None else names_in(only_objects),
+        exclude_objects=names_in(exclude_objects),
+    )
+    extractor = load_features(
+        features or DINO,
+        weights=feature_weights,
+        device=device or default_device(),
+        precision=precision,
+        on_fallback=None if features or feature_weights else note,
+    )
+    if known is not None and extractor.name == known.features:
+        short_side, max_side = short_side or known.short_side, max_side or known.max_side
+    note(f"{len(base.references)} base pictures" + "".join(f", {n} {why}" for why, n in base.left_out.items()))
+    with progress_bar("describing", no_progress) as advance:
+        outcome = build_bank(
+            bank,
+            base,
+            images,
+            extractor,
+            short_side=short_side,
+            max_side=max_side,
+            batch=batch,
+            overwrite=overwrite,
+            progress=advance,
+            on_failure=skipped,
+        )
+    tell(outcome, f"{outcome.items - outcome.skipped} references, {extractor.name} features")
+
+
+@_commands.command("find")
+def find(
+    bank: Annotated[
+        Path | None, typer.Argument(help="Reference bank. Not needed if all labels are base objects.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pictures; without --labels one folder per label.", rich_help_panel=_DATA),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="COCO-format file of image labels.", rich_help_panel=_DATA)
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="COCO-format file to write.")] = None,
+    recipe: _Recipe = None,
+    data: _Root = None,
+    names: _Names = None,
+    label_vocabulary: Annotated[
+        str | None,
+        typer.Option(help="Labels of folders, by name, WordNet id or ImageNet range.", rich_help_panel=_DATA),
+    ] = None,
+    only_labels: Annotated[str | None, typer.Option(help="Take these labels.", rich_help_panel=_DATA)] = None,
+    per_folder: Annotated[int | None, typer.Option(min=1, help="Pictures per folder.", rich_help_panel=_DATA)] = None,
+    sources: _From = None,
+    base_images: _BaseImages = None,
+    base_objects: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels that the detector parses by itself: 'car, chair' or 'all'.", rich_help_panel=_DETECTOR
+        ),
+    ] = None,
+    model: _Model = None,
+    weights: _Weights = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(help="Vocabulary of the parts it looks for. Default: its own.", rich_help_panel=_DETECTOR),
+    ] = None,
+    boxes: _Boxes = "proposals",
+    keep_masks: Annotated[bool, typer.Option("--keep-masks", help="Write transferred masks, too.")] = False,
+    min_iou: Annotated[
+        float, typer.Option(min=0, max=1, help="Overlap a proposal needs.", rich_help_panel=_DETECTOR)
+    ] = 0.3,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Score base parts need.", rich_help_panel=_DETECTOR)
+    ] = 0.7,
+    foreground: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Saliency the object needs.", rich_help_panel=_COMPUTE)
+    ] = None,
+    feature_weights: _FeatureWeights = None,
+    short_side: _ShortSide = None,
+    max_side: _MaxSide = None,
+    batch: _Batch = 1,
+    device: _Device = None,
+    precision: _Precision = "float32",
+    overwrite: _Overwrite = False,
+    no_progress: _NoProgress = False,
+) -> None:
+    """Parse pictures with image-level labels into a COCO-format file of part boxes.
+
+    Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
+    """
+    from vlpart.annotation_parser.assemble import ParserSetup, open_parser
+    from vlpart.annotation_parser.recipes import get_find_recipe
+    from vlpart.annotation_parser.run import find_parts
+    from vlpart.text.vocabulary import Vocabulary
+
+    known = None if recipe is None else get_find_recipe(recipe)
+    labels = labels or (below(data, known.labels, "--labels") if known else None)
+    images = images or below(data, known.images if known else None, "--images")
+    output = output or below(data, known.output if known else None, "--output")
+    pictures = read_pictures(labels, images, label_vocabulary, only_labels, per_folder)
+    written = names or (known.names if known else None)
+    looked_for = parts or (known.vocabulary if known else None)
+    vocabulary = None if written is None else Vocabulary.of(written)
+    parser = open_parser(
+        ParserSetup(
+            bank=bank,
+            base_images=base_images,
+            model=model or (known.model if known else "tiny"),
+            weights=weights,
+            parts=None if looked_for is None else Vocabulary.of(looked_for),
+            names=vocabulary,
+            base_objects=which_base_objects(base_objects, known, pictures),
+            sources=references_per_label(sources),
+            use_proposals=wants_proposals(boxes),
+            keep_masks=keep_masks,
+            min_iou=min_iou,
+            score_threshold=threshold,
+            foreground=foreground,
+            short_side=short_side,
+            max_side=max_side,
+            feature_weights=feature_weights,
+            device=device,
+            precision=precision,
+        )
+    )
+    say_features(parser.features)
+    with progress_bar("parsing", no_progress) as advance:
+        outcome = find_parts(
+            output,
+            pictures,
+            images,
+            parser,
+            vocabulary=vocabulary,
+            batch=batch,
+            overwrite=overwrite,
+            progress=advance,
+            on_failure=skipped,
+        )
+    tell(outcome, f"{outcome.parts} parts in {outcome.items - outcome.skipped} pictures")
+
+
+@_commands.command("show")
+def show(
+    bank: Annotated[Path, typer.Argument(help="Reference bank.")],
+    image: Annotated[str, typer.Argument(help="Picture file or http(s) address.")],
+    label: Annotated[str, typer.Option(help="What it shows: bench.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.", dir_okay=False)] = Path(
+        "vlpart-parse.png"
+    ),
+    names: _Names = None,
+    sources: _From = None,
+    base_images: _BaseImages = None,
+    model: _Model = None,
+    weights: _Weights = None,
+    boxes: _Boxes = "proposals",
+    height: Annotated[int, typer.Option(min=100, max=4000, help="Height of a panel, pixels.")] = 420,
+    feature_weights: _FeatureWeights = None,
+    device: _Device = None,
+    precision: _Precision = "float32",
+) -> None:
+    """Draw how a novel object is parsed: reference, target, correspondences, transferred parts and final boxes."""
+    from vlpart.annotation_parser.assemble import ParserSetup, open_parser
+    from vlpart.annotation_parser.show import draw_transfer
+    from vlpart.data.images import read_image
+    from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
+    from vlpart.text.vocabulary import Vocabulary
+
+    if output.suffix.lower() not in PICTURE_FORMATS:
+        raise typer.BadParameter(f"{output} must end in {', '.join(PICTURE_FORMATS)}", param_hint="--output")
+    picture = read_image(image)
+    parser = open_parser(
+        ParserSetup(
+            bank=bank,
+            base_images=base_images,
+            model=model or "tiny",
+            weights=weights,
+            names=None if names is None else Vocabulary.of(names),
+            sources=references_per_label(sources),
+            use_proposals=wants_proposals(boxes),
+            feature_weights=feature_weights,
+            device=device,
+            precision=precision,
+        )
+    )
+    say_features(parser.features)
+    transfer = parser.transfer(picture, label)
+    drawn = draw_transfer(transfer, label, parser.renamer, height=height)
+    write_file(output, encode_picture(drawn, PICTURE_FORMATS[output.suffix.lower()], output.name))
+    for part in parser.named(transfer, picture.shape[:2], label):
+        box = " ".join(f"{value:.0f}" for value in part.box_xyxy)
+        typer.echo(f"{part.name}\t{box}\t{part.score:.2f}\tfrom {part.found_as}")
+    typer.echo(f"reference {transfer.reference.file_name}, similarity {transfer.similarity:.3f} -> {output}", err=True)

@@ -1,0 +1,118 @@
+"""What the commands of `vlpart parse` share: reading their options, and telling how it went."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from vlpart.errors import DataError, VlpartError
+
+if TYPE_CHECKING:
+    from vlpart.annotation_parser.labelled_images import LabelledImage
+    from vlpart.annotation_parser.recipes import FindRecipe
+    from vlpart.annotation_parser.run import Outcome
+
+
+def below(root: Path | None, place: str | None, option: str) -> Path:
+    """A path of a recipe below the data root."""
+    if place is None:
+        raise typer.BadParameter(f"give {option}, or a published run with --recipe and --data", param_hint=option)
+    if root is None:
+        raise typer.BadParameter(f"give {option}, or the data root of the recipe with --data", param_hint=option)
+    return root / place
+
+
+def read_pictures(
+    labels: Path | None, images: Path, vocabulary: str | None, only: str | None, per_folder: int | None
+) -> list[LabelledImage]:
+    """The pictures to parse: of a label file, or of one folder per label."""
+    from vlpart.annotation_parser.labelled_images import read_labelled_folders, read_labels
+    from vlpart.text.vocabulary import Vocabulary
+
+    wanted = None if only is None else names_in(only)
+    if labels is not None:
+        return read_labels(labels, only=wanted)
+    known = None if vocabulary is None else Vocabulary.of(vocabulary)
+    return read_labelled_folders(images, labels=known, per_folder=per_folder, only=wanted)
+
+
+def which_base_objects(given: str | None, known: FindRecipe | None, pictures: list[LabelledImage]) -> tuple[str, ...]:
+    """The labels that the detector parses by itself: as given, else those of the recipe."""
+    if given is None and (known is None or known.base_objects is not None):
+        return () if known is None or known.base_objects is None else known.base_objects
+    if given is None or given.strip().lower() == "all":
+        return tuple(dict.fromkeys(label for picture in pictures for label in picture.labels))
+    return tuple(names_in(given))
+
+
+def references_per_label(text: str | None) -> dict[str, tuple[str, ...]]:
+    """The references of labels: "bench: chair, sofa; bus: car"."""
+    found: dict[str, tuple[str, ...]] = {}
+    for piece in (text or "").split(";"):
+        label, colon, names = piece.partition(":")
+        if not piece.strip():
+            continue
+        if not colon or not label.strip() or not names_in(names):
+            raise DataError(f"--from needs 'label: object, object; label: object', not {piece.strip()!r}")
+        found[label.strip()] = tuple(names_in(names))
+    return found
+
+
+def wants_proposals(boxes: str) -> bool:
+    """What --boxes says."""
+    if boxes not in ("proposals", "masks"):
+        raise typer.BadParameter(f"{boxes!r} is neither 'proposals' nor 'masks'", param_hint="--boxes")
+    return boxes == "proposals"
+
+
+def names_in(text: str) -> list[str]:
+    """Names separated by commas or semicolons."""
+    return [name.strip() for name in re.split(r"[,;]", text) if name.strip()]
+
+
+def note(text: str) -> None:
+    """One line on standard error."""
+    typer.echo(f"note: {text}", err=True)
+
+
+def skipped(image: str, error: VlpartError) -> None:
+    """Say which picture was left out, and why."""
+    message = " ".join(str(error).split())
+    typer.echo(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
+
+
+def say_features(features: object) -> None:
+    """Say so if the features are those of the embedded model."""
+    from vlpart.annotation_parser.features import EMBEDDED
+
+    if getattr(features, "name", "") == EMBEDDED:
+        note("this bank has the features of the embedded model, which are weaker than DINO's")
+
+
+def tell(outcome: Outcome, what: str) -> None:
+    """The last line; the exit code is 1 if pictures were left out."""
+    if outcome.written is None:
+        typer.echo("this process is done; the last one to finish writes the result", err=True)
+        return
+    left_out = f", {outcome.skipped} skipped" if outcome.skipped else ""
+    typer.echo(f"{what}{left_out} -> {outcome.written}")
+    if outcome.skipped:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def progress_bar(title: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

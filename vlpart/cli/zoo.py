@@ -1,0 +1,68 @@
+"""`vlpart zoo table`: the published tables again, ours beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_commands = typer.Typer(no_args_is_help=True, help="The published checkpoints together.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(_commands, name="zoo")
+
+
+@_commands.callback()
+def _group() -> None:
+    """The published checkpoints together."""
+
+
+@_commands.command("table")
+def table(
+    data: Annotated[
+        Path | None, typer.Option(envvar="VLPART_DATA", help="Folder of the benchmarks.", file_okay=False)
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for zoo.md, zoo.json and every evaluation.", file_okay=False)
+    ] = Path("vlpart-zoo"),
+    model: Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")] = None,
+    on: Annotated[list[str] | None, typer.Option("--on", help="Only this benchmark; may be repeated.")] = None,
+    max_images: Annotated[
+        int | None, typer.Option(min=1, help="Only so many evenly spaced pictures of each benchmark (a rehearsal).")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bf16.")] = "auto",
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+) -> None:
+    """Regenerate the published tables for the checkpoints and data that are here.
+
+    Evaluations that are already in the output folder are read, not repeated; interrupted ones go on. What is missing is
+    named.
+    """
+    from vlpart.cli.evaluate import progress_bar
+    from vlpart.evaluation.distributed import process_group
+    from vlpart.evaluation.zoo_run import ZooRunner
+    from vlpart.evaluation.zoo_table import fill, published_cells, to_markdown, write_tables
+
+    cells = published_cells(model, on)
+    with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
+        runner = ZooRunner(
+            data or Path(),  # without data nothing is evaluated
+            output,
+            max_images=max_images,
+            device=device,
+            precision=precision,
+            group=group,
+            progress=progress,
+        )
+        alone = group.world_size == 1  # several processes stop together at an error, one goes on with the next pair
+        filled = fill(cells, data, runner.figures, keep_going=alone)
+    if group.rank > 0:
+        return
+    paths = write_tables(filled, output)
+    typer.echo(to_markdown(filled), nl=False)
+    for path in paths:
+        typer.echo(f"wrote {path}", err=True)

@@ -1,0 +1,251 @@
+"""Average precision of masks and boxes: all classes, parts, objects, groups, and each class (SPEC.md section 4).
+
+Under the COCO rule the numbers are those of pycocotools, under the LVIS rule those of lvis-api, with the size of a
+detected mask taken from the mask (as the published evaluations do); under the VOC rule see `vlpart.evaluation.voc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.errors import DataError, EvaluationError
+from vlpart.evaluation import engine, voc
+from vlpart.evaluation.detections import Detection, DetectionTable, check_detections
+from vlpart.evaluation.scores import NAN, Evaluation, Precision, Rule, Scores
+from vlpart.evaluation.truth import (
+    Truth,
+    check_form,
+    clean_annotations,
+    federated_categories,
+    is_part,
+    ordered_categories,
+    read_ground_truth,
+)
+
+Groups = Mapping[str, Collection[int]]
+FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Ground truth and detections that may be scored: checked, and cut down to what the rule lets count.
+
+    Attributes:
+        truth: as given.
+        annotations: see `clean_annotations`.
+        index: the ground truth in the form of the metric library.
+        table: the detections that count.
+    """
+
+    truth: Truth
+    annotations: list[dict[str, Any]]
+    index: engine.Index
+    table: DetectionTable
+    rule: Rule
+    max_detections: int
+
+
+def score_detections(
+    ground_truth: Mapping[str, Any] | Path | str,
+    detections: Iterable[Detection],
+    *,
+    annotated_classes_only: bool = False,
+    rule: Rule | None = None,
+    max_detections: int = 100,
+    kinds: Sequence[str] = ("masks", "boxes"),
+    groups: Groups | None = None,
+) -> Evaluation:
+    """Score COCO-style detections.
+
+    Args:
+        ground_truth: content or path of a COCO file.
+        detections: dictionaries with image_id, category_id, score (finite), bbox [x, y, w, h] in pixels and, for masks,
+            segmentation (compressed or uncompressed RLE of the image's size).
+        annotated_classes_only: short for `rule="lvis"`.
+        rule: "coco" (default): everything counts, `max_detections` is per picture and class. "lvis": in each picture
+            only the classes annotated in it and its `neg_category_ids` count, and unmatched detections of its
+            `not_exhaustive_category_ids` do not; the best `max_detections` of a picture are kept, over all classes.
+            "voc": boxes, 11-point interpolation, annotations marked `difficult` are ignored.
+        max_detections: see above.
+        kinds: "masks", "boxes" or both.
+        groups: category ids of what is to be averaged besides all, parts and objects. LVIS frequencies are added.
+
+    Raises:
+        DataError: the ground truth is malformed.
+        EvaluationError: a detection has an unknown id, a wrong mask size, a NaN, or lacks a field.
+    """
+    checked = check(
+        ground_truth,
+        detections,
+        rule=rule or ("lvis" if annotated_classes_only else "coco"),
+        max_detections=max_detections,
+        kinds=kinds,
+    )
+    return score(checked, kinds=kinds, groups=groups)
+
+
+def check(
+    ground_truth: Mapping[str, Any] | Path | str,
+    detections: Iterable[Detection],
+    *,
+    rule: Rule,
+    max_detections: int,
+    kinds: Sequence[str],
+) -> Checked:
+    """The first half of `score_detections`: everything that can be wrong is found here."""
+    known = isinstance(ground_truth, Mapping)
+    truth = check_form(ground_truth, "the ground truth") if known else read_ground_truth(Path(ground_truth))  # type: ignore[arg-type]
+    if unknown := [kind for kind in kinds if kind not in engine.IOU_TYPES]:
+        raise EvaluationError(f"unknown kind {unknown[0]!r}: use masks or boxes")
+    if rule not in ("coco", "lvis", "voc"):
+        raise EvaluationError(f"unknown rule {rule!r}: use coco, lvis or voc")
+    if rule == "voc" and "masks" in kinds:
+        raise EvaluationError("the VOC rule scores boxes only: leave masks out")
+    if max_detections < 1:
+        raise EvaluationError("max_detections must be at least 1")
+    annotations = clean_annotations(truth, with_masks="masks" in kinds)
+    table = check_detections(truth, detections, with_masks="masks" in kinds)
+    if rule == "lvis":
+        counted = federated_categories(truth)
+        annotations = [annotation for annotation in annotations if annotation["area"] > 0]
+        table = _federated(table, counted, max_detections)
+    return Checked(
+        truth=truth,
+        annotations=annotations,
+        index=engine.Index(truth, annotations),
+        table=table,
+        rule=rule,
+        max_detections=max_detections,
+    )
+
+
+def score(checked: Checked, *, kinds: Sequence[str], groups: Groups | None = None) -> Evaluation:
+    """The second half of `score_detections`."""
+    truth, rule = checked.truth, checked.rule
+    wanted = {**(groups or {}), **_frequency_groups(truth, rule)}
+    scores: dict[str, Scores | None] = {"masks": None, "boxes": None}
+    for kind in kinds:
+        if rule == "voc":
+            scores[kind] = _voc_scores(truth, checked.table, wanted)
+            continue
+        # lvis-api leaves out what has no area, by mask or by box
+        table = checked.table.take(checked.table.areas(kind) > 0) if rule == "lvis" else checked.table
+        tensors = engine.measure(checked.index, table, kind, rule=rule, max_detections=checked.max_detections)
+        scores[kind] = summarise(truth, tensors, wanted)
+    return Evaluation(
+        masks=scores["masks"],
+        boxes=scores["boxes"],
+        rule=rule,
+        images=len(truth["images"]),
+        annotations=sum(not annotation["iscrowd"] for annotation in checked.annotations),
+        detections=len(checked.table),
+        max_detections=checked.max_detections,
+    )
+
+
+def _federated(table: DetectionTable, counted: Mapping[int, set[int]], max_detections: int) -> DetectionTable:
+    """The best `max_detections` of each picture, of those the ones of classes that count in it; the order stays."""
+    order = np.lexsort((np.arange(len(table)), -table.scores, table.image_ids))
+    images = table.image_ids[order]
+    first = np.searchsorted(images, images, side="left")
+    best = np.zeros(len(table), dtype=bool)
+    best[order[np.arange(len(table)) - first < max_detections]] = True
+    pairs = zip(table.image_ids.tolist(), table.category_ids.tolist(), strict=True)
+    counts = np.array([category in counted[image] for image, category in pairs], dtype=bool)
+    return table.take(best & counts)
+
+
+def _frequency_groups(truth: Truth, rule: Rule) -> dict[str, list[int]]:
+    """LVIS' rare, common and frequent classes, if every category says which it is."""
+    categories = truth["categories"]
+    if rule != "lvis" or not all(category.get("frequency") in FREQUENCIES for category in categories):
+        return {}
+    return {name: [c["id"] for c in categories if c["frequency"] == letter] for letter, name in FREQUENCIES.items()}
+
+
+def summarise(truth: Truth, tensors: engine.Tensors, groups: Groups) -> Scores:
+    """Averages of the tensors over classes. Every class weighs the same: all have 10 x 101 figures, or none (-1)."""
+    precision = _none_to_nan(tensors.precision.mean(axis=1))  # (10, K, 4)
+    recall = _none_to_nan(tensors.recall)  # (10, K, 4, limits)
+    values = {"ap50": precision[0, :, 0], "ap75": precision[5, :, 0]}
+    for a, ending in enumerate(("", "_small", "_medium", "_large")):
+        values[f"ap{ending}"] = precision[:, :, a].mean(axis=0)
+        values[f"ar{ending}"] = recall[:, :, a, -1].mean(axis=0)
+    for m, limit in enumerate(tensors.limits):
+        if limit in (1, 10):
+            values[f"ar{limit}"] = recall[:, :, 0, m].mean(axis=0)
+    return over_classes(truth, values, tensors.precision[(0, 5), :, :, 0], groups)
+
+
+def _none_to_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(values < 0, np.nan, values)
+
+
+def over_classes(
+    truth: Truth, values: Mapping[str, NDArray[np.float64]], curves: NDArray[np.float64], groups: Groups
+) -> Scores:
+    """`Scores` from figures per class.
+
+    Args:
+        truth: its categories, in ascending id, are the classes.
+        values: (K,) by field of `Precision`, NaN without ground truth; "ap" says which classes have some.
+        curves: (2, 101, K) precision at IoU 0.50 and 0.75.
+        groups: category ids by name of the group.
+
+    Raises:
+        DataError: a group names a category that is not there.
+    """
+    ordered = ordered_categories(truth)
+    part = np.array([is_part(category) for category in ordered], dtype=bool)
+    place = {category["id"]: k for k, category in enumerate(ordered)}
+    chosen: dict[str, NDArray[np.bool_]] = {}
+    for name, ids in groups.items():
+        if unknown := set(ids) - set(place):
+            raise DataError(f"group {name!r}: there is no category with the id {min(unknown)}")
+        chosen[name] = np.isin(np.arange(len(ordered)), [place[i] for i in ids])
+    names, table = list(values), np.stack(list(values.values()))
+    present = ~np.isnan(values["ap"])
+
+    def average(rows: NDArray[np.bool_]) -> Precision:
+        rows = rows & present
+        if not rows.any():
+            return Precision()
+        there = ~np.isnan(table[:, rows])
+        sums, counts = np.where(there, table[:, rows], 0).sum(axis=1), there.sum(axis=1)
+        means = [float(s / n) if n else NAN for s, n in zip(sums, counts, strict=True)]
+        return Precision(**dict(zip(names, means, strict=True)), classes=int(rows.sum()))
+
+    labels, with_truth = class_labels(truth), np.flatnonzero(present).tolist()
+    columns = table.T.tolist()
+    return Scores(
+        all=average(np.ones_like(part)),
+        parts=average(part),
+        objects=average(~part),
+        groups={name: average(mask) for name, mask in chosen.items()},
+        per_class={labels[k]: Precision(**dict(zip(names, columns[k], strict=True)), classes=1) for k in with_truth},
+        curves={labels[k]: np.maximum(curves[:, :, k], 0) for k in with_truth},
+    )
+
+
+def class_labels(truth: Truth) -> list[str]:
+    """The names of the categories in ascending id; a name that was there before gets its id behind it."""
+    labels: list[str] = []
+    seen: set[str] = set()
+    for category in ordered_categories(truth):
+        name = str(category["name"])
+        labels.append(f"{name} ({category['id']})" if name in seen else name)
+        seen.add(name)
+    return labels
+
+
+def _voc_scores(truth: Truth, table: DetectionTable, groups: Groups) -> Scores:
+    """Scores under the VOC rule."""
+    measured = voc.measure(truth, table)
+    values = {"ap": measured.ap.mean(axis=0), "ap50": measured.ap[0], "ap75": measured.ap[5]}
+    return over_classes(truth, {**values, "ar": measured.recall.mean(axis=0)}, measured.curves, groups)

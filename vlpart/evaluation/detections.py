@@ -1,0 +1,223 @@
+"""Detections as columns, checked before any metric sees them, and read from files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vlpart.errors import EvaluationError
+from vlpart.evaluation.rle_check import check_rles
+from vlpart.rle import decode_runs, encode_runs
+
+Detection = Mapping[str, Any]
+_FIELDS = ("image_id", "category_id", "bbox", "score")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionTable:
+    """N checked detections.
+
+    Attributes:
+        image_ids, category_ids: (N,) int64, ids of the ground truth.
+        boxes_xywh: (N, 4) float64 pixels.
+        scores: (N,) float64, finite.
+        masks: N compressed COCO RLEs (`counts` is a str), or None.
+        mask_areas: (N,) int64 pixels, or None.
+    """
+
+    image_ids: NDArray[np.int64]
+    category_ids: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    masks: list[dict[str, Any]] | None
+    mask_areas: NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, keep: ArrayLike) -> DetectionTable:
+        """The rows of a bool mask or of indices, in that order."""
+        rows = np.asarray(keep)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
+        return DetectionTable(
+            image_ids=self.image_ids[rows],
+            category_ids=self.category_ids[rows],
+            boxes_xywh=self.boxes_xywh[rows],
+            scores=self.scores[rows],
+            masks=None if self.masks is None else [self.masks[i] for i in rows.tolist()],
+            mask_areas=None if self.mask_areas is None else self.mask_areas[rows],
+        )
+
+    def areas(self, kind: str) -> NDArray[np.float64]:
+        """(N,) pixels of the masks or the boxes."""
+        if kind == "masks":
+            assert self.mask_areas is not None
+            return self.mask_areas.astype(np.float64)
+        return self.boxes_xywh[:, 2] * self.boxes_xywh[:, 3]
+
+
+def check_detections(truth: Mapping[str, Any], detections: Iterable[Detection], *, with_masks: bool) -> DetectionTable:
+    """Validate detections against the images and categories of the ground truth.
+
+    Raises:
+        EvaluationError: naming the place of the first bad detection and what is wrong with it.
+    """
+    rows = detections if isinstance(detections, list) else list(detections)
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
+    categories = {category["id"] for category in truth["categories"]}
+    table = _fast_table(rows, sizes, categories, with_masks)
+    if table is None:  # something is wrong: look again, slowly, for what to say
+        for place, detection in enumerate(rows):
+            problem = _problem(detection, sizes, categories, with_masks)
+            if problem:
+                raise EvaluationError(f"detection {place}: {problem}")
+        table = _table(rows, with_masks)
+    return table
+
+
+def _fast_table(
+    rows: Sequence[Detection],
+    sizes: Mapping[int, tuple[Any, Any]],
+    categories: set[int],
+    with_masks: bool,
+) -> DetectionTable | None:
+    """All columns at once, or None if anything is not as it should be."""
+    try:
+        table = _table(rows, with_masks)
+        known = set(table.image_ids.tolist()) <= set(sizes) and set(table.category_ids.tolist()) <= categories
+        if not known or not np.isfinite(table.scores).all() or not np.isfinite(table.boxes_xywh).all():
+            return None
+        if (table.boxes_xywh[:, 2:] < 0).any():
+            return None
+        if table.masks is not None:
+            fits = map(_has_size, table.masks, map(sizes.__getitem__, table.image_ids.tolist()))
+            return table if all(fits) else None
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UnicodeEncodeError):
+        return None
+    return table
+
+
+def _table(rows: Sequence[Detection], with_masks: bool) -> DetectionTable:
+    """The columns; raises one of several errors where a field is missing or of another type."""
+    columns = [list(map(itemgetter(field), rows)) for field in _FIELDS]
+    image_ids, category_ids = (_whole(column) for column in columns[:2])
+    boxes = np.array(columns[2], dtype=np.float64).reshape(len(rows), -1 if rows else 4)
+    if boxes.shape[1] != 4:
+        raise ValueError("boxes are x, y, width, height")
+    masks = areas = None
+    if with_masks:
+        masks = [_as_text(row["segmentation"]) for row in rows]
+        sizes = np.array([mask["size"] for mask in masks]).reshape(-1, 2)
+        if sizes.size and sizes.dtype.kind != "i":
+            raise ValueError("sizes are whole numbers")
+        checked = check_rles([mask["counts"].encode("ascii") for mask in masks], sizes)
+        if checked.bad is not None:
+            raise ValueError("a mask cannot be decoded")
+        areas = checked.areas
+    return DetectionTable(
+        image_ids=image_ids,
+        category_ids=category_ids,
+        boxes_xywh=boxes,
+        scores=np.array(columns[3], dtype=np.float64).reshape(len(rows)),
+        masks=masks,
+        mask_areas=areas,
+    )
+
+
+def _whole(values: list[Any]) -> NDArray[np.int64]:
+    array = np.array(values)
+    if len(values) and array.dtype.kind != "i":
+        raise ValueError("ids are whole numbers")
+    return array.astype(np.int64).reshape(len(values))
+
+
+def _as_text(segmentation: Any) -> dict[str, Any]:
+    """A compressed RLE with `counts` as str; runs given as a list are packed."""
+    counts = segmentation["counts"]
+    if isinstance(counts, str):
+        return segmentation if type(segmentation) is dict else dict(segmentation)
+    if isinstance(counts, bytes):
+        return {"size": segmentation["size"], "counts": counts.decode("ascii")}
+    size, runs = decode_runs(segmentation)
+    return encode_runs(runs, size)
+
+
+def _has_size(mask: Mapping[str, Any], size_hw: tuple[Any, Any]) -> bool:
+    height, width = mask["size"]
+    return bool(height == size_hw[0] and width == size_hw[1])
+
+
+def _problem(
+    detection: Any, sizes: Mapping[int, tuple[Any, Any]], categories: set[int], with_masks: bool
+) -> str | None:
+    """What is wrong with a detection, or None."""
+    fields = (*_FIELDS, "segmentation") if with_masks else _FIELDS
+    if not isinstance(detection, Mapping):
+        return f"is a {type(detection).__name__}, not an object with {', '.join(fields)}"
+    missing = [field for field in fields if detection.get(field) is None]
+    if missing:
+        return f"has no {missing[0]}"
+    for field, known in (("image_id", sizes), ("category_id", categories)):
+        value = detection[field]
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value not in known:
+            return f"{field} {value!r} is not in the ground truth"
+    box = detection["bbox"]
+    numbers = isinstance(box, Sequence | np.ndarray) and len(box) == 4 and all(map(_is_finite, box))
+    if not numbers or box[2] < 0 or box[3] < 0:
+        return f"bbox {box!r} is not a finite [x, y, width, height]"
+    if not _is_finite(detection["score"]):
+        return f"score {detection['score']!r} is not a finite number"
+    if with_masks:
+        return _mask_problem(detection["segmentation"], sizes[int(detection["image_id"])])
+    return None
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _mask_problem(segmentation: Any, size_hw: tuple[Any, Any]) -> str | None:
+    """What is wrong with an RLE, or None."""
+    if not isinstance(segmentation, Mapping):
+        return "segmentation is not an RLE with size and counts"
+    try:
+        decode_runs(segmentation, size_hw)
+    except ValueError as error:
+        return f"mask: {error}"
+    return None
+
+
+def read_detections(path: Path) -> list[dict[str, Any]]:
+    """Detections of a file: a JSON list, an object with `annotations`, or JSON lines; or of a folder of shards.
+
+    Raises:
+        EvaluationError: missing, or none of these.
+    """
+    from vlpart.evaluation.shards import read_shards
+
+    if path.is_dir():
+        return read_shards(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        if path.suffix == ".jsonl":
+            content: Any = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EvaluationError(f"{path} is not valid JSON: {error}") from error
+    if isinstance(content, Mapping):
+        content = content.get("annotations")
+    if not isinstance(content, list):
+        raise EvaluationError(f"{path} is neither a list of detections nor an object with annotations")
+    return content

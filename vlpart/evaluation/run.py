@@ -1,0 +1,346 @@
+"""Predict every image of a data set and score it: `evaluate`, and the periodic evaluation of a training run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vlpart.data.readers.lvis import picture_name
+from vlpart.errors import DataError, EvaluationError
+from vlpart.evaluation.benchmarks import Benchmark, custom, part_split
+from vlpart.evaluation.coco import Checked, check, score
+from vlpart.evaluation.distributed import Group
+from vlpart.evaluation.pairs import pair_precision
+from vlpart.evaluation.part_iou import part_iou
+from vlpart.evaluation.recall import box_recall, predict_proposals
+from vlpart.evaluation.scores import Evaluation, Rule
+from vlpart.evaluation.shards import Predictions, ShardFolder
+from vlpart.evaluation.truth import is_part, read_ground_truth, subset
+from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
+from vlpart.files import write_file
+
+if TYPE_CHECKING:
+    from vlpart.results import Result
+    from vlpart.text.vocabulary import Vocabulary
+    from vlpart.training.recipe import EvaluationSet
+
+#: Called after every image with (done, total) of this process.
+Progress = Callable[[int, int], None]
+EXTRAS = ("pairs", "part_iou", "recall")
+"""What can be asked for besides AP; see `Evaluation`."""
+
+
+class Predicts(Protocol):
+    """The part of `vlpart.predictor.Predictor` that evaluation needs."""
+
+    def predict(self, image: Any, vocabulary: Any = None, **options: Any) -> Any:
+        """A `Result` for one image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Ground truth, its pictures, and how it is scored.
+
+    Attributes:
+        truth: content of the annotation file.
+        images: folder of the pictures; None where only predictions from a file are scored.
+        benchmark: the protocol.
+        left_out: ids of the pictures of the file that are not in `truth` because a subset was asked for.
+    """
+
+    truth: dict[str, Any]
+    images: Path | None
+    benchmark: Benchmark
+    left_out: frozenset[int] = frozenset()
+
+    def picture(self, image: Mapping[str, Any]) -> Path:
+        """The file of a picture: by its name, or where LVIS says it is.
+
+        Raises:
+            DataError: it is not there.
+        """
+        if self.images is None:
+            raise DataError("the folder of the pictures is not known: give it (--images)")
+        names = [name for name in (image.get("file_name"), picture_name(image)) if isinstance(name, str) and name]
+        for name in names:
+            if (self.images / name).is_file():
+                return self.images / name
+        shown = self.images / names[0] if names else f"of image {image['id']}, which has no file_name"
+        raise DataError(f"missing image {shown}: give the folder of the images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a model is asked.
+
+    Attributes:
+        vocabulary: other names than those of the data set.
+        classes: for every name the category id it stands for, or None; found out if not given.
+        score_threshold: detections below it are not asked for; None takes the model's own.
+        proposals: also keep the class-agnostic proposals, for their recall.
+        output: folder for the predictions as they are made; None keeps them in memory.
+        key: further facts that predictions of the folder depend on.
+    """
+
+    vocabulary: Vocabulary | None = None
+    classes: Sequence[int | None] | None = None
+    score_threshold: float | None = None
+    proposals: bool = False
+    output: Path | None = None
+    key: Mapping[str, Any] | None = None
+
+
+def open_dataset(
+    annotations: Path | str,
+    images: Path | str | None,
+    benchmark: Benchmark | None = None,
+    *,
+    max_images: int | None = None,
+) -> Dataset:
+    """Read the ground truth.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+    whole = read_ground_truth(Path(annotations))
+    truth = subset(whole, max_images)
+    left_out = {image["id"] for image in whole["images"]} - {image["id"] for image in truth["images"]}
+    return Dataset(
+        truth=truth,
+        images=None if images is None else Path(images),
+        benchmark=benchmark or custom(Path(annotations), truth),
+        left_out=frozenset(left_out),
+    )
+
+
+def predict(
+    predictor: Predicts,
+    dataset: Dataset,
+    options: Options | None = None,
+    *,
+    group: Group | None = None,
+    progress: Progress | None = None,
+) -> Predictions | None:
+    """Predictions of every image; with several processes each does its share, and only the first gets the result.
+
+    Raises:
+        DataError: an image is missing, or the vocabulary does not fit.
+        EvaluationError: the output folder belongs to another run.
+        OutputError: the output cannot be written.
+    """
+    asked, together = options or Options(), group or Group()
+    names, classes = _names(dataset, asked)
+    limit = dataset.benchmark.max_detections
+    key = {
+        "model": getattr(predictor, "name", type(predictor).__name__),
+        "weights": None if asked.output is None else _weights_digest(predictor),
+        "vocabulary": names.content_hash,
+        "score_threshold": asked.score_threshold,
+        "max_detections": limit,
+        "proposals": asked.proposals,
+        "first_image": dataset.truth["images"][0]["id"],
+        "last_image": dataset.truth["images"][-1]["id"],
+        **(asked.key or {}),
+    }
+    folder = ShardFolder(asked.output, dataset.truth["images"], key)
+    folder.open(together)
+
+    def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
+        path = str(dataset.picture(image))
+        result = predictor.predict(path, names, score_threshold=asked.score_threshold, max_detections=limit)
+        found = detections_of(result, image["id"], classes, "masks" in dataset.benchmark.kinds)
+        line: dict[str, Any] = {"image_id": image["id"], "detections": list(found)}
+        if asked.proposals:
+            line["proposals"] = predict_proposals(predictor, path)  # type: ignore[arg-type]
+        return line
+
+    folder.predict(line_of, together, progress)
+    return folder.merge(together)
+
+
+def _weights_digest(predictor: Predicts) -> str | None:
+    """A hash of the weights of a model, so that predictions of other weights are not taken for its own."""
+    detector = getattr(predictor, "detector", None)
+    if detector is None:
+        return None
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in detector.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _names(dataset: Dataset, options: Options) -> tuple[Vocabulary, Sequence[int | None]]:
+    """(what is asked for, the category of every name)."""
+    names = options.vocabulary
+    if names is None:
+        names = dataset_vocabulary(dataset.truth, dataset.benchmark.vocabulary)
+    return names, options.classes or categories_of_classes(dataset.truth, names)
+
+
+def score_predictions(
+    dataset: Dataset, detections: Iterable[Mapping[str, Any]], *, extras: Sequence[str] = ()
+) -> Evaluation:
+    """Score detections of any origin under the protocol of the data set.
+
+    Args:
+        dataset: the pictures are not needed.
+        detections: COCO-style.
+        extras: any of `EXTRAS`.
+
+    Raises:
+        DataError, EvaluationError: see `vlpart.evaluation.coco.score_detections`.
+    """
+    return score_all(dataset, Predictions(detections=[dict(each) for each in detections], proposals={}), extras=extras)[
+        0
+    ]
+
+
+def score_all(dataset: Dataset, predictions: Predictions, *, extras: Sequence[str] = ()) -> tuple[Evaluation, Checked]:
+    """`score_predictions`, and what was scored, for the report."""
+    if unknown := set(extras) - set(EXTRAS):
+        raise EvaluationError(f"unknown extra {min(unknown)!r}: use {', '.join(EXTRAS)}")
+    benchmark = dataset.benchmark
+    checked = check(
+        dataset.truth,
+        predictions.detections,
+        rule=benchmark.rule,
+        max_detections=benchmark.max_detections,
+        kinds=benchmark.kinds,
+    )
+    groups = benchmark.group_ids(dataset.truth)
+    split = part_split(dataset.truth, groups)
+    if split is not None and not {"base", "novel"} & set(groups):
+        groups |= {name: list(ids) for name, ids in zip(("base", "novel"), split, strict=True) if ids}
+    result = score(checked, kinds=benchmark.kinds, groups=groups)
+    with_parts = "masks" in benchmark.kinds and any(is_part(c) for c in dataset.truth["categories"])
+    if "pairs" in extras and with_parts:
+        result = replace(result, pairs=pair_precision(checked))
+    if "part_iou" in extras and with_parts and (ious := part_iou(checked, split=split)) is not None:
+        result = replace(result, part_iou=ious[0], part_iou_in_objects=ious[1])
+    if "recall" in extras:
+        result = replace(result, recall=box_recall(checked, predictions.proposals or None))
+    return replace(result, notes=_notes(dataset, result)), checked
+
+
+def _notes(dataset: Dataset, result: Evaluation) -> tuple[str, ...]:
+    notes = []
+    if result.rule == "lvis":
+        notes.append(
+            "Only the classes annotated in a picture (and its verified absent ones) count; unmatched detections of "
+            "classes that are not exhaustively annotated are ignored."
+        )
+    if result.recall is not None and result.recall.source == "detections":
+        notes.append("Class-agnostic recall is that of the detections, not of the proposals of the model.")
+    if not result.detections:
+        notes.append("There is no detection that counts.")
+    return tuple(notes)
+
+
+def evaluate(
+    predictor: Predicts,
+    annotations: Path | str,
+    images: Path | str,
+    *,
+    vocabulary: Vocabulary | None = None,
+    annotated_classes_only: bool = False,
+    max_detections: int = 100,
+    score_threshold: float | None = 0.01,
+    max_images: int | None = None,
+    kinds: Sequence[str] = ("masks", "boxes"),
+    extras: Sequence[str] = (),
+    output: Path | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Predict the images of a COCO file with its own categories as vocabulary, and score. In this process alone.
+
+    Args:
+        predictor: `vlpart.load(...)`.
+        annotations: COCO JSON.
+        images: folder of its images.
+        vocabulary: other wordings of the file's category names, in ascending category id.
+        annotated_classes_only, max_detections, kinds: see `vlpart.evaluation.coco.score_detections`.
+        score_threshold: detections below it are not asked for.
+        max_images: only an evenly spaced subset of so many images.
+        extras: any of `EXTRAS`.
+        output: folder for the predictions; an interrupted evaluation goes on from there.
+        progress: called after every image.
+
+    Raises:
+        DataError: the file or an image is missing or malformed.
+        EvaluationError: the predictor gave something that cannot be scored.
+    """
+    dataset = open_dataset(annotations, images, max_images=max_images)
+    rule: Rule = "lvis" if annotated_classes_only else "coco"
+    benchmark = replace(dataset.benchmark, rule=rule, max_detections=max_detections, kinds=tuple(kinds))
+    dataset = replace(dataset, benchmark=benchmark)
+    options = Options(vocabulary=vocabulary, score_threshold=score_threshold, output=output)
+    predictions = predict(predictor, dataset, options, progress=progress)
+    assert predictions is not None  # a group of one
+    return score_all(dataset, predictions, extras=extras)[0]
+
+
+def detections_of(
+    result: Result, image_id: int, classes: Sequence[int | None], with_masks: bool = True
+) -> Iterator[dict[str, Any]]:
+    """A `Result` as COCO detections; class k of the result is category `classes[k]`, None leaves it out."""
+    for i in range(len(result)):
+        category = classes[int(result.class_ids[i])]
+        if category is None:
+            continue
+        x0, y0, x1, y1 = (float(x) for x in result.boxes_xyxy[i])
+        detection: dict[str, Any] = {
+            "image_id": image_id,
+            "category_id": category,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "score": float(result.scores[i]),
+        }
+        if with_masks and result.masks is not None:
+            detection["segmentation"] = result.masks.rle(i)
+        yield detection
+
+
+def evaluate_sets(
+    predictor: Predicts, sets: Sequence[EvaluationSet], *, score_threshold: float, max_detections: int
+) -> dict[str, float]:
+    """Mask AP and AP50 of several data sets for the log of a run.
+
+    "score" is the mean AP50 of the sets, each over its parts where it has any.
+    """
+    figures: dict[str, float] = {}
+    heads = []
+    for each in sets:
+        scores = evaluate(
+            predictor,
+            each.annotations,
+            each.images,
+            annotated_classes_only=each.annotated_classes_only,
+            max_detections=max_detections,
+            score_threshold=score_threshold,
+            max_images=each.max_images,
+            kinds=("masks",),
+        ).masks
+        assert scores is not None
+        figures |= {f"{each.name}/AP": scores.all.ap, f"{each.name}/AP50": scores.all.ap50}
+        if scores.parts.classes:
+            figures[f"{each.name}/parts_AP50"] = scores.parts.ap50
+        heads.append(scores.parts.ap50 if scores.parts.classes else scores.all.ap50)
+    valid = [value for value in heads if not math.isnan(value)]
+    figures["score"] = sum(valid) / len(valid) if valid else 0.0
+    return figures
+
+
+def write_report(evaluation: Evaluation, path: Path, **facts: Any) -> None:
+    """Write the scores as JSON, after `facts` about how they came about.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_file(path, (json.dumps({**facts, **evaluation.to_dict()}, indent=1) + "\n").encode())

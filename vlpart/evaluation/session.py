@@ -1,0 +1,171 @@
+"""A whole evaluation as the command runs it: predict, score, variants of the vocabulary, files, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vlpart.evaluation.coco import Checked
+from vlpart.evaluation.detections import read_detections
+from vlpart.evaluation.distributed import Group
+from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
+from vlpart.evaluation.run import Dataset, Options, Predicts, Progress, predict, score_all, write_report
+from vlpart.evaluation.scores import Evaluation
+from vlpart.evaluation.shards import Predictions
+from vlpart.files import write_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be evaluated.
+
+    Attributes:
+        dataset: ground truth and protocol.
+        title: of the report.
+        predictor: None scores the file `predictions`.
+        predictions: detections to score.
+        options: how the model is asked; its `output` is filled in.
+        extras: see `vlpart.evaluation.run.EXTRAS`.
+        wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
+        output: folder for scores, predictions and report; None writes nothing.
+        report: write the page.
+    """
+
+    dataset: Dataset
+    title: str
+    predictor: Predicts | None = None
+    predictions: Path | None = None
+    options: Options = field(default_factory=Options)
+    extras: tuple[str, ...] = ()
+    wordings: Mapping[str, str] | None = None
+    distractors: str | None = None
+    output: Path | None = None
+    report: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came out, on the first process.
+
+    Attributes:
+        evaluation: the scores.
+        headline: the figures of the benchmark's table, in 0..1.
+        variants: of the vocabulary.
+        files: what was written.
+    """
+
+    evaluation: Evaluation
+    headline: Mapping[str, float]
+    variants: tuple[Variant, ...]
+    files: tuple[Path, ...]
+
+
+def run(
+    request: Request, *, group: Group | None = None, progress: Callable[[str], Progress] | None = None
+) -> Outcome | None:
+    """Carry out a request; None on all processes but the first.
+
+    Args:
+        request: what to do.
+        group: the processes that share the work.
+        progress: given a description, what to call after every image.
+
+    Raises:
+        DataError, EvaluationError, OutputError: see `vlpart.evaluation.run.predict` and `score_all`.
+    """
+    together = group or Group()
+    dataset = request.dataset
+    variants = {}
+    if request.predictor is not None:  # a wrong file of wordings is told before hours of work
+        variants = vocabulary_variants(dataset, request.options, request.wordings, request.distractors)
+    predictions = _predictions(request, together, progress)
+    evaluation: Evaluation | None = None
+    checked: Checked | None = None
+    if predictions is not None:
+        evaluation, checked = score_all(dataset, predictions, extras=request.extras)
+    compared = []
+    for name, (about, options) in variants.items():
+        assert request.predictor is not None
+        options = replace(options, output=_folder(request, f"predictions-{name}"))
+        call = progress(name) if progress else None
+        found = evaluate_variant(
+            request.predictor, dataset, evaluation, (name, (about, options)), group=together, progress=call
+        )
+        if found is not None:
+            compared.append(found)
+    if evaluation is None or checked is None:
+        return None
+    outcome = Outcome(
+        evaluation=evaluation,
+        headline=dataset.benchmark.headline_figures(evaluation),
+        variants=tuple(compared),
+        files=(),
+    )
+    return replace(outcome, files=tuple(_write(request, outcome, checked, predictions)))
+
+
+def _folder(request: Request, name: str) -> Path | None:
+    return None if request.output is None else request.output / name
+
+
+def _predictions(request: Request, group: Group, progress: Callable[[str], Progress] | None) -> Predictions | None:
+    if request.predictor is None:
+        assert request.predictions is not None
+        if group.rank > 0:
+            return None
+        found = read_detections(request.predictions)
+        if request.dataset.left_out:  # what is of other pictures of the file is no mistake
+            found = [each for each in found if each.get("image_id") not in request.dataset.left_out]
+        return Predictions(detections=found, proposals={})
+    options = replace(
+        request.options,
+        output=_folder(request, "predictions"),
+        proposals="recall" in request.extras and request.options.proposals,
+    )
+    call = progress("predicting") if progress else None
+    return predict(request.predictor, request.dataset, options, group=group, progress=call)
+
+
+def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Predictions | None) -> list[Path]:
+    """scores.json, predictions.json and report.html."""
+    if request.output is None:
+        return []
+    scores = request.output / "scores.json"
+    write_report(outcome.evaluation, scores, **_facts(request, outcome))
+    files = [scores]
+    if request.predictor is not None and predictions is not None:
+        path = request.output / "predictions.json"
+        files.append(write_file(path, json.dumps(predictions.detections, separators=(",", ":")).encode()))
+    if request.report:
+        from vlpart.evaluation.report import build_report
+        from vlpart.visualize.report import render_report
+
+        page = render_report(
+            build_report(request.title, request.dataset, checked, outcome.evaluation, outcome.variants)
+        )
+        files.append(write_file(request.output / "report.html", page.encode()))
+    return files
+
+
+def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
+    def number(value: float) -> float | None:
+        return None if value != value else value
+
+    return {
+        "title": request.title,
+        "benchmark": request.dataset.benchmark.name,
+        "headline": {label: number(value) for label, value in outcome.headline.items()},
+        "vocabulary_variants": [
+            {
+                "name": variant.name,
+                "about": variant.about,
+                "headline": {label: number(value) for label, value in variant.headline.items()},
+                "drop": {label: number(value) for label, value in variant.drop.items()},
+                "worst": [list(row) for row in variant.worst],
+            }
+            for variant in outcome.variants
+        ],
+    }
