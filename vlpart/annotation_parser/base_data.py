@@ -1,0 +1,192 @@
+"""The base pictures that can serve as references: exactly one annotated object, with parts (SPEC.md section 3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.annotation_parser.rename import plain
+from vlpart.data.readers import AnnotationEntry, CategoryEntry, ImageEntry, get_reader
+from vlpart.data.segmentation import decode_rle, parse_segmentation, rasterise_polygons
+from vlpart.errors import DataError
+from vlpart.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePart:
+    """One annotated part of a reference picture.
+
+    Attributes:
+        object, part: names.
+        segmentation: as in the annotation file, or None.
+        box_xyxy: pixels, or None.
+    """
+
+    object: str
+    part: str
+    segmentation: Any
+    box_xyxy: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A picture with one object and its parts; `file_name` is relative to the folder of the base pictures."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+    object: str
+    parts: tuple[ReferencePart, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Reference:
+        """The inverse of `to_dict`."""
+        parts = tuple(
+            ReferencePart(**(p | {"box_xyxy": None if p["box_xyxy"] is None else tuple(p["box_xyxy"])}))
+            for p in document["parts"]
+        )
+        return cls(**(dict(document) | {"parts": parts}))
+
+    def part_bitmaps(self) -> list[NDArray[np.bool_]]:
+        """A (height, width) bitmap for every part; a part without a segmentation is its box.
+
+        Raises:
+            DataError: a malformed segmentation; the picture is named.
+        """
+        return [self._bitmap(part) for part in self.parts]
+
+    def _bitmap(self, part: ReferencePart) -> NDArray[np.bool_]:
+        full = np.zeros((self.height, self.width), dtype=bool)
+        try:
+            parsed = parse_segmentation(part.segmentation, self.height, self.width)
+        except DataError as error:
+            raise DataError(f"{self.file_name}: {error}") from error
+        if parsed is not None:
+            size = (self.height, self.width)
+            if isinstance(parsed, bytes):
+                x, y, window = decode_rle(parsed, *size)
+            else:
+                x, y, window = rasterise_polygons(parsed, *size)
+            full[y : y + window.shape[0], x : x + window.shape[1]] = window
+        elif part.segmentation is None and part.box_xyxy is not None:
+            x0, y0, x1, y1 = (max(0, round(value)) for value in part.box_xyxy)
+            full[y0:y1, x0:x1] = True
+        return full
+
+
+@dataclass(kw_only=True)
+class BaseData:
+    """References in the order of the file, and why other pictures are not among them."""
+
+    references: list[Reference]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def read_base_data(
+    path: Path,
+    *,
+    reader: str = "coco",
+    vocabulary: Vocabulary | None = None,
+    only_objects: Iterable[str] | None = None,
+    exclude_objects: Iterable[str] = (),
+) -> BaseData:
+    """The pictures of an annotation file that show exactly one object, with at least one part.
+
+    Where the file annotates whole objects, these are counted; where it annotates parts only, the objects that the parts
+    belong to are (files prepared for this hold pictures of one object only).
+
+    Args:
+        path: annotation file.
+        reader: its format, see `readers.get_reader`.
+        vocabulary: objects and parts by category id; None reads them from the names in the file ("object:part").
+        only_objects, exclude_objects: objects that may / must not occur.
+
+    Raises:
+        DataError: a broken file, a category that the vocabulary does not have, or no picture left.
+    """
+    file = get_reader(reader)(Path(path))
+    names = {c.id: _object_and_part(c, vocabulary, path) for c in file.categories}
+    has_objects = any(part is None for _, part in names.values())
+    chooser = _Chooser(
+        names,
+        has_objects,
+        None if only_objects is None else {plain(name) for name in only_objects},
+        {plain(name) for name in exclude_objects},
+    )
+    data = BaseData(references=[])
+    for image in file.images:
+        chosen = chooser.choose(image, path)
+        if isinstance(chosen, str):
+            data.left_out[chosen] += 1
+        else:
+            data.references.append(chosen)
+    if not data.references:
+        why = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items()) or "it lists no pictures"
+        raise DataError(f"{path} has no picture with exactly one object and its parts ({why})")
+    return data
+
+
+def _object_and_part(category: CategoryEntry, vocabulary: Vocabulary | None, path: Path) -> tuple[str, str | None]:
+    if vocabulary is None:
+        return category.object_name, category.part
+    index = vocabulary.index_of_id.get(category.id)
+    if index is None:
+        raise DataError(f"{path}: the vocabulary {vocabulary.title} has no category {category.id}: choose another one")
+    return vocabulary.object_name(index), vocabulary.part_name(index)
+
+
+class _Chooser:
+    """Decides about one picture after the other."""
+
+    def __init__(
+        self, names: dict[int, tuple[str, str | None]], has_objects: bool, only: set[str] | None, excluded: set[str]
+    ) -> None:
+        self.names, self.has_objects, self.only, self.excluded = names, has_objects, only, excluded
+
+    def choose(self, image: ImageEntry, path: Path) -> Reference | str:
+        """The reference, or why it is none."""
+        objects: list[str] = []
+        parts: list[ReferencePart] = []
+        for annotation in image.annotations:
+            if annotation.category_id not in self.names:
+                raise DataError(f"{path}: annotation {annotation.id} has the unknown category {annotation.category_id}")
+            self._add(annotation, objects, parts)
+        if not self.has_objects:
+            objects = sorted({part.object for part in parts})
+        if len(objects) != 1:
+            return "without an object" if not objects else "with more than one object"
+        if plain(objects[0]) in self.excluded or (self.only is not None and plain(objects[0]) not in self.only):
+            return "of objects that are not wanted"
+        own = tuple(part for part in parts if plain(part.object) == plain(objects[0]))
+        if not own:
+            return "without parts"
+        return Reference(
+            image_id=image.id,
+            file_name=image.file_name,
+            height=image.height,
+            width=image.width,
+            object=objects[0],
+            parts=own,
+        )
+
+    def _add(self, annotation: AnnotationEntry, objects: list[str], parts: list[ReferencePart]) -> None:
+        owner, part = self.names[annotation.category_id]
+        if part is None:
+            objects.append(owner)
+        elif not annotation.crowd:
+            parts.append(
+                ReferencePart(
+                    object=owner, part=part, segmentation=annotation.segmentation, box_xyxy=annotation.box_xyxy
+                )
+            )

@@ -1,0 +1,112 @@
+"""Parsed parts as JSON data, and many of them as one COCO-format file, written record by record."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from vlpart.annotation_parser.labelled_images import LabelledImage
+from vlpart.annotation_parser.parser import ParsedPart
+from vlpart.annotation_parser.sharding import Record
+from vlpart.errors import OutputError
+from vlpart.rle import encode_runs, runs_of_bitmap
+from vlpart.text.vocabulary import Vocabulary
+
+
+def write_coco(
+    output: Path, records: Iterable[Record], vocabulary: Vocabulary | None, settings: Mapping[str, Any]
+) -> dict[str, int]:
+    """Write a COCO-format file, record by record; it is there whole or not at all.
+
+    Args:
+        output: the file.
+        records: see `find_parts`; in the order in which they are written.
+        vocabulary: the categories; None makes them from the names, in the order in which they turn up.
+        settings: goes into `info`.
+
+    Returns:
+        How many "images", "annotations" and "skipped" there are.
+    """
+    ids: dict[str, int] = {} if vocabulary is None else {e.name: e.id for e in reversed(vocabulary.entries)}
+    counts = {"images": 0, "annotations": 0, "skipped": 0}
+    temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
+    annotations = temporary.with_suffix(".annotations")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file, annotations.open("w+", encoding="utf-8") as later:
+            info = {"description": "parts found by vlpart's annotation parser", "settings": settings}
+            file.write(f'{{"info": {json.dumps(info)},\n"images": [')
+            for record in records:
+                if "image" not in record:
+                    counts["skipped"] += 1
+                    continue
+                file.write((",\n" if counts["images"] else "\n") + json.dumps(record["image"]))
+                counts["images"] += 1
+                for part in record["parts"]:
+                    name = part.pop("name")
+                    category = ids.setdefault(name, len(ids) + 1)
+                    counts["annotations"] += 1
+                    head = {"id": counts["annotations"], "image_id": record["image"]["id"], "category_id": category}
+                    later.write((",\n" if counts["annotations"] > 1 else "\n") + json.dumps(head | part))
+            later.seek(0)
+            file.write('],\n"annotations": [')
+            while block := later.read(1 << 20):
+                file.write(block)
+            file.write(f'],\n"categories": {json.dumps(_categories(vocabulary, ids))}}}\n')
+        temporary.replace(output)
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror or error}; run it again to go on") from error
+    finally:
+        for path in (temporary, annotations):
+            path.unlink(missing_ok=True)
+    return counts
+
+
+def _categories(vocabulary: Vocabulary | None, ids: Mapping[str, int]) -> list[dict[str, Any]]:
+    if vocabulary is None:
+        found = [(name, number, *name.partition(":")[::2]) for name, number in ids.items()]
+    else:
+        found = [(e.name, e.id, e.object or "", e.part or "") for e in vocabulary.entries]
+    return [
+        {"id": number, "name": name} | ({"object": owner, "part": part} if part else {})
+        for name, number, owner, part in found
+    ]
+
+
+def picture_record(picture: LabelledImage, image: NDArray[np.uint8], parts: Sequence[ParsedPart]) -> Record:
+    """A parsed picture as JSON data: its entry among the images, and its parts."""
+    height, width = image.shape[:2]
+    entry = {
+        "id": picture.image_id,
+        "file_name": picture.file_name,
+        "height": height,
+        "width": width,
+        "image_labels": list(picture.labels),
+    }
+    return {"image": entry, "parts": [_part(part, height, width) for part in parts]}
+
+
+def _part(part: ParsedPart, height: int, width: int) -> Record:
+    x0, y0, x1, y1 = part.box_xyxy
+    record: Record = {
+        "name": part.name,
+        "bbox": [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)],
+        "area": round((x1 - x0) * (y1 - y0), 3),
+        "iscrowd": 0,
+        "score": round(part.score, 4),
+        "found_as": part.found_as,
+    }
+    if part.mask is not None:
+        values = torch.from_numpy(part.mask.astype(np.float32))[None, None]
+        full = F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)[0, 0].numpy() >= 0.5
+        record["segmentation"] = encode_runs(runs_of_bitmap(full, 0, 0, height), (height, width))
+        record["area"] = int(full.sum())
+    return record

@@ -1,0 +1,119 @@
+"""Pictures with image-level labels: a COCO-format file, or a folder with one folder per label."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlpart.annotation_parser.rename import plain
+from vlpart.data.images import list_images
+from vlpart.data.readers import get_reader
+from vlpart.errors import DataError, ImageError
+from vlpart.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledImage:
+    """A picture to parse; `file_name` is relative to the folder of the pictures."""
+
+    image_id: int
+    file_name: str
+    labels: tuple[str, ...]
+
+
+def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[LabelledImage]:
+    """Pictures and labels of a COCO-format file: `pos_category_ids`, else the annotated objects; parts don't count.
+
+    Args:
+        path: the file.
+        only: take these labels; pictures without one of them are left out.
+
+    Raises:
+        DataError: a broken file, a category that it does not list, or no label at all.
+    """
+    file = get_reader("coco")(Path(path))
+    names = {c.id: (c.name or c.object_name) for c in file.categories}
+    parts = {c.id for c in file.categories if c.part is not None}
+    wanted = None if only is None else {plain(name) for name in only}
+    found = []
+    for image in file.images:
+        ids = dict.fromkeys(image.positive_ids or [a.category_id for a in image.annotations])
+        unknown = [i for i in ids if i not in names]
+        if unknown:
+            raise DataError(f"{path}: image {image.id} has the unknown category {unknown[0]}")
+        labels = tuple(names[i] for i in ids if i not in parts and (wanted is None or plain(names[i]) in wanted))
+        if labels:
+            found.append(LabelledImage(image_id=image.id, file_name=image.file_name, labels=labels))
+    return _not_empty(found, path, only)
+
+
+def read_labelled_folders(
+    root: Path, *, labels: Vocabulary | None = None, per_folder: int | None = None, only: Iterable[str] | None = None
+) -> list[LabelledImage]:
+    """Pictures of a folder that holds one folder per label.
+
+    Args:
+        root: the folder; the name of a folder in it is its label, underscores standing for spaces.
+        labels: if given, folders are matched with its entries by name, WordNet id, or (folders named by WordNet id)
+            range of ImageNet classes; other folders are left out.
+        per_folder: at most so many pictures, in the order of their names.
+        only: take these labels.
+
+    Raises:
+        DataError: no such folder, or no labelled picture in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}: name a folder with one folder per label")
+    known = None if labels is None else _label_of_folder(labels)
+    wanted = None if only is None else {plain(name) for name in only}
+    found: list[LabelledImage] = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        name = plain(folder.name)
+        given = (folder.name.replace("_", " "),) if known is None else known.get(name, ())
+        chosen = tuple(label for label in given if wanted is None or plain(label) in wanted)
+        if not chosen:
+            continue
+        for path in _pictures(folder)[:per_folder]:
+            file_name = path.relative_to(root).as_posix()
+            found.append(LabelledImage(image_id=len(found) + 1, file_name=file_name, labels=chosen))
+    return _not_empty(found, root, only)
+
+
+def digest(images: Sequence[LabelledImage]) -> str:
+    """A short hash of which pictures and labels there are."""
+    hashed = hashlib.sha256()
+    for image in images:
+        hashed.update(repr((image.image_id, image.file_name, image.labels)).encode())
+    return hashed.hexdigest()[:16]
+
+
+def _label_of_folder(labels: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """Labels by what a folder may be called, in the form of `plain`."""
+    found: dict[str, list[str]] = {}
+    wnids: list[str] = []
+    if any(entry.imagenet_id for entry in labels.entries):
+        wnids = [str(entry.wnid) for entry in Vocabulary.load("imagenet_1k").entries]
+    for entry in labels.entries:
+        if entry.part is not None:
+            continue
+        ranges = (wnids[number - 1] for first, last in entry.imagenet_id for number in range(first, last + 1))
+        for folder in (entry.name, *((entry.wnid,) if entry.wnid else ()), *ranges):
+            found.setdefault(plain(folder), []).append(entry.name)
+    return {folder: tuple(dict.fromkeys(names)) for folder, names in found.items()}
+
+
+def _pictures(folder: Path) -> list[Path]:
+    try:
+        return [Path(path) for path in list_images(folder, recursive=True)]
+    except ImageError:  # an empty folder
+        return []
+
+
+def _not_empty(found: list[LabelledImage], where: Path, only: Iterable[str] | None) -> list[LabelledImage]:
+    if not found:
+        wanted = f" with the label {' or '.join(only)}" if only is not None else ""
+        raise DataError(f"{where} has no labelled picture{wanted}")
+    return found

@@ -1,0 +1,280 @@
+"""The path of one picture: image-level label in, named part boxes out (SPEC.md section 3, step 2)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vlpart.annotation_parser.base_data import Reference
+from vlpart.annotation_parser.correspondence import nearest, normalised
+from vlpart.annotation_parser.detections import PartDetector
+from vlpart.annotation_parser.features import FeatureExtractor, ImageFeatures
+from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.rename import Renamer, plain
+from vlpart.annotation_parser.transfer import TransferredParts, best_proposals, transfer_parts
+from vlpart.data.images import read_image
+from vlpart.data.preprocess import resize_shorter_side
+from vlpart.errors import DataError
+
+REFERENCES_KEPT = 64  # about 8 MB each with DINO at 224 pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParserOptions:
+    """How a picture is parsed. The defaults are the published ones for a DINO bank.
+
+    Attributes:
+        short_side, max_side: size of the pictures that are compared, in pixels.
+        foreground: patches with a saliency above it belong to the object.
+        min_iou: a transferred box without a proposal that overlaps it by more is dropped.
+        use_proposals: replace transferred boxes by proposals of the detector; False keeps the boxes of the masks.
+        keep_masks: keep the transferred masks, which the published parser drops.
+        base_objects: labels whose parts the detector finds by itself.
+        sources: for a label, the base objects that may serve as references; labels that are not in it may take any.
+    """
+
+    short_side: int = 224
+    max_side: int = 672
+    foreground: float = 0.05
+    min_iou: float = 0.3
+    use_proposals: bool = True
+    keep_masks: bool = False
+    base_objects: frozenset[str] = frozenset()
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedPart:
+    """One part of a picture.
+
+    Attributes:
+        name: in the vocabulary that is written.
+        found_as: the base part that it was transferred from or detected as ("dog:head").
+        box_xyxy: pixels of the picture.
+        score: of the detection, or the overlap of the transferred box with its proposal (1 without proposals).
+        mask: (H, W) bool at the size of the target, if masks are kept and the part was transferred; else None.
+    """
+
+    name: str
+    found_as: str
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    mask: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Everything between a target and its parts, for looking at.
+
+    Attributes:
+        reference: the base picture that was chosen, and its similarity (cosine of class tokens).
+        reference_image, target_image: (H, W, 3) uint8 RGB, as they were compared.
+        reference_features, target_features: of the two.
+        nearest_patch: (N,) int64, for every target patch the reference patch.
+        patch_similarity: (N,) float32 cosines.
+        parts: masks and boxes on the target, before proposals.
+        proposals_xyxy: (Q, 4) in pixels of the target image; empty without proposals.
+        chosen: (K,) int64 indices into `parts`, and `final_xyxy` (K, 4) their final boxes in pixels of the target
+            image, and `overlaps` (K,) the IoU of the two.
+    """
+
+    reference: Reference
+    similarity: float
+    reference_image: NDArray[np.uint8]
+    target_image: NDArray[np.uint8]
+    reference_features: ImageFeatures
+    target_features: ImageFeatures
+    nearest_patch: Tensor
+    patch_similarity: Tensor
+    parts: TransferredParts
+    proposals_xyxy: Tensor
+    chosen: Tensor
+    final_xyxy: Tensor
+    overlaps: Tensor
+
+
+class Parser:
+    """Finds the parts of pictures with an image-level label.
+
+    Args:
+        features: describes pictures; must be the extractor the bank was built with. None if there is no bank.
+        bank: base pictures; None if all labels are base objects.
+        detector: may be None if no label is a base object and no proposals are used.
+        renamer: from base part to the names to write.
+        options: sizes and thresholds.
+
+    Raises:
+        DataError: the bank was built with other features, or something that the options need is missing.
+    """
+
+    def __init__(
+        self,
+        features: FeatureExtractor | None,
+        bank: ReferenceBank | None,
+        detector: PartDetector | None,
+        renamer: Renamer,
+        options: ParserOptions,
+    ) -> None:
+        if bank is not None and features is not None:
+            _check_features(bank, features)
+        if detector is None and (options.base_objects or options.use_proposals):
+            raise DataError("base objects and proposals need a detector: name a model, or switch both off")
+        self.features, self.bank, self.detector, self.renamer, self.options = features, bank, detector, renamer, options
+        self._base = {plain(name) for name in options.base_objects}
+        self._sources = {plain(label): names for label, names in options.sources.items()}
+        self._references: OrderedDict[int, tuple[NDArray[np.uint8], ImageFeatures]] = OrderedDict()
+
+    def is_base(self, label: str) -> bool:
+        """Whether the detector finds the parts of this label by itself."""
+        return plain(label) in self._base
+
+    def parse(self, pictures: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]) -> list[list[ParsedPart]]:
+        """Parts of (H, W, 3) uint8 RGB pictures, for each of the labels that it has.
+
+        Raises:
+            DataError: a novel label and no bank, or a reference picture that cannot be read.
+        """
+        targets = [self._resized(picture) for picture in pictures]
+        novel = [i for i, names in enumerate(labels) if any(not self.is_base(name) for name in names)]
+        described = dict(zip(novel, self._describe([targets[i] for i in novel]), strict=True)) if novel else {}
+        found: list[list[ParsedPart]] = []
+        for i, (picture, target, names) in enumerate(zip(pictures, targets, labels, strict=True)):
+            parts: list[ParsedPart] = []
+            for label in names:
+                if self.is_base(label):
+                    parts += self._detected(target, picture.shape[:2], label)
+                else:
+                    parts += self.named(self._transfer(target, described[i], label), picture.shape[:2], label)
+            found.append(parts)
+        return found
+
+    def transfer(self, picture: NDArray[np.uint8], label: str) -> Transfer:
+        """The transfer to one picture with all its intermediate results."""
+        target = self._resized(picture)
+        return self._transfer(target, self._describe([target])[0], label)
+
+    def named(self, transfer: Transfer, picture_hw: tuple[int, int], label: str) -> list[ParsedPart]:
+        """The transferred parts that the vocabulary has, in pixels of the picture."""
+        height, width = transfer.target_image.shape[:2]
+        scale = np.array([picture_hw[1] / width, picture_hw[0] / height] * 2)
+        named = []
+        for row, index in enumerate(transfer.chosen.tolist()):
+            base = transfer.reference.parts[int(transfer.parts.sources[index])]
+            name = self.renamer(label, base.part)
+            if name is None:
+                continue
+            x0, y0, x1, y1 = (transfer.final_xyxy[row].numpy().astype(np.float64) * scale).tolist()
+            named.append(
+                ParsedPart(
+                    name=name,
+                    found_as=f"{base.object}:{base.part}",
+                    box_xyxy=(max(x0, 0.0), max(y0, 0.0), min(x1, picture_hw[1]), min(y1, picture_hw[0])),
+                    score=float(transfer.overlaps[row]),
+                    mask=transfer.parts.masks[index] if self.options.keep_masks else None,
+                )
+            )
+        return named
+
+    def _resized(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return resize_shorter_side(picture, self.options.short_side, self.options.max_side)
+
+    def _detected(self, target: NDArray[np.uint8], picture_hw: tuple[int, int], label: str) -> list[ParsedPart]:
+        assert self.detector is not None
+        found = self.detector.base_parts(target, picture_hw)
+        vocabulary, parts = self.detector.vocabulary, []
+        for box, score, index in zip(
+            found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        ):
+            part = vocabulary.part_name(index)
+            name = None if part is None else self.renamer(label, part)
+            if name is not None:
+                x0, y0, x1, y1 = box
+                parts.append(
+                    ParsedPart(name=name, found_as=vocabulary.names[index], box_xyxy=(x0, y0, x1, y1), score=score)
+                )
+        return parts
+
+    def _describe(self, targets: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
+        if self.features is None or self.bank is None:
+            raise DataError("labels that are no base objects need a reference bank: vlpart parse build")
+        return self.features.describe(targets)
+
+    def _transfer(self, target: NDArray[np.uint8], features: ImageFeatures, label: str) -> Transfer:
+        assert self.bank is not None
+        found = self.bank.search(features.class_token[None], objects=self._sources.get(plain(label)))
+        index = int(found.indices[0, 0])
+        reference = self.bank.reference(index)
+        reference_image, reference_features = self._described_reference(index, reference)
+        matches = nearest(normalised(features.descriptors), normalised(reference_features.descriptors))
+        nearest_patch = matches.indices[:, 0]
+        parts = transfer_parts(
+            reference.part_bitmaps(),
+            reference_features.grid,
+            nearest_patch,
+            features.saliency > self.options.foreground,
+            features.grid,
+            target.shape[:2],
+        )
+        proposals, chosen, final, overlaps = self._boxes(target, parts)
+        return Transfer(
+            reference=reference,
+            similarity=float(found.similarities[0, 0]),
+            reference_image=reference_image,
+            target_image=target,
+            reference_features=reference_features,
+            target_features=features,
+            nearest_patch=nearest_patch.cpu(),
+            patch_similarity=matches.similarities[:, 0].cpu(),
+            parts=parts,
+            proposals_xyxy=proposals,
+            chosen=chosen,
+            final_xyxy=final,
+            overlaps=overlaps,
+        )
+
+    def _boxes(self, target: NDArray[np.uint8], parts: TransferredParts) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Proposals, the parts that stay, their final boxes in pixels of the target, and the overlaps."""
+        tight = torch.from_numpy(parts.boxes_xyxy)
+        if self.options.use_proposals and len(tight):
+            assert self.detector is not None
+            proposals = self.detector.refined_proposals(target)
+            chosen, proposal, overlaps = best_proposals(tight, proposals, self.options.min_iou)
+            return proposals, chosen, proposals[proposal], overlaps
+        edges = tight + 0.5  # from pixel centres to edges, which all other boxes count
+        return tight.new_zeros(0, 4), torch.arange(len(tight)), edges, torch.ones(len(tight))
+
+    def _described_reference(self, index: int, reference: Reference) -> tuple[NDArray[np.uint8], ImageFeatures]:
+        """The reference picture as it is compared, and its features; the last few are kept."""
+        if index not in self._references:
+            assert self.bank is not None
+            image = shrink_reference(read_image(self.bank.images / reference.file_name), self.options.short_side)
+            self._references[index] = (image, self._describe([image])[0])
+        self._references.move_to_end(index)
+        while len(self._references) > REFERENCES_KEPT:
+            self._references.popitem(last=False)
+        return self._references[index]
+
+
+def shrink_reference(picture: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (SPEC.md 6.10)."""
+    height, width = picture.shape[:2]
+    scale = short_side / min(height, width)
+    size = (int(width * scale), int(height * scale))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+def _check_features(bank: ReferenceBank, features: FeatureExtractor) -> None:
+    """Class tokens of two networks, or of two sets of weights, cannot be compared."""
+    built = (bank.header.get("features"), bank.header.get("fingerprint"))
+    if built != (features.name, features.fingerprint):
+        raise DataError(
+            f"the reference bank {bank.folder} was built with {built[0]} features of the weights {built[1]}, not "
+            f"{features.name} of {features.fingerprint}: build it again, or use those"
+        )

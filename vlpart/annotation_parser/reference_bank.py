@@ -1,0 +1,174 @@
+"""The reference bank: one class token per base picture, on disk, and the exact search for the nearest one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zipfile
+from array import array
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vlpart.annotation_parser.base_data import Reference
+from vlpart.annotation_parser.correspondence import Matches, nearest, normalised
+from vlpart.annotation_parser.rename import plain
+from vlpart.errors import DataError, OutputError
+from vlpart.files import write_file
+
+FORMAT = 1
+HEADER, TOKENS, INDEX, RECORDS = "bank.json", "tokens.f32", "index.npz", "references.jsonl"
+
+
+class ReferenceBank:
+    """Base pictures by class token. A folder of four files; tokens are mapped, not read, so that large banks open fast.
+
+    Attributes:
+        header: how it was made: features, fingerprint, short_side, max_side, images (folder), count, token_dim,
+            objects (names).
+        tokens: (M, T) float32, rows of length 1.
+        images: folder of the pictures.
+    """
+
+    def __init__(self, folder: str | Path, images: str | Path | None = None) -> None:
+        """Open a bank.
+
+        Args:
+            folder: as written by `write_bank`.
+            images: where the base pictures are now; None = where they were when the bank was built.
+
+        Raises:
+            DataError: not a bank, or damaged.
+        """
+        self.folder = Path(folder)
+        try:
+            self.header: dict[str, Any] = json.loads((self.folder / HEADER).read_text(encoding="utf-8"))
+            shape = (int(self.header["count"]), int(self.header["token_dim"]))
+            tokens = np.memmap(self.folder / TOKENS, dtype="<f4", mode="c", shape=shape)
+            with np.load(self.folder / INDEX, allow_pickle=False) as index:
+                self._offsets, self._object_ids = index["offsets"], index["object_ids"]
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self.folder} is no reference bank ({Path(error.filename).name} is missing): vlpart parse build"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(f"the reference bank {self.folder} is damaged ({error}): build it again") from error
+        if self.header.get("format") != FORMAT or not len(tokens) == len(self._offsets) == len(self._object_ids):
+            raise DataError(f"the reference bank {self.folder} is of another version or damaged: build it again")
+        self.tokens: Tensor = torch.from_numpy(tokens)
+        self.images = Path(images if images is not None else self.header["images"])
+        self._subsets: dict[frozenset[str], tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def objects(self) -> list[str]:
+        """Names of the objects in it, sorted."""
+        return list(self.header["objects"])
+
+    def reference(self, index: int) -> Reference:
+        """What is known about picture `index`."""
+        with (self.folder / RECORDS).open("rb") as file:
+            file.seek(int(self._offsets[index]))
+            return Reference.from_dict(json.loads(file.readline()))
+
+    def search(self, tokens: Tensor, k: int = 1, objects: Iterable[str] | None = None) -> Matches:
+        """The nearest pictures by cosine: exact, tile by tile.
+
+        Args:
+            tokens: (Q, T) class tokens of any length.
+            k: how many for each; fewer if there are not as many.
+            objects: only pictures of these objects; None = all.
+
+        Raises:
+            DataError: no picture of these objects.
+        """
+        keys, numbers = self._subset(objects)
+        found = nearest(normalised(tokens).to(keys.device), keys, min(k, len(keys)))
+        return Matches(indices=numbers[found.indices], similarities=found.similarities)
+
+    def to(self, device: str | torch.device) -> ReferenceBank:
+        """Move the tokens to a device; on the CPU they stay mapped."""
+        if torch.device(device) != self.tokens.device:
+            self.tokens = self.tokens.to(device)
+            self._subsets.clear()
+        return self
+
+    @cached_property
+    def _everything(self) -> Tensor:
+        return torch.arange(len(self))
+
+    def _subset(self, objects: Iterable[str] | None) -> tuple[Tensor, Tensor]:
+        """Tokens of the pictures of some objects, and their numbers."""
+        if objects is None:
+            return self.tokens, self._everything.to(self.tokens.device)
+        wanted = frozenset(plain(name) for name in objects)
+        if wanted not in self._subsets:
+            ids = [i for i, name in enumerate(self.objects) if plain(name) in wanted]
+            numbers = torch.from_numpy(np.flatnonzero(np.isin(self._object_ids, ids))).to(self.tokens.device)
+            if not len(numbers):
+                raise DataError(
+                    f"the reference bank {self.folder} has no {' or '.join(sorted(wanted))}; it has "
+                    f"{', '.join(self.objects)}"
+                )
+            self._subsets[wanted] = (self.tokens[numbers], numbers)
+        return self._subsets[wanted]
+
+
+def write_bank(
+    folder: Path, entries: Iterable[tuple[Reference, NDArray[np.float32]]], header: Mapping[str, Any]
+) -> int:
+    """Write a bank, entry by entry; it is there whole or not at all (the header comes last).
+
+    Args:
+        folder: created; an older bank in it is replaced.
+        entries: references with their class tokens (T,).
+        header: see `ReferenceBank.header`; format, count, token_dim and objects are filled in.
+
+    Returns:
+        The number of entries.
+
+    Raises:
+        DataError: no entries.
+        OutputError: the folder cannot be written.
+    """
+    objects: dict[str, int] = {}
+    object_ids, offsets, width = array("i"), array("q"), 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / HEADER).unlink(missing_ok=True)
+        with (folder / RECORDS).open("wb") as records, (folder / TOKENS).open("wb") as tokens:
+            for reference, token in entries:
+                width = len(token)
+                tokens.write(normalised(torch.from_numpy(token)[None]).numpy().astype("<f4").tobytes())
+                offsets.append(records.tell())
+                object_ids.append(objects.setdefault(reference.object, len(objects)))
+                records.write(json.dumps(reference.to_dict()).encode() + b"\n")
+        if not offsets:
+            raise DataError("none of the base pictures could be read: nothing to build a bank from")
+        names = sorted(objects)
+        place = np.array([names.index(name) for name in objects], dtype=np.int32)
+        index = {"offsets": np.array(offsets, dtype=np.int64), "object_ids": place[np.array(object_ids)]}
+        np.savez(folder / INDEX, **index)
+    except OSError as error:
+        raise OutputError(f"cannot write the reference bank {folder}: {error.strerror or error}") from error
+    document = {**header, "format": FORMAT, "count": len(offsets), "token_dim": width, "objects": names}
+    write_file(folder / HEADER, json.dumps(document, indent=1).encode() + b"\n")
+    return len(offsets)
+
+
+def pack_token(token: Tensor) -> str:
+    """A class token as text for JSON."""
+    return base64.b64encode(token.float().cpu().numpy().astype("<f4").tobytes()).decode("ascii")
+
+
+def unpack_token(text: str) -> NDArray[np.float32]:
+    """The inverse of `pack_token`."""
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)

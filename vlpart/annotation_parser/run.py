@@ -1,0 +1,229 @@
+"""The parser over data sets: build a reference bank, and parse labelled pictures into a COCO-format file.
+
+Both run on one process or on many (torchrun), write as they go, and go on where they stopped when they are run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.annotation_parser.base_data import BaseData
+from vlpart.annotation_parser.coco_output import picture_record, write_coco
+from vlpart.annotation_parser.features import FeatureExtractor, fingerprint
+from vlpart.annotation_parser.labelled_images import LabelledImage, digest
+from vlpart.annotation_parser.parser import Parser
+from vlpart.annotation_parser.reference_bank import (
+    HEADER,
+    ReferenceBank,
+    pack_token,
+    unpack_token,
+    write_bank,
+)
+from vlpart.annotation_parser.sharding import Job, Progress, Record
+from vlpart.data.images import read_image
+from vlpart.data.preprocess import resize_shorter_side
+from vlpart.errors import ImageError, OutputError, VlpartError
+from vlpart.text.vocabulary import Vocabulary
+
+OnFailure = Callable[[str, VlpartError], None]
+"""Called with the file name of a picture that was skipped, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a call did.
+
+    Attributes:
+        written: the result, if this process wrote it (another one may be the last to finish).
+        items: pictures of the result; skipped: those of them that could not be read; parts: annotations written.
+    """
+
+    written: Path | None
+    items: int = 0
+    skipped: int = 0
+    parts: int = 0
+
+
+def build_bank(
+    folder: Path,
+    data: BaseData,
+    images: Path,
+    features: FeatureExtractor,
+    *,
+    short_side: int | None = None,
+    max_side: int | None = None,
+    batch: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    on_failure: OnFailure | None = None,
+) -> Outcome:
+    """Describe every base picture by its class token and write the bank.
+
+    Args:
+        folder: the bank to write.
+        data: the base pictures, see `read_base_data`.
+        images: folder of their files.
+        features: describes them.
+        short_side, max_side: size in pixels at which they are described; None takes what `features` is good at.
+        batch: pictures read at a time; those of one size run as one batch.
+        overwrite: replace a bank that is there.
+
+    Raises:
+        OutputError: there is a bank already, the folder cannot be written, or there is unfinished work of other
+            settings.
+        DataError: not one picture can be read.
+    """
+    if (folder / HEADER).is_file() and not overwrite:
+        raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
+    short, longest = short_side or features.short_side, max_side or features.max_side
+    settings = {
+        "features": features.name,
+        "fingerprint": features.fingerprint,
+        "short_side": short,
+        "max_side": longest,
+        "images": str(images.absolute()),
+    }
+    references = data.references
+    counts = {"skipped": 0}
+
+    def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
+        for chunk in _chunks(items, batch):
+            pictures = _read([images / references[i].file_name for i in chunk], on_failure)
+            good = [k for k, picture in enumerate(pictures) if picture is not None]
+            resized = [resize_shorter_side(p, short, longest) for p in pictures if p is not None]
+            tokens = {k: f.class_token for k, f in zip(good, features.describe(resized), strict=True)}
+            for k, item in enumerate(chunk):
+                yield item, {"token": pack_token(tokens[k])} if k in tokens else {"skipped": references[item].file_name}
+
+    def write(records: Iterator[Record]) -> None:
+        def entries() -> Iterator[tuple[Any, NDArray[np.float32]]]:
+            for reference, record in zip(references, records, strict=True):
+                if "token" in record:
+                    yield reference, unpack_token(record["token"])
+                else:
+                    counts["skipped"] += 1
+
+        write_bank(folder, entries(), settings)
+
+    pictures = digest(
+        [LabelledImage(image_id=r.image_id, file_name=r.file_name, labels=(r.object,)) for r in references]
+    )
+    job = Job(folder=_work_folder(folder), settings=settings | {"pictures": pictures}, total=len(references))
+    finished = job.run(compute, write, progress)
+    return Outcome(written=folder if finished else None, items=len(references), skipped=counts["skipped"])
+
+
+def find_parts(
+    output: Path,
+    pictures: Sequence[LabelledImage],
+    images: Path,
+    parser: Parser,
+    *,
+    vocabulary: Vocabulary | None = None,
+    batch: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    on_failure: OnFailure | None = None,
+) -> Outcome:
+    """Parse labelled pictures and write a COCO-format file of their parts.
+
+    Args:
+        output: the file to write.
+        pictures: what to parse.
+        images: folder of their files.
+        parser: parses them.
+        vocabulary: the categories of the file, with their ids; None makes one of every name that was found.
+        batch: pictures read at a time; those of one size are described as one batch.
+        overwrite: replace a file that is there.
+
+    Raises:
+        OutputError: the file is there already, or cannot be written, or unfinished work of other settings is beside it.
+        DataError: a reference picture is missing, or a label needs a bank and there is none.
+    """
+    settings = parser_settings(parser) | {
+        "images": str(images.absolute()),
+        "pictures": digest(pictures),
+        "vocabulary": None if vocabulary is None else vocabulary.content_hash,
+    }
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} is there already: name another file, or use --overwrite")
+
+    def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
+        for chunk in _chunks(items, batch):
+            read = _read([images / pictures[i].file_name for i in chunk], on_failure)
+            good = [(i, picture) for i, picture in zip(chunk, read, strict=True) if picture is not None]
+            parsed = parser.parse([picture for _, picture in good], [pictures[i].labels for i, _ in good])
+            done = {i: (picture, parts) for (i, picture), parts in zip(good, parsed, strict=True)}
+            for i in chunk:
+                yield i, picture_record(pictures[i], *done[i]) if i in done else {"skipped": pictures[i].file_name}
+
+    counts: dict[str, int] = {}
+    job = Job(folder=_work_folder(output), settings=settings, total=len(pictures))
+    finished = job.run(
+        compute, lambda records: counts.update(write_coco(output, records, vocabulary, settings)), progress
+    )
+    return Outcome(
+        written=output if finished else None,
+        items=len(pictures),
+        skipped=counts.get("skipped", 0),
+        parts=counts.get("annotations", 0),
+    )
+
+
+def parser_settings(parser: Parser) -> dict[str, Any]:
+    """Whatever the parts depend on, as JSON data."""
+    options = asdict(parser.options)
+    options["base_objects"] = sorted(options["base_objects"])
+    options["sources"] = {label: list(names) for label, names in sorted(options["sources"].items())}
+    names = parser.renamer.vocabulary
+    detector = None
+    if parser.detector is not None:
+        detector = asdict(parser.detector.options) | {
+            "weights": fingerprint(parser.detector.detector),
+            "vocabulary": parser.detector.vocabulary.content_hash,
+        }
+    return {
+        "bank": None if parser.bank is None else _bank_settings(parser.bank),
+        "detector": detector,
+        "options": options,
+        "names": None if names is None else names.content_hash,
+        "synonyms": sorted(sorted(group) for group in parser.renamer.synonyms),
+    }
+
+
+def _read(paths: Sequence[Path], on_failure: OnFailure | None) -> list[NDArray[np.uint8] | None]:
+    """Pictures, None for one that cannot be read."""
+    pictures: list[NDArray[np.uint8] | None] = []
+    for path in paths:
+        try:
+            pictures.append(read_image(path))
+        except ImageError as error:
+            pictures.append(None)
+            if on_failure is not None:
+                on_failure(str(path), error)
+    return pictures
+
+
+def _bank_settings(bank: ReferenceBank) -> dict[str, Any]:
+    """What a bank is, without where its files are."""
+    index = bank.tokens[:: max(1, len(bank) // 256)].numpy().tobytes() if bank.tokens.device.type == "cpu" else b""
+    keys = ("features", "fingerprint", "short_side", "max_side", "count")
+    return {key: bank.header.get(key) for key in keys} | {"tokens": hashlib.sha256(index).hexdigest()[:16]}
+
+
+def _work_folder(output: Path) -> Path:
+    """Beside the output, hidden from a glance; named so that its owner is known."""
+    return output.with_name(re.sub(r"^\.*", ".", output.name) + ".parts")
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
