@@ -7,7 +7,6 @@ import errno
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import re
 import socket
@@ -23,7 +22,7 @@ import pytest
 
 from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
 from vlpart.zoo import catalogue, download, folders
-from vlpart.zoo.download import cache_folder, download_file, download_model, rich_progress, sha256_of
+from vlpart.zoo.download import cache_folder, download_file, download_model, rich_progress
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -371,19 +370,18 @@ def test_read_only_errors_are_named(server: Server, target: Path, monkeypatch: p
         download_file(server.url, target)
 
 
-def _download_in_process(url: str, target: str, queue: multiprocessing.Queue[str]) -> None:
-    queue.put(sha256_of(download_file(url, Path(target))))
+_DOWNLOAD = """
+import sys
+from pathlib import Path
+from vlpart.zoo.download import download_file, sha256_of
+print(sha256_of(download_file(sys.argv[1], Path(sys.argv[2]))))
+"""
 
 
 def test_two_processes_download_once(server: Server, target: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=_download_in_process, args=(server.url, str(target), queue)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    digests = [queue.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join()
+    command = [sys.executable, "-c", _DOWNLOAD, server.url, str(target)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    digests = [process.communicate(timeout=60)[0].strip() for process in processes]
     assert digests == [SHA256, SHA256]
     assert len(server.script.asked) == 1
 

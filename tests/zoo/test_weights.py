@@ -147,6 +147,13 @@ def test_modules_and_programs(tmp_path: Path) -> None:
     refuse(path, "TorchScript")
 
 
+def test_a_program_with_compressed_code(tmp_path: Path) -> None:
+    path = tmp_path / "module.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("module/code/__torch__.py", b"class Module:\n" * 10_000)
+    refuse(path, "TorchScript")
+
+
 # ---- false claims
 
 

@@ -116,13 +116,13 @@ def _read_torch(path: Path) -> Any:
             program = any("/code/" in name or name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
         raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+    if program:  # looked at first: the code inside is compressed, the tensors are not
+        raise WeightsError(
+            f"'{path}' is refused: it is a TorchScript program, not a state dict; save its state_dict() instead."
+        )
     if claimed > path.stat().st_size:
         raise WeightsError(
             f"'{path}' is refused: it is compressed and claims {claimed} bytes, torch does not write that."
-        )
-    if program:
-        raise WeightsError(
-            f"'{path}' is refused: it is a TorchScript program, not a state dict; save its state_dict() instead."
         )
     return _torch_load(path)
 
