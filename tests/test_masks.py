@@ -102,6 +102,15 @@ def test_bad_indices(key: Any) -> None:
         stack[key]
 
 
+@pytest.mark.parametrize(
+    "key", [(0, 1), (0, 2, 3), (-1, slice(1, 4)), (slice(None), 1), (slice(0, 2), slice(1, 3), 2), (..., 3), ..., ()]
+)
+def test_several_indices_are_those_of_an_array(key: Any) -> None:
+    maps, boxes = random_masks(5, (9, 7))
+    stack = MaskStack(maps, boxes, (9, 7))
+    np.testing.assert_array_equal(np.asarray(stack[key]), np.asarray(stack)[key])
+
+
 def test_runs_bitmaps_and_maps_agree() -> None:
     size = (50, 70)
     stack = MaskStack(*random_masks(40, size), size)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +72,20 @@ def test_a_list_gives_a_list_in_order_equal_to_single_calls(predictor: Predictor
     assert predictor.predict([], vocabulary=WORDS) == []
 
 
+def test_a_long_list_runs_in_batches_that_fit(
+    weights: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load("tiny", weights=weights, device="cpu")
+    forward, seen = model._forward, []
+    monkeypatch.setattr(
+        model, "_forward", lambda images, *rest: seen.append(len(images.sizes_hw)) or forward(images, *rest)
+    )
+    wide = np.zeros((40, 160, 3), dtype=np.uint8)
+    results = model.predict([picture, wide] + [picture] * 4, WORDS, short_side=500, max_side=1200)  # 500 x 667 pixels
+    assert seen == [2, 2, 1, 1]
+    same(results[-1], results[0])
+
+
 def test_every_kind_of_input_gives_the_same(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     Image.fromarray(picture).save(path)
@@ -120,13 +138,26 @@ def test_a_weight_file_is_a_model_of_its_own(weights: Path) -> None:
         ({"score_threshold": float("nan")}, "score_threshold"),
         ({"short_side": 0}, "short_side"),
         ({"max_detections": 0}, "max_detections"),
+        ({"max_detections": 1.5}, "max_detections must be a whole number"),
+        ({"short_side": 32.5}, "short_side must be a whole number"),
+        ({"score_threshold": "high"}, "score_threshold must be a number"),
     ],
 )
-def test_options_out_of_range(
-    predictor: Predictor, picture: np.ndarray, options: dict[str, float], message: str
-) -> None:
+def test_options_out_of_range(predictor: Predictor, picture: np.ndarray, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         predictor.predict(picture, WORDS, **options)
+
+
+def test_an_input_too_large_to_compute_is_refused(predictor: Predictor, picture: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="100000x75000.*--short-side"):
+        predictor.predict(picture, WORDS, short_side=100_000)
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_work_like_the_original(
+    predictor: Predictor, picture: np.ndarray, copy_of: Callable[[Predictor], Predictor]
+) -> None:
+    same(copy_of(predictor).predict(picture, WORDS), predictor.predict(picture, WORDS))
 
 
 def test_errors_are_typed(predictor: Predictor, weights: Path, picture: np.ndarray, tmp_path: Path) -> None:

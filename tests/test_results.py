@@ -284,6 +284,7 @@ def test_to_coco(street: Result) -> None:
     assert entry["score"] == 0.87
     assert coco_mask.area(entry["segmentation"]) == 19 * 20
     assert json.loads(json.dumps(entry)) == entry
+    assert {e["image_id"] for e in street.to_coco()} == {1}
     assert [e["category_id"] for e in street.to_coco("x")] == [1, 2, 4, 3, 2, 5, 6]
     assert "segmentation" not in result_of((DOG, 0.5, rectangle(0, 0, 5, 5)), masks=False).to_coco(1)[0]
 

@@ -93,7 +93,7 @@ def predict_to_folder(
         formats: any of `FORMATS`.
         vocabulary, score_threshold, short_side, max_side, max_detections: see `Predictor.predict`.
         max_pixels: larger images are refused; None = no limit.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass, at most; fewer where memory or a CPU asks for it.
         recursive: go into subfolders of source folders.
         keep_nested: False drops detections inside a better one of the same class (`Result.without_nested`).
         on_result: called after the files of an image are written.

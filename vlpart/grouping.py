@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from vlpart.text.vocabulary import Vocabulary
 
 MINIMUM_CONTAINMENT = 0.5
-_PARTLY_INSIDE = (
-    0.1,
-    0.8,
-)  # of the mask, of the box: enough for parts that are finer than the object's mask (chair legs)
+# Of the mask, of the box: enough for parts that are finer than the object's mask (chair legs).
+_PARTLY_INSIDE = (0.1, 0.8)
 _TIE = 0.05  # containments this close say nothing
 
 
@@ -67,7 +65,8 @@ def _choose(
     inside = in_box
     if masks is not None:
         in_mask = masks.fractions_inside(part, candidates.tolist())
-        inside = in_mask if in_mask.any() else in_box if not masks.runs(part).size else in_mask
+        empty = not in_mask.any() and not masks.runs(part).size
+        inside = in_box if empty else in_mask
         if inside.max() < minimum:
             inside = np.where((in_mask >= _PARTLY_INSIDE[0]) & (in_box >= _PARTLY_INSIDE[1]), 1.0, 0.0)
     if inside.max() < minimum:

@@ -8,6 +8,7 @@ from a file keeps runs instead. Source: SPEC.md section 1 (mask head: bilinear, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import EllipsisType
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -190,7 +191,8 @@ class MaskStack:
     """N masks over one image of (height, width), array-like: shape (N, H, W), dtype bool, read-only.
 
     `stack[i]` is an (H, W) bool array; a slice, a list or an array of indices, or a bool array gives a `MaskStack` of
-    those; `numpy.asarray(stack)` makes all N at once (N * H * W bytes), while iterating makes one at a time.
+    those; `stack[i, y, x]`, `stack[:, 5:9]` and `stack[...]` are what an array would give. `numpy.asarray(stack)` makes
+    all N at once (N * H * W bytes), while iterating makes one at a time.
 
     Args:
         probabilities: (N, S, S) float32 in 0..1, one map per instance (S = 28 in the published models).
@@ -297,8 +299,14 @@ class MaskStack:
     @overload
     def __getitem__(self, key: int | np.integer[Any]) -> BoolArray: ...
     @overload
-    def __getitem__(self, key: slice | Sequence[int] | NDArray[Any]) -> MaskStack: ...
-    def __getitem__(self, key: Any) -> BoolArray | MaskStack:
+    def __getitem__(self, key: tuple[Any, ...] | EllipsisType) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice | list[int] | list[bool] | range | NDArray[Any]) -> MaskStack: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple) and key and isinstance(key[0], (int, np.integer)):
+            return self[key[0]][key[1:]]  # one mask is made, not all
+        if isinstance(key, tuple) or key is Ellipsis:
+            return np.asarray(self)[key]
         if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
             return self._full(range(len(self))[int(key)])
         return MaskStack._of(self._store.take(resolve_indices(key, len(self))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vlpart.data.images import MAX_PIXELS, read_image
-from vlpart.data.preprocess import resize_shorter_side, to_batch
-from vlpart.errors import VlpartError
+from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
+from vlpart.errors import ImageError, VlpartError
 from vlpart.masks import MaskStack
 from vlpart.models.build import get_architecture
 from vlpart.models.load import LoadedDetector, load_detector
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 _PRECISIONS = ("auto", "float32", "bf16")
 _TEXTS_KEPT = 16  # vocabularies whose embeddings stay in memory
 _NMS_IOU = 0.5
+# Of one forward pass: a long list must not need memory without end, and a CPU is slower with large batches.
+_BATCH_PIXELS_CPU = 1_000_000
+_BATCH_PIXELS = 32_000_000
+_MAX_INPUT_PIXELS = 50_000_000  # of one picture after resizing: beyond, systems end the process for want of memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class Predictor:
         self.vocabulary = Vocabulary.load(entry.vocabulary)
         # Convolutions of a channels-last network are about a third faster on CPUs; the numbers stay.
         self.detector = loaded.detector.to(device).to(memory_format=torch.channels_last)
+        self._batch_pixels = _BATCH_PIXELS_CPU if device.type == "cpu" else _BATCH_PIXELS
         self._entry = entry
         self._sizes = get_architecture(loaded.architecture)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
@@ -75,10 +80,39 @@ class Predictor:
     def __repr__(self) -> str:
         return f"Predictor({self.name!r}, device={str(self.device)!r}, precision={self.precision!r})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock, which cannot be copied or sent to another process."""
+        with self._lock:
+            return {**self.__dict__, "_texts": self._texts.copy(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     @overload
-    def predict(self, image: list[Any] | tuple[Any, ...], *args: Any, **options: Any) -> list[Result]: ...
+    def predict(
+        self,
+        image: list[Any] | tuple[Any, ...],
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> list[Result]: ...
     @overload
-    def predict(self, image: Any, *args: Any, **options: Any) -> Result: ...
+    def predict(
+        self,
+        image: Any,
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> Result: ...
     def predict(
         self,
         image: Any,
@@ -92,7 +126,8 @@ class Predictor:
     ) -> Result | list[Result]:
         """Objects and parts of one image, or of every image of a list.
 
-        Images of a list that have the same size after resizing run as one batch; the results are those of single calls.
+        Images of a list that have the same size after resizing run together, as many as memory surely holds; the
+        results are those of single calls.
 
         Args:
             image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
@@ -106,19 +141,19 @@ class Predictor:
             max_pixels: refuse larger pictures; None refuses nothing.
 
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read, or the sides asked for make it too large to compute.
             VocabularyError: the vocabulary is malformed or does not fit the model.
             TextEncoderError: the text encoder is needed and not to be had.
-            ValueError: a threshold or size out of range.
+            ValueError: a threshold, size or count that is no number, not whole, or out of range.
         """
         names = self.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
         options = DetectionOptions(
             score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
             nms_iou=_NMS_IOU,
-            max_detections=int(_in_range("max_detections", max_detections, self._entry.detections_per_image, 1, 10**6)),
+            max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
         )
-        short = int(_in_range("short_side", short_side, self._sizes.short_side, 1, 10**5))
-        longest = int(_in_range("max_side", max_side, max(self._sizes.max_side, short), 1, 10**5))
+        short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
+        longest = _whole("max_side", max_side, max(self._sizes.max_side, short), 10**5)
         text = self._text(names)
         many = isinstance(image, list | tuple)
         pictures = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
@@ -149,17 +184,20 @@ class Predictor:
     def _read(self, source: Any, short_side: int, max_side: int, max_pixels: int | None) -> _Picture:
         pixels = read_image(source, max_pixels=max_pixels)
         path = str(source) if isinstance(source, str | Path) else None
+        height, width = resized_size(pixels.shape[0], pixels.shape[1], short_side, max_side)
+        if height * width > _MAX_INPUT_PIXELS:
+            raise ImageError(
+                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
+                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
+            )
         return _Picture(pixels=pixels, resized=resize_shorter_side(pixels, short_side, max_side), path=path)
 
     def _detect(
         self, pictures: Sequence[_Picture], text: Tensor, names: Vocabulary, options: DetectionOptions
     ) -> list[Result]:
-        """One forward pass for each group of pictures of the same input size."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            groups.setdefault(picture.resized.shape, []).append(index)
+        """Forward passes over pictures of the same input size."""
         results: dict[int, Result] = {}
-        for indices in groups.values():
+        for indices in _batches([picture.resized.shape[:2] for picture in pictures], self._batch_pixels):
             images = to_batch([pictures[i].resized for i in indices])
             for index, size_hw, found in zip(
                 indices, images.sizes_hw, self._forward(images, text, options), strict=True
@@ -181,6 +219,16 @@ class Predictor:
         return nullcontext()
 
 
+def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int]]:
+    """Indices of pictures of one size, in groups of at most `pixels` pixels (but of at least one picture)."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, size in enumerate(sizes):
+        groups.setdefault(size, []).append(index)
+    for (height, width), indices in groups.items():
+        count = max(1, pixels // (height * width))
+        yield from (indices[start : start + count] for start in range(0, len(indices), count))
+
+
 def _to_result(picture: _Picture, found: Detections, names: Vocabulary) -> Result:
     boxes = found.boxes_xyxy.cpu().numpy()
     size = picture.pixels.shape[:2]
@@ -197,10 +245,20 @@ def _to_result(picture: _Picture, found: Detections, names: Vocabulary) -> Resul
 
 
 def _in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
-    chosen = default if value is None else value
+    try:
+        chosen = float(default if value is None else value)
+    except (TypeError, ValueError):
+        chosen = float("nan")
     if not low <= chosen <= high:  # also refuses NaN
-        raise ValueError(f"{name} must be between {low} and {high}, got {value}")
+        raise ValueError(f"{name} must be a number between {low} and {high}, got {value!r}")
     return chosen
+
+
+def _whole(name: str, value: int | None, default: int, high: int) -> int:
+    chosen = _in_range(name, value, default, 1, high)
+    if chosen != int(chosen):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(chosen)
 
 
 def load(

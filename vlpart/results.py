@@ -330,7 +330,7 @@ class Result:
 
     # ---- other forms
 
-    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
         """COCO entries: image_id, category_id (the id in the vocabulary), bbox xywh, score, segmentation (RLE)."""
         return formats.to_coco(self, image_id)
 

@@ -44,6 +44,7 @@ def test_all_ways_in_give_the_same_pixels(picture: np.ndarray, tmp_path: Path) -
     with path.open("rb") as file:
         ways = [path, str(path), path.read_bytes(), bytearray(path.read_bytes()), memoryview(path.read_bytes()), file]
         ways += [Image.open(path), picture, picture[:, ::-1][:, ::-1], tensor, tensor.permute(2, 0, 1)]
+        ways += [tensor.permute(2, 0, 1) / 255, (tensor / 255).double()]
         for way in ways:
             read = read_image(way)
             assert read.dtype == np.uint8
@@ -190,7 +191,8 @@ def test_the_limit_can_be_lifted_over_pillows_own(picture: np.ndarray, monkeypat
     ("source", "message"),
     [
         (np.zeros((4, 4, 3), dtype=np.float32), "float32: convert it to uint8"),
-        (torch.zeros((3, 4, 4)), r"float32: convert it to uint8.*torch\.uint8"),
+        (torch.full((3, 4, 4), 1.5), r"float32 with values outside 0\.\.1: convert it to uint8.*torch\.uint8"),
+        (torch.full((3, 4, 4), torch.nan), "outside 0..1"),
         (np.zeros((4, 4, 3), dtype=np.int64), "int64"),
         (np.zeros((4, 4, 3), dtype=np.uint16), "uint16 colour"),
         (np.zeros((3, 8, 9), dtype=np.uint8), r"shape \(3, 8, 9\).*transpose"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vlpart.errors import VocabularyError
 from vlpart.text.naming import MAX_NAME_LENGTH
@@ -187,6 +188,7 @@ def test_from_names() -> None:
     [
         ([], None),
         ("car", None),
+        ({"car": ["wheel"]}, None),
         (["car", ""], None),
         (["car", 3], None),
         (["car", "CAR"], None),
@@ -224,6 +226,11 @@ def test_from_embeddings_refuses(embeddings: np.ndarray) -> None:
         return
     with pytest.raises(VocabularyError):
         Vocabulary.from_embeddings(["a", "b"], embeddings)
+
+
+def test_from_embeddings_refuses_a_tensor_under_training() -> None:
+    with pytest.raises(VocabularyError, match="detach"):
+        Vocabulary.from_embeddings(["a"], torch.ones((1, 4), requires_grad=True))
 
 
 @pytest.mark.timeout(10)  # 0.1 s alone

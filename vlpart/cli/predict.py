@@ -97,7 +97,9 @@ def predict(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Go into subfolders.", rich_help_panel=_IMAGES)
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.", rich_help_panel=_IMAGES)] = 1,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images per forward pass, at most; a CPU takes fewer.", rich_help_panel=_IMAGES)
+    ] = 1,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results.", rich_help_panel=_OUTPUT)
     ] = Path("vlpart-results"),

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RGBArray = NDArray[np.uint8]
-ImageSource = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] | Tensor"
 
 MAX_PIXELS = 100_000_000
 """Default pixel limit: 100 megapixels, 300 MB as RGB."""
@@ -58,7 +57,8 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
 
     Args:
         source: a path, an http(s) address, the bytes of a file, an open binary file, a PIL image, a uint8 array (H, W),
-            (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (uint16 if grey), a uint8 tensor (C, H, W), (H, W, C) or (H, W).
+            (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (uint16 if grey), a tensor (C, H, W), (H, W, C) or (H, W): uint8,
+            or float in 0..1 as torchvision has them.
         max_pixels: refuse pictures with more pixels than this; None = no limit.
         timeout: seconds an address may take to answer; in all it may take three times as long.
 
@@ -283,13 +283,12 @@ def _eight_bits(grey: NDArray[Any], label: str) -> NDArray[np.uint8]:
     return np.rint((grey.astype(np.float64) - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
 
 
-def _no_floats(label: str, dtype: str, conversion: str) -> str:
-    return f"{label} is {dtype}: convert it to uint8 in 0..255 first, if it is in 0..1 by {conversion}"
-
-
 def _rgb_of_array(array: NDArray[Any], label: str, max_pixels: int | None) -> RGBArray:
     if array.dtype.kind == "f":
-        raise ImageError(_no_floats(label, str(array.dtype), "(x * 255).round().astype('uint8')"))
+        raise ImageError(
+            f"{label} is {array.dtype}: convert it to uint8 in 0..255 first, if it is in 0..1 by "
+            "(x * 255).round().astype('uint8')"
+        )
     if array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{label} is {array.dtype}: images are uint8 RGB in 0..255 (or uint16 grey)")
     grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
@@ -313,7 +312,13 @@ def _rgb_of_array(array: NDArray[Any], label: str, max_pixels: int | None) -> RG
 def _rgb_of_tensor(tensor: Tensor, max_pixels: int | None) -> RGBArray:
     array = tensor.detach().cpu()
     if array.is_floating_point():
-        raise ImageError(_no_floats("tensor", str(array.dtype), "(x * 255).round().to(torch.uint8)"))
+        array = array.float()
+        if not bool(((array >= 0) & (array <= 1)).all()):  # also refuses NaN
+            raise ImageError(
+                f"tensor is {tensor.dtype} with values outside 0..1: convert it to uint8 in 0..255 first, "
+                "x.round().to(torch.uint8), and undo a normalisation"
+            )
+        array = (array * 255).round().byte()
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):  # the layout of torch first, where both would fit
         array = array.permute(1, 2, 0)
     return _rgb_of_array(array.numpy(), "tensor", max_pixels)

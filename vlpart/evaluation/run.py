@@ -38,7 +38,14 @@ EXTRAS = ("pairs", "part_iou", "recall")
 class Predicts(Protocol):
     """The part of `vlpart.predictor.Predictor` that evaluation needs."""
 
-    def predict(self, image: Any, vocabulary: Any = None, **options: Any) -> Any:
+    def predict(
+        self,
+        image: Any,
+        vocabulary: Any = None,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> Any:
         """A `Result` for one image."""
 
 

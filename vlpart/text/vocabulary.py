@@ -122,9 +122,10 @@ class Vocabulary:
         Raises:
             VocabularyError: no names, a name twice, or a name that `naming.clean_name` refuses.
         """
-        if isinstance(names, str):
+        if isinstance(names, str | Mapping):  # of a mapping only the keys would be taken
+            kind = "one string" if isinstance(names, str) else "a mapping"
             raise VocabularyError(
-                "from_names takes a list of names, not one string; use Vocabulary.parse for 'car: wheel; dog'."
+                f"from_names takes a list of names, not {kind}; use Vocabulary.parse for 'car: wheel; dog'."
             )
         named = [naming.split_name(name, f"Name {i + 1}") for i, name in enumerate(names)]
         if objects is not None:
@@ -333,7 +334,7 @@ def _check_embeddings(embeddings: Any, count: int) -> np.ndarray:
 
     try:
         array = np.array(embeddings, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires gradients
         raise VocabularyError(f"Embeddings are not an array of numbers ({error}).") from error
     if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
         raise VocabularyError(f"Embeddings have the shape {array.shape}; {count} names need ({count}, D).")
