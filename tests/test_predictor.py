@@ -199,3 +199,18 @@ def test_nothing_found_is_an_empty_result(predictor: Predictor) -> None:
 def test_extreme_shapes(predictor: Predictor, size: tuple[int, int]) -> None:
     result = predictor(np.full((*size, 3), 128, dtype=np.uint8), WORDS)
     assert result.image_size == size
+
+
+@pytest.mark.parametrize(
+    ("options", "size"), [({}, (352, 469)), ({"short_side": 704}, (704, 939)), ({"short_side": 64}, (64, 85))]
+)
+def test_the_longer_side_keeps_up_with_the_shorter(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, options: dict[str, int], size: tuple[int, int]
+) -> None:
+    seen: list[tuple[int, int]] = []
+    forward = predictor._forward
+    monkeypatch.setattr(
+        predictor, "_forward", lambda images, *rest: seen.extend(images.sizes_hw) or forward(images, *rest)
+    )
+    predictor(np.zeros((300, 400, 3), dtype=np.uint8), WORDS, max_detections=1, **options)
+    assert seen == [size]

@@ -136,7 +136,8 @@ class Predictor:
                 None takes the model's own.
             score_threshold: keep detections with a score strictly above it; None takes the model's own.
             short_side: resize the shorter side of the image to so many pixels; None takes the model's own.
-            max_side: limit of the longer side after resizing; None takes the model's own.
+            max_side: limit of the longer side after resizing; None takes the model's own, larger in the proportion in
+                which `short_side` is larger than the model's own.
             max_detections: keep the best so many; None takes the model's own.
             max_pixels: refuse larger pictures; None refuses nothing.
 
@@ -153,7 +154,8 @@ class Predictor:
             max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
         )
         short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
-        longest = _whole("max_side", max_side, max(self._sizes.max_side, short), 10**5)
+        grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
+        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
         text = self._text(names)
         many = isinstance(image, list | tuple)
         pictures = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
