@@ -70,6 +70,16 @@ def write_coco(
     return counts
 
 
+def settings_of(output: Path) -> Any:
+    """The settings that a file of `write_coco` was written with, None for any other file; reads its first line only."""
+    with output.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline(1 << 20).rstrip().removesuffix(",")
+    try:
+        return json.loads(first + "}")["info"]["settings"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _categories(vocabulary: Vocabulary | None, ids: Mapping[str, int]) -> list[dict[str, Any]]:
     if vocabulary is None:
         found = [(name, number, *name.partition(":")[::2]) for name, number in ids.items()]

@@ -21,7 +21,7 @@ from vlpart.annotation_parser.rename import Renamer, plain
 from vlpart.annotation_parser.transfer import TransferredParts, best_proposals, transfer_parts
 from vlpart.data.images import read_image
 from vlpart.data.preprocess import resize_shorter_side
-from vlpart.errors import DataError
+from vlpart.errors import DataError, ImageError
 
 REFERENCES_KEPT = 64  # about 8 MB each with DINO at 224 pixels
 
@@ -254,7 +254,11 @@ class Parser:
         """The reference picture as it is compared, and its features; the last few are kept."""
         if index not in self._references:
             assert self.bank is not None
-            image = shrink_reference(read_image(self.bank.images / reference.file_name), self.options.short_side)
+            try:
+                picture = read_image(self.bank.images / reference.file_name)
+            except ImageError as error:
+                raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
+            image = shrink_reference(picture, self.options.short_side)
             self._references[index] = (image, self._describe([image])[0])
         self._references.move_to_end(index)
         while len(self._references) > REFERENCES_KEPT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import zipfile
 from array import array
@@ -34,6 +35,7 @@ class ReferenceBank:
             objects (names).
         tokens: (M, T) float32, rows of length 1.
         images: folder of the pictures.
+        digest: a short hash of what is in it.
     """
 
     def __init__(self, folder: str | Path, images: str | Path | None = None) -> None:
@@ -62,6 +64,8 @@ class ReferenceBank:
         if self.header.get("format") != FORMAT or not len(tokens) == len(self._offsets) == len(self._object_ids):
             raise DataError(f"the reference bank {self.folder} is of another version or damaged: build it again")
         self.tokens: Tensor = torch.from_numpy(tokens)
+        sample = tokens[:: max(1, len(tokens) // 256)]
+        self.digest = hashlib.sha256(sample.tobytes() + self._offsets.tobytes()).hexdigest()[:16]
         self.images = Path(images if images is not None else self.header["images"])
         self._subsets: dict[frozenset[str], tuple[Tensor, Tensor]] = {}
 

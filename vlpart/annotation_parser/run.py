@@ -5,7 +5,6 @@ Both run on one process or on many (torchrun), write as they go, and go on where
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlpart.annotation_parser.base_data import BaseData
-from vlpart.annotation_parser.coco_output import picture_record, write_coco
+from vlpart.annotation_parser.coco_output import picture_record, settings_of, write_coco
 from vlpart.annotation_parser.features import FeatureExtractor, fingerprint
 from vlpart.annotation_parser.labelled_images import LabelledImage, digest
 from vlpart.annotation_parser.parser import Parser
@@ -27,7 +26,7 @@ from vlpart.annotation_parser.reference_bank import (
     unpack_token,
     write_bank,
 )
-from vlpart.annotation_parser.sharding import Job, Progress, Record
+from vlpart.annotation_parser.sharding import Job, Progress, Record, rank_and_world
 from vlpart.data.images import read_image
 from vlpart.data.preprocess import resize_shorter_side
 from vlpart.errors import ImageError, OutputError, VlpartError
@@ -81,8 +80,6 @@ def build_bank(
             settings.
         DataError: not one picture can be read.
     """
-    if (folder / HEADER).is_file() and not overwrite:
-        raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
     short, longest = short_side or features.short_side, max_side or features.max_side
     settings = {
         "features": features.name,
@@ -92,6 +89,10 @@ def build_bank(
         "images": str(images.absolute()),
     }
     references = data.references
+    if (folder / HEADER).is_file() and not overwrite:
+        if rank_and_world()[1] > 1 and settings.items() <= ReferenceBank(folder).header.items():
+            return Outcome(written=None, items=len(references))  # another process was the last to finish
+        raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
     counts = {"skipped": 0}
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
@@ -154,6 +155,8 @@ def find_parts(
         "vocabulary": None if vocabulary is None else vocabulary.content_hash,
     }
     if output.exists() and not overwrite:
+        if rank_and_world()[1] > 1 and settings_of(output) == settings:
+            return Outcome(written=None, items=len(pictures))  # another process was the last to finish
         raise OutputError(f"{output} is there already: name another file, or use --overwrite")
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
@@ -214,9 +217,8 @@ def _read(paths: Sequence[Path], on_failure: OnFailure | None) -> list[NDArray[n
 
 def _bank_settings(bank: ReferenceBank) -> dict[str, Any]:
     """What a bank is, without where its files are."""
-    index = bank.tokens[:: max(1, len(bank) // 256)].numpy().tobytes() if bank.tokens.device.type == "cpu" else b""
     keys = ("features", "fingerprint", "short_side", "max_side", "count")
-    return {key: bank.header.get(key) for key in keys} | {"tokens": hashlib.sha256(index).hexdigest()[:16]}
+    return {key: bank.header.get(key) for key in keys} | {"digest": bank.digest}
 
 
 def _work_folder(output: Path) -> Path:

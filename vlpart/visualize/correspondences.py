@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 _GAP = 12
-_WIDEST = 5.0  # a row of pictures this many times wider than high is broken in two
+_WIDEST = 6.0  # a row of pictures this many times wider than high is broken in two
 _GREY: RGB = (150, 153, 160)
 
 

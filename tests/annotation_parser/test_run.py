@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.annotation_parser.conftest import BLUE, CAT, RED, ColourFeatures, paint
+from vlpart.annotation_parser.base_data import BaseData, read_base_data
+from vlpart.annotation_parser.labelled_images import LabelledImage
+from vlpart.annotation_parser.parser import Parser, ParserOptions
+from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.rename import Renamer
+from vlpart.annotation_parser.run import Outcome, build_bank, find_parts
+from vlpart.data.source import Source, load_source
+from vlpart.errors import DataError, OutputError
+from vlpart.rle import decode_runs
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.types import AnnotationKind
+
+TARGETS = [CAT, {}, {BLUE: (8, 24, 32, 40), RED: (32, 16, 44, 28)}, {RED: (8, 8, 24, 24)}]
+
+
+@pytest.fixture
+def base(base_data: Path) -> BaseData:
+    return read_base_data(base_data)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[LabelledImage]:
+    """Four tigers in `targets`, the second without anything on it, and the fifth missing."""
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    for i, regions in enumerate(TARGETS):
+        Image.fromarray(paint(regions)).save(folder / f"{i}.png")
+    return [LabelledImage(image_id=10 + i, file_name=f"{i}.png", labels=("tiger",)) for i in range(5)]
+
+
+@pytest.fixture
+def parser(base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path) -> Parser:
+    build_bank(tmp_path / "bank", base, base_data.parent, features)
+    options = ParserOptions(short_side=48, max_side=144, foreground=0.1, use_proposals=False, keep_masks=True)
+    return Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
+
+
+def find(tmp_path: Path, parser: Parser, pictures: list[LabelledImage], **options: Any) -> tuple[Outcome, list[str]]:
+    failed: list[str] = []
+    outcome = find_parts(
+        tmp_path / "out" / "parsed.json",
+        pictures,
+        tmp_path / "targets",
+        parser,
+        on_failure=lambda name, _: failed.append(Path(name).name),
+        **options,
+    )
+    return outcome, failed
+
+
+def test_build_describes_every_reference(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+    outcome = build_bank(
+        tmp_path / "bank", base, base_data.parent, features, batch=8, progress=lambda *numbers: seen.append(numbers)
+    )
+    assert (outcome.written, outcome.items, outcome.skipped) == (tmp_path / "bank", 2, 0)
+    assert (features.batches, seen) == ([2], [(1, 2), (2, 2)])
+    bank = ReferenceBank(tmp_path / "bank")
+    assert [bank.reference(i).object for i in range(2)] == ["cat", "car"]
+    assert {bank.header[key] for key in ("features", "fingerprint")} == {"colours", "painted"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "base"]
+
+
+def test_build_leaves_out_what_cannot_be_read(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path
+) -> None:
+    (base_data.parent / "cat.png").write_bytes(b"broken")
+    failed: list[str] = []
+    outcome = build_bank(
+        tmp_path / "bank", base, base_data.parent, features, on_failure=lambda name, _: failed.append(name)
+    )
+    assert (outcome.skipped, [Path(name).name for name in failed]) == (1, ["cat.png"])
+    assert ReferenceBank(tmp_path / "bank").objects == ["car"]
+    (base_data.parent / "car.png").unlink()
+    with pytest.raises(DataError, match="none of the base pictures could be read"):
+        build_bank(tmp_path / "other", base, base_data.parent, features)
+
+
+def test_a_bank_is_replaced_only_on_request(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path
+) -> None:
+    build_bank(tmp_path / "bank", base, base_data.parent, features)
+    with pytest.raises(OutputError, match="already: name another folder, or use --overwrite"):
+        build_bank(tmp_path / "bank", base, base_data.parent, features)
+    build_bank(tmp_path / "bank", base, base_data.parent, features, short_side=24, overwrite=True)
+    assert ReferenceBank(tmp_path / "bank").header["short_side"] == 24
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_file_that_is_found(tmp_path: Path, parser: Parser, pictures: list[LabelledImage], batch: int) -> None:
+    outcome, failed = find(tmp_path, parser, pictures, batch=batch)
+    assert (outcome.items, outcome.skipped, outcome.parts, failed) == (5, 1, 5, ["4.png"])
+    document = json.loads((tmp_path / "out" / "parsed.json").read_text())
+    assert [image["id"] for image in document["images"]] == [10, 11, 12, 13]
+    assert document["images"][0]["image_labels"] == ["tiger"]
+    assert [c["name"] for c in document["categories"]] == ["tiger:body", "tiger:head"]
+    assert [(a["id"], a["image_id"], a["category_id"]) for a in document["annotations"]] == [
+        *((1, 10, 1), (2, 10, 2), (3, 12, 1), (4, 12, 2)),
+        (5, 13, 2),
+    ]
+    head = document["annotations"][4]
+    assert np.abs(np.array(head["bbox"]) - [8, 8, 16, 16]).max() <= 4
+    _, runs = decode_runs(head["segmentation"], (48, 64))
+    assert head["area"] == int((runs[:, 1] - runs[:, 0]).sum())
+    assert (head["found_as"], head["iscrowd"], head["score"]) == ("cat:head", 0, 1.0)
+    assert document["info"]["settings"]["bank"]["fingerprint"] == "painted"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["parsed.json"]
+
+
+def test_training_reads_it_as_a_parsed_source(tmp_path: Path, parser: Parser, pictures: list[LabelledImage]) -> None:
+    vocabulary = Vocabulary.parse("tiger: body, head; lion: mane")
+    parser.renamer.vocabulary = vocabulary
+    find(tmp_path, parser, pictures, vocabulary=vocabulary)
+    source = Source(
+        name="parsed",
+        annotations=tmp_path / "out" / "parsed.json",
+        images=tmp_path / "targets",
+        kind=AnnotationKind.PARSED_PARTS,
+    )
+    loaded = load_source(source)
+    assert (len(loaded), loaded.vocabulary.names) == (3, vocabulary.names)
+    assert [vocabulary.names[i] for i in loaded.store[0].labels] == ["tiger:body", "tiger:head"]
+
+
+def test_an_interrupted_run_goes_on(
+    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find(tmp_path, parser, pictures)
+    whole = (tmp_path / "out" / "parsed.json").read_bytes()
+    with pytest.raises(OutputError, match="already: name another file"):
+        find(tmp_path, parser, pictures)
+    (tmp_path / "out" / "parsed.json").unlink()
+
+    parse, calls = parser.parse, []
+
+    def stop_at_third(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return parse(*arguments)
+
+    monkeypatch.setattr(parser, "parse", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        find(tmp_path, parser, pictures)
+    assert not (tmp_path / "out" / "parsed.json").exists()
+    find(tmp_path, parser, pictures)
+    assert len(calls) == 3 + 3  # two were done, one was interrupted; the missing file gives an empty batch
+    assert (tmp_path / "out" / "parsed.json").read_bytes() == whole
+
+
+def test_processes_write_what_one_would(
+    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find(tmp_path, parser, pictures)
+    whole = (tmp_path / "out" / "parsed.json").read_bytes()
+    (tmp_path / "out" / "parsed.json").unlink()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    written = []
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        written.append(find(tmp_path, parser, pictures)[0].written)
+    assert written == [None, tmp_path / "out" / "parsed.json"]
+    assert (tmp_path / "out" / "parsed.json").read_bytes() == whole
+
+
+def test_other_settings_do_not_mix(
+    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    find(tmp_path, parser, pictures)
+    parser.renamer = Renamer(Vocabulary.parse("tiger: head"))
+    with pytest.raises(OutputError, match="unfinished work of other settings"):
+        find(tmp_path, parser, pictures)
+
+
+def test_a_process_that_comes_late_finds_the_work_done(
+    tmp_path: Path,
+    parser: Parser,
+    pictures: list[LabelledImage],
+    base: BaseData,
+    base_data: Path,
+    features: ColourFeatures,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find(tmp_path, parser, pictures)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert find(tmp_path, parser, pictures)[0].written is None
+    assert build_bank(tmp_path / "bank", base, base_data.parent, features).written is None
+    parser.renamer = Renamer(Vocabulary.parse("tiger: head"))
+    with pytest.raises(OutputError, match="already"):
+        find(tmp_path, parser, pictures)
+    with pytest.raises(OutputError, match="already"):
+        build_bank(tmp_path / "bank", base, base_data.parent, features, short_side=24)
+    (tmp_path / "out" / "parsed.json").write_text("[]")
+    with pytest.raises(OutputError, match="already"):
+        find(tmp_path, parser, pictures)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "base", "out", "targets"]

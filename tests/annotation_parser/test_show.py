@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.annotation_parser.conftest import BLUE, RED, ColourFeatures, paint
+from vlpart.annotation_parser.base_data import read_base_data
+from vlpart.annotation_parser.parser import Parser, ParserOptions, Transfer
+from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.rename import Renamer
+from vlpart.annotation_parser.run import build_bank
+from vlpart.annotation_parser.show import choose_correspondences, draw_transfer, patch_centres
+from vlpart.text.vocabulary import Vocabulary
+
+TARGET = {BLUE: (8, 24, 32, 40), RED: (32, 16, 44, 28)}
+
+
+@pytest.fixture
+def transfer(base_data: Path, features: ColourFeatures, tmp_path: Path) -> Transfer:
+    build_bank(tmp_path / "bank", read_base_data(base_data), base_data.parent, features)
+    options = ParserOptions(short_side=48, max_side=144, foreground=0.1, use_proposals=False)
+    return Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options).transfer(
+        paint(TARGET), "tiger"
+    )
+
+
+def colour_at(image: np.ndarray, xy: np.ndarray) -> tuple[int, ...]:
+    return tuple(image[int(xy[1]), int(xy[0])].tolist())
+
+
+def test_correspondences_join_what_looks_alike_inside_parts(transfer: Transfer) -> None:
+    found = choose_correspondences(transfer, per_part=4)
+    assert found.part.tolist() == [0] * 4 + [1] * 4
+    colours = [BLUE] * 4 + [RED] * 4
+    assert [colour_at(transfer.target_image, xy) for xy in found.target_xy] == colours
+    assert [colour_at(transfer.reference_image, xy) for xy in found.reference_xy] == colours
+    spread = found.target_xy[:4].max(axis=0) - found.target_xy[:4].min(axis=0)
+    assert (spread >= [16, 8]).all()  # of a body of 24 x 16 pixels
+
+
+def test_patch_centres_span_the_picture() -> None:
+    assert patch_centres((1, 2), (10, 40)).tolist() == [[10, 5], [30, 5]]
+
+
+def test_the_drawing_shows_four_panels(transfer: Transfer) -> None:
+    drawn = np.asarray(draw_transfer(transfer, "tiger", Renamer(None), height=120))
+    assert drawn.shape[0] > 120
+    assert drawn.shape[1] > 4 * 160
+    panels = [drawn[-132:-12, 12 + i * 172 : 172 + i * 172] for i in range(4)]
+    bare = [int((panel == RED).all(axis=2).sum()) for panel in panels]
+    assert bare[0] == 0  # under its mask and name
+    assert bare[1] > 100  # the target as it is, but for lines
+    assert bare[2] == 0  # under the mask that was transferred
+    assert bare[3] > 100  # in its final box
+
+
+def test_parts_without_a_name_are_drawn_as_dropped(transfer: Transfer) -> None:
+    named = np.asarray(draw_transfer(transfer, "tiger", Renamer(None), height=120)).astype(int)
+    unnamed = draw_transfer(transfer, "tiger", Renamer(Vocabulary.parse("tiger: body")), height=120)
+    changed = np.flatnonzero(np.abs(named - np.asarray(unnamed)).max(axis=(0, 2)))
+    first = 12 + 2 * 172
+    assert changed.min() >= first  # reference and correspondences stay
+    assert (changed > first + 172).any()  # a box fewer in the last panel
+
+
+def test_wide_pictures_take_two_rows(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
+    build_bank(tmp_path / "bank", read_base_data(base_data), base_data.parent, features)
+    options = ParserOptions(short_side=48, max_side=400, foreground=0.1, use_proposals=False)
+    parser = Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
+    wide = parser.transfer(paint(TARGET, (48, 240)), "tiger")
+    drawn = draw_transfer(wide, "tiger", Renamer(None), height=100)
+    assert 200 < drawn.height < 300
+    assert drawn.width < 1200

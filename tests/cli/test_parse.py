@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.annotation_parser.conftest import base_data as base_data
+from tests.cli.conftest import Run
+
+TIGER = {(20, 20, 220): (8, 24, 32, 40), (220, 20, 20): (32, 16, 44, 28)}
+
+
+@pytest.fixture
+def tigers(tmp_path: Path) -> Path:
+    """A folder `tiger` with two pictures."""
+    folder = tmp_path / "pictures" / "tiger"
+    folder.mkdir(parents=True)
+    picture = np.full((48, 64, 3), 255, dtype=np.uint8)
+    for colour, (x0, y0, x1, y1) in TIGER.items():
+        picture[y0:y1, x0:x1] = colour
+    for name in ("a.png", "b.png"):
+        Image.fromarray(picture).save(folder / name)
+    return folder.parent
+
+
+def test_build_find_and_show(run: Run, base_data: Path, tigers: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    bank, parsed, drawn = tmp_path / "bank", tmp_path / "parsed.json", tmp_path / "tiger.png"
+    built = run(
+        *("parse", "build", bank, "--annotations", base_data, "--images", base_data.parent),
+        *("--features", "embedded", "--short-side", "96"),
+    )
+    assert (built.code, built.out) == (0, f"2 references, embedded features -> {bank}\n")
+    assert "2 base pictures, 1 with more than one object" in built.err
+
+    found = run(
+        *("parse", "find", bank, "--images", tigers, "--output", parsed, "--boxes", "masks"),
+        *("--from", "tiger: cat", "--names", "tiger: torso, head", "--keep-masks"),
+    )
+    assert found.code == 0
+    assert "embedded model" in found.err
+    document = json.loads(parsed.read_text())
+    assert found.out == f"{len(document['annotations'])} parts in 2 pictures -> {parsed}\n"
+    assert [image["file_name"] for image in document["images"]] == ["tiger/a.png", "tiger/b.png"]
+    assert [category["name"] for category in document["categories"]] == ["tiger", "tiger:torso", "tiger:head"]
+    again = run("parse", "find", bank, "--images", tigers, "--output", parsed, "--boxes", "masks")
+    assert (again.code, "--overwrite" in again.err) == (1, True)
+
+    shown = run("parse", "show", bank, tigers / "tiger" / "a.png", "--label", "tiger", "-o", drawn, "--boxes", "masks")
+    assert shown.code == 0
+    assert "-> " in shown.err
+    with Image.open(drawn) as picture:
+        assert picture.width > 420
+
+
+def test_a_picture_that_is_broken_is_skipped(
+    run: Run, base_data: Path, tigers: Path, tmp_path: Path, tiny_weights: Path
+) -> None:
+    (base_data.parent / "car.png").write_bytes(b"")
+    built = run(
+        *("parse", "build", tmp_path / "bank", "--annotations", base_data, "--images", base_data.parent),
+        *("--features", "embedded", "--short-side", "96"),
+    )
+    assert (built.code, built.out) == (1, f"1 references, embedded features, 1 skipped -> {tmp_path / 'bank'}\n")
+    assert "skipped: " in built.err
+
+
+def test_recipes_are_listed(run: Run) -> None:
+    rows = [line.split("\t") for line in run("parse", "recipes").out.splitlines()]
+    assert [row[:2] for row in rows][:3] == [
+        ["build", "pascal_part"],
+        ["build", "pascal_part_base"],
+        ["find", "in_s11"],
+    ]
+    assert len(rows) == 11
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("build", "bank"), "give --annotations, or a published run with --recipe and --data"),
+        (
+            ("build", "bank", "--recipe", "pascal_part"),
+            "give --annotations, or the data root of the recipe with --data",
+        ),
+        (("build", "bank", "--recipe", "pascal"), "no parser recipe 'pascal': use one of pascal_part"),
+        (("find", "bank", "--images", "."), "give --output"),
+        (("show", "bank", "x.png", "--label", "a", "-o", "x.txt"), "must end in .png"),
+    ],
+)
+def test_wrong_usage_names_what_to_give(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    outcome = run("parse", *arguments)
+    assert outcome.code in (1, 2)
+    assert message in " ".join(outcome.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(("text", "message"), [("bench chair", "not 'bench chair'"), ("bench:", "not 'bench:'")])
+def test_malformed_sources(run: Run, tigers: Path, tmp_path: Path, text: str, message: str) -> None:
+    outcome = run("parse", "find", "bank", "--images", tigers, "--output", tmp_path / "x.json", "--from", text)
+    assert (outcome.code, message in outcome.err) == (1, True)
