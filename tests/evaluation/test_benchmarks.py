@@ -11,6 +11,7 @@ from tests.evaluation.made_up import annotation, picture, region
 from vlpart.errors import DataError
 from vlpart.evaluation.benchmarks import BENCHMARKS, custom, figure, get_benchmark, part_split
 from vlpart.evaluation.run import open_dataset, score_predictions
+from vlpart.recipes.datasets import DATASETS
 from vlpart.text.vocabulary import Vocabulary
 
 
@@ -59,7 +60,7 @@ def test_groups_are_those_of_the_published_tables():
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"no voc/voc_2007_val\.json in .*vlpart data prepare voc"):
+    with pytest.raises(DataError, match=r"no VOC2007/voc_2007_val\.json or .* in .*vlpart data prepare voc"):
         BENCHMARKS["voc"].locate(tmp_path)
     with pytest.raises(DataError, match="did you mean pascal_part"):
         get_benchmark("pascal-part")
@@ -104,3 +105,9 @@ def test_figures_of_what_was_not_scored():
     assert math.isnan(figure(evaluation, "masks.all.ap"))
     assert math.isnan(figure(evaluation, "boxes.per_class.unicorn.ap"))
     assert dataset.headline_figures(evaluation) == {"AP": 0.0, "AP50": 0.0}
+
+
+def test_benchmarks_lie_where_the_recipes_have_them() -> None:
+    for name, dataset in (("voc", "voc_2007_val"), ("coco", "coco_2017_val"), ("pascal_part", "pascal_part_val")):
+        assert DATASETS[dataset].annotations in BENCHMARKS[name].annotations
+        assert DATASETS[dataset].images in BENCHMARKS[name].images

@@ -110,8 +110,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark(
             name="voc",
             title="Pascal VOC 2007 val",
-            annotations=("voc/voc_2007_val.json",),
-            images=("voc/VOCdevkit/VOC2007/JPEGImages", "voc/VOC2007/JPEGImages"),
+            annotations=("VOC2007/voc_2007_val.json", "voc/voc_2007_val.json"),
+            images=("VOC2007/JPEGImages", "voc/VOCdevkit/VOC2007/JPEGImages", "voc/VOC2007/JPEGImages"),
             vocabulary="voc",
             rule="voc",
             kinds=("boxes",),
