@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from vlpart.masks import MaskStack
-from vlpart.rle import bitmap_of_runs, decode_runs, encode_runs, runs_of_bitmap
+from vlpart.rle import bitmap_of_runs, coco_rle, decode_runs, encode_runs, runs_of_bitmap
 
 
 def paste_with_grid_sample(maps: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -248,3 +248,13 @@ def test_rle_of_another_size_is_refused() -> None:
     rle = MaskStack.from_bitmaps(np.ones((1, 4, 6), dtype=bool)).rle(0)
     with pytest.raises(ValueError, match="for an image of"):
         MaskStack.from_rles([rle], (6, 4))
+
+
+def test_checked_segmentations_for_the_c_functions() -> None:
+    bitmap = np.zeros((20, 30), dtype=np.uint8, order="F")
+    bitmap[4:12, 5:25] = 1
+    expected = coco_mask.encode(bitmap)["counts"]
+    for counts in (expected, expected.decode()):
+        assert coco_rle({"size": [20, 30], "counts": counts}, (20, 30)) == {"size": [20, 30], "counts": expected}
+    halves = [[5, 4, 15, 4, 15, 12, 5, 12], [15, 4, 25, 4, 25, 12, 15, 12]]
+    assert coco_rle(halves, (20, 30))["counts"] == expected

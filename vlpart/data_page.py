@@ -20,7 +20,7 @@ from vlpart.data.inspection.split import Entry, Split, file_name
 from vlpart.data.segmentation import parse_segmentation
 from vlpart.errors import DataError, ImageError, VocabularyError
 from vlpart.files import encode_picture, write_file
-from vlpart.rle import decode_runs
+from vlpart.rle import coco_rle, decode_runs
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -191,11 +191,7 @@ def _rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any] | None:
         return None
     if isinstance(parsed, bytes):
         return {"size": list(size), "counts": parsed}
-    from pycocotools import mask as coco_mask
-
-    flat = [polygon.ravel().astype(float).tolist() for polygon in parsed]
-    merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(flat, *size))
-    return merged
+    return coco_rle([polygon.ravel().astype(float).tolist() for polygon in parsed], size)
 
 
 def _box(raw: Any, rle: dict[str, Any] | None, size: tuple[int, int]) -> tuple[float, float, float, float] | None:

@@ -67,6 +67,22 @@ def encode_runs(runs: Runs, image_size: tuple[int, int]) -> dict[str, Any]:
     return {"size": [height, width], "counts": _pack(counts)}
 
 
+def coco_rle(segmentation: Any, image_size: tuple[int, int]) -> dict[str, Any]:
+    """A segmentation that was already checked, as the C functions of pycocotools want it: RLE with `counts` in bytes.
+
+    Args:
+        segmentation: compressed RLE of `image_size`, or polygons ([x, y, x, y, ...] each), which are merged.
+        image_size: (height, width).
+    """
+    if isinstance(segmentation, Mapping):
+        counts = segmentation["counts"]
+        return {"size": list(image_size), "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+    from pycocotools import mask as coco_mask
+
+    merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(segmentation, *image_size))
+    return merged
+
+
 def decode_runs(rle: Mapping[str, Any], image_size: tuple[int, int] | None = None) -> tuple[tuple[int, int], Runs]:
     """`((height, width), runs)` of a COCO RLE, compressed (str or bytes) or not (list of counts).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,3 +126,14 @@ def test_no_half_file_is_left(private_cache: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "replace", fail)
     assert cached_vectors("one", ["a"], 4, Counting().encode).shape == (1, 4)
     assert [path for path in private_cache.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no umask there")
+def test_kept_vectors_can_be_read_by_whom_the_umask_lets_read(private_cache: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        cached_vectors("encoder", ["a phrase"], 4, lambda phrases: np.ones((len(phrases), 4), dtype=np.float32))
+    finally:
+        os.umask(before)
+    (file,) = private_cache.rglob("*.safetensors")
+    assert file.stat().st_mode & 0o777 == 0o644

@@ -13,6 +13,7 @@ from vlpart.evaluation.coco import Checked
 from vlpart.evaluation.truth import ordered_categories
 from vlpart.masks import MaskStack
 from vlpart.results import Result
+from vlpart.rle import coco_rle
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.visualize.draw import draw_result
 from vlpart.visualize.report import PicturePair
@@ -85,7 +86,7 @@ def _result(entries: Sequence[Mapping[str, Any]], size: tuple[int, int], vocabul
     boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
     masks = None
     if kind == "masks":
-        rles = [_rle(entry["segmentation"], size) for entry in entries]
+        rles = [coco_rle(entry["segmentation"], size) for entry in entries]
         masks = MaskStack.from_rles(rles, size) if rles else MaskStack.from_bitmaps([], size)
     return Result(
         image_size=size,
@@ -95,15 +96,6 @@ def _result(entries: Sequence[Mapping[str, Any]], size: tuple[int, int], vocabul
         masks=masks,
         vocabulary=vocabulary,
     )
-
-
-def _rle(segmentation: Any, size: tuple[int, int]) -> Mapping[str, Any]:
-    from pycocotools import mask as coco_mask
-
-    if isinstance(segmentation, Mapping):
-        return segmentation
-    merged: Mapping[str, Any] = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    return merged
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -21,6 +21,7 @@ from vlpart.evaluation.scores import Precision
 from vlpart.evaluation.truth import federated_categories, is_part, ordered_categories
 from vlpart.grouping import assign_parts
 from vlpart.masks import MaskStack
+from vlpart.rle import coco_rle
 from vlpart.text.vocabulary import Vocabulary
 
 OWNER_FIELDS = ("object_annotation_id", "obj_ann_id")
@@ -156,8 +157,8 @@ class _Regrouped:
         assert table.masks is not None
         sizes = {image["id"]: (image["height"], image["width"]) for image in self.checked.truth["images"]}
         size = sizes[objects[0]["image_id"]]
-        known = [_as_rle(annotation["segmentation"], size) for annotation in objects]
-        found = [_as_rle(table.masks[rows[place]], size) for place in places]
+        known = [coco_rle(annotation["segmentation"], size) for annotation in objects]
+        found = [coco_rle(table.masks[rows[place]], size) for place in places]
         ious = np.asarray(coco_mask.iou(found, known, [0] * len(known))).reshape(len(found), len(known))
         classes = np.array([annotation["category_id"] for annotation in objects])
         matched = {}
@@ -167,13 +168,3 @@ class _Regrouped:
             if overlaps[best] >= OBJECT_IOU:
                 matched[place] = int(objects[best]["id"])
         return matched
-
-
-def _as_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
-    """RLE with bytes, from a checked RLE or polygons."""
-    from pycocotools import mask as coco_mask
-
-    if isinstance(segmentation, list):
-        merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size_hw))
-        return merged
-    return {"size": list(size_hw), "counts": segmentation["counts"].encode("ascii")}

@@ -17,6 +17,7 @@ from vlpart.errors import EvaluationError
 from vlpart.evaluation.coco import Checked, class_labels
 from vlpart.evaluation.scores import NAN, PartIou
 from vlpart.evaluation.truth import is_part, ordered_categories
+from vlpart.rle import coco_rle
 
 SCORE_THRESHOLD = 0.3
 Labels = NDArray[np.int32]
@@ -100,11 +101,7 @@ def _paint(size_hw: tuple[int, int], masks: Sequence[Any], values: Sequence[int]
 
     canvas = np.zeros(size_hw, dtype=np.int32)
     for mask, value in zip(masks, values, strict=True):
-        if isinstance(mask, list):
-            mask = coco_mask.merge(coco_mask.frPyObjects(mask, *size_hw))
-        elif isinstance(mask["counts"], str):
-            mask = {"size": list(size_hw), "counts": mask["counts"].encode("ascii")}
-        canvas[coco_mask.decode(mask) > 0] = value
+        canvas[coco_mask.decode(coco_rle(mask, size_hw)) > 0] = value
     return canvas
 
 

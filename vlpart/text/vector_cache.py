@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlpart.errors import OutputError
+from vlpart.files import write_file
 from vlpart.zoo.folders import cache_folder
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ def cached_vectors(
         vectors = encode(phrases)
         try:
             _write(path, key, vectors)
-        except OSError as error:
-            logger.warning("Text vectors were not kept: %s cannot be written (%s).", path.parent, error.strerror)
+        except OutputError as error:
+            logger.warning("Text vectors were not kept: %s.", error)
     return vectors
 
 
@@ -68,17 +67,6 @@ def _read(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _write(path: Path, key: str, vectors: np.ndarray) -> None:
-    """Write next to the place, then move there in one step: readers never see half a file."""
     from safetensors.numpy import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = save({"vectors": vectors}, {"key": key, "sha256": hashlib.sha256(vectors.tobytes()).hexdigest()})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    write_file(path, save({"vectors": vectors}, {"key": key, "sha256": hashlib.sha256(vectors.tobytes()).hexdigest()}))
