@@ -125,12 +125,25 @@ def test_object_filters(boxed: dict[str, Any]) -> None:
     assert cars.vocabulary.names == ("car", "car:left mirror", "car:right mirror")
     assert dogs.vocabulary.names == ("dog",)
     assert cars.report.annotations + dogs.report.annotations == full.report.annotations
-    assert cars.report.dropped_annotations == {"excluded object": dogs.report.annotations}
+    assert cars.report.dropped_annotations == {"excluded category": dogs.report.annotations}
     assert {name for names in labels_of(dogs) for name in names} == {"dog"}
     with pytest.raises(DataError, match="unknown objects: cat"):
         load_source(Source(**boxed, exclude_objects=frozenset({"cat"})))
     with pytest.raises(DataError, match="leave no category"):
         load_source(Source(**boxed, exclude_objects=frozenset({"car", "dog"})))
+
+
+def test_objects_or_parts_only(boxed: dict[str, Any]) -> None:
+    full = load_source(Source(**boxed))
+    objects, parts = (load_source(Source(**boxed, take=take)) for take in ("objects", "parts"))
+    assert objects.vocabulary.names == ("car", "dog")
+    assert parts.vocabulary.names == ("car:left mirror", "car:right mirror")
+    assert objects.report.annotations + parts.report.annotations == full.report.annotations
+    assert {name for names in labels_of(parts) for name in names} <= set(parts.vocabulary.names)
+    with pytest.raises(DataError, match="take leave no category"):
+        load_source(Source(**boxed, take="parts", exclude_objects=frozenset({"car"})))
+    with pytest.raises(DataError, match="take is 'all'"):
+        Source(**boxed, take="masks")
 
 
 def test_named_list_maps_by_name(make_dataset: MakeDataset) -> None:

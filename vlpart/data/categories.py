@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlpart.data.source import LoadReport, Source
 
 EXCLUDED = -1
-"""Class of the categories that `only_objects` and `exclude_objects` leave out."""
+"""Class of the categories that `only_objects`, `exclude_objects` and `take` leave out."""
 
 
 def map_categories(
@@ -44,13 +44,13 @@ def map_categories(
     _refuse_unknown_filters(source, {category.object_name for category in categories})
     first: dict[str, CategoryEntry] = {}
     for category in categories:
-        if _wanted(source, category.object_name):
+        if _wanted(source, category.object_name, category.part is not None):
             first.setdefault(str(category.name).casefold(), category)
-    merged = sum(_wanted(source, category.object_name) for category in categories) - len(first)
+    merged = sum(_wanted(source, c.object_name, c.part is not None) for c in categories) - len(first)
     if merged:
         report.notes.append(f"{merged} categories share their name with another one and were merged into it")
     if not first:
-        raise DataError(f"source {source.name!r}: only_objects / exclude_objects leave no category")
+        raise DataError(f"source {source.name!r}: only_objects / exclude_objects / take leave no category")
     vocabulary = Vocabulary.from_categories(
         (
             {
@@ -73,9 +73,9 @@ def _map_to_list(source: Source, categories: Sequence[CategoryEntry]) -> tuple[V
     full = Vocabulary.load(source.vocabulary)
     objects = [full.object_name(i) for i in range(len(full))]
     _refuse_unknown_filters(source, set(objects))
-    kept = [i for i, name in enumerate(objects) if _wanted(source, name)]
+    kept = [i for i, name in enumerate(objects) if _wanted(source, name, full.is_part(i))]
     if not kept:
-        raise DataError(f"source {source.name!r}: only_objects / exclude_objects leave no category")
+        raise DataError(f"source {source.name!r}: only_objects / exclude_objects / take leave no category")
     vocabulary = full if len(kept) == len(full) else full.subset(kept)
     index = {old: new for new, old in enumerate(kept)}
     if not any(category.name for category in categories):
@@ -97,8 +97,8 @@ def _plain(name: str) -> str:
     return name.casefold().replace("_", " ").strip()
 
 
-def _wanted(source: Source, object_name: str) -> bool:
-    if object_name in source.exclude_objects:
+def _wanted(source: Source, object_name: str, is_part: bool) -> bool:
+    if object_name in source.exclude_objects or source.take == ("objects" if is_part else "parts"):
         return False
     return source.only_objects is None or object_name in source.only_objects
 

@@ -106,7 +106,7 @@ class _Indexer:
         for annotation in image.annotations:
             label = self._class(annotation.category_id, f"annotation {annotation.id}")
             if label == EXCLUDED:
-                self.report.drop_annotation("excluded object", annotation.id)
+                self.report.drop_annotation("excluded category", annotation.id)
                 continue
             annotated.add(label)
             if not of_image_labels:

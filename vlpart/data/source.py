@@ -46,6 +46,7 @@ class Source:
             everything unlike what it labels.
         only_objects, exclude_objects: object names; annotations of other / these objects and of their parts are left
             out, and so are their classes. For zero-shot runs.
+        take: "all" categories, whole "objects" only, or "parts" only; the others are left out in the same way.
         flip: probability of a horizontal flip.
         flip_swaps_left_right: on a flip, swap labels whose names differ in left / right only. The published recipes
             don't.
@@ -75,6 +76,7 @@ class Source:
     absent_names: Literal["none", "own_objects", "all"] = "none"
     only_objects: frozenset[str] | None = None
     exclude_objects: frozenset[str] = frozenset()
+    take: Literal["all", "objects", "parts"] = "all"
     flip: float = 0.5
     flip_swaps_left_right: bool = False
     scale_jitter: tuple[float, float] | None = None
@@ -102,6 +104,7 @@ class Source:
             "batch_size must be at least 1": self.batch_size >= 1,
             "repeat_threshold must not be negative": (self.repeat_threshold or 0) >= 0,
             "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
+            "take is 'all', 'objects' or 'parts'": self.take in ("all", "objects", "parts"),
             "absent_names is 'none', 'own_objects' or 'all'": self.absent_names in ("none", "own_objects", "all"),
             "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,
             "scale_jitter is (lo, hi) with 0 < lo <= hi": self.scale_jitter is None
