@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vlpart.annotation_parser.components import largest_component
+from vlpart.annotation_parser.components import largest_component, sizable_components
 
 
 def by_flooding(bitmap: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -40,6 +40,15 @@ def test_a_long_snake_is_one_region() -> None:
     snake[1::4, -1] = True
     snake[3::4, 0] = True
     assert np.array_equal(largest_component(snake), snake)
+
+
+def test_sizable_regions_stay() -> None:
+    bitmap = np.zeros((9, 12), dtype=bool)
+    bitmap[0:4, 0:5] = bitmap[0:5, 7:9] = bitmap[7, 0:2] = True  # 20, 10 and 2 pixels
+    assert sizable_components(bitmap, 0.5).sum() == 30
+    assert sizable_components(bitmap, 0.1).sum() == 32
+    assert np.array_equal(sizable_components(bitmap, 1.0), largest_component(bitmap))
+    assert not sizable_components(np.zeros((3, 4), dtype=bool), 0.5).any()
 
 
 def test_nothing_and_the_input_stay() -> None:

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vlpart.annotation_parser.detections import DetectorOptions, PartDetector
 from vlpart.annotation_parser.features import FeatureExtractor, load_features
+from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions
 from vlpart.annotation_parser.parser import Parser, ParserOptions
 from vlpart.annotation_parser.reference_bank import ReferenceBank
 from vlpart.annotation_parser.rename import Renamer
@@ -26,6 +28,7 @@ class ParserSetup:
         parts: the part names that the detector looks for on base objects; None takes the model's own vocabulary.
         names: the part names to write; None takes every part as it comes.
         base_objects, sources, use_proposals, keep_masks, min_iou: see `ParserOptions`.
+        references, detector_share, min_confidence: see `VotingOptions`; None takes its defaults.
         score_threshold: lowest score of the parts of base objects.
         foreground: None takes the one of the feature extractor.
         short_side, max_side: None takes those of the bank.
@@ -45,6 +48,9 @@ class ParserSetup:
     use_proposals: bool = True
     keep_masks: bool = False
     min_iou: float = 0.3
+    references: int | None = None
+    detector_share: float | None = None
+    min_confidence: float | None = None
     score_threshold: float = 0.7
     foreground: float | None = None
     short_side: int | None = None
@@ -55,8 +61,10 @@ class ParserSetup:
     precision: str = "float32"
 
 
-def open_parser(setup: ParserSetup) -> Parser:
+def open_parser(setup: ParserSetup) -> Parser | ObjectParser:
     """Load the bank, the features that it was built with, and the detector.
+
+    A bank of pictures gives the published parser, a bank of objects the one that parses annotated objects.
 
     Raises:
         DataError: the bank is missing, damaged, or was built with other weights.
@@ -70,6 +78,8 @@ def open_parser(setup: ParserSetup) -> Parser:
         name = str(bank.header["features"])
         features = load_features(name, weights=setup.feature_weights, device=device, precision=setup.precision)
         bank = bank.to(device)
+        if bank.of_objects:
+            return _object_parser(setup, features, bank, device)
     base_objects = frozenset(setup.base_objects)
     if bank is None and not base_objects:
         raise DataError("a parser needs a reference bank, or labels that are base objects")
@@ -89,6 +99,29 @@ def open_parser(setup: ParserSetup) -> Parser:
     needs_detector = bool(base_objects) or setup.use_proposals
     detector = _open_detector(setup, device) if needs_detector else None
     return Parser(features, bank, detector, Renamer(setup.names), options)
+
+
+def _object_parser(setup: ParserSetup, features: FeatureExtractor, bank: ReferenceBank, device: str) -> ObjectParser:
+    from vlpart.predictor import load
+
+    if setup.base_objects:
+        raise DataError(
+            f"the reference bank {bank.folder} is one of objects, whose detector is evidence for every label: "
+            "leave --base-objects out, or use a bank of pictures"
+        )
+    given: dict[str, Any] = {
+        "references": setup.references,
+        "detector_share": setup.detector_share,
+        "min_confidence": setup.min_confidence,
+        "long_side": setup.short_side or int(bank.header["short_side"]),
+    }
+    options = VotingOptions(
+        sources=setup.sources, **{name: value for name, value in given.items() if value is not None}
+    )
+    predictor = None
+    if options.detector_share > 0:
+        predictor = load(str(setup.model), weights=setup.weights, device=device, precision=setup.precision)
+    return ObjectParser(features, bank, predictor, Renamer(setup.names), options)
 
 
 def _open_detector(setup: ParserSetup, device: str) -> PartDetector:

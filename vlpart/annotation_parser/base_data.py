@@ -17,6 +17,8 @@ from vlpart.data.segmentation import decode_rle, parse_segmentation, rasterise_p
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
 
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencePart:
@@ -36,7 +38,16 @@ class ReferencePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A picture with one object and its parts; `file_name` is relative to the folder of the base pictures."""
+    """An object with its parts: the only one of its picture, or (where it has a box) one of several.
+
+    Attributes:
+        image_id, file_name: the picture; the name is relative to the folder of the base pictures.
+        height, width: of the picture, in pixels.
+        object: name.
+        parts: of this object.
+        object_box_xyxy: pixels; None = the whole picture stands for the object.
+        object_segmentation: as in the annotation file, or None.
+    """
 
     image_id: int
     file_name: str
@@ -44,6 +55,8 @@ class Reference:
     width: int
     object: str
     parts: tuple[ReferencePart, ...] = ()
+    object_box_xyxy: tuple[float, float, float, float] | None = None
+    object_segmentation: Any = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -56,7 +69,8 @@ class Reference:
             ReferencePart(**(p | {"box_xyxy": None if p["box_xyxy"] is None else tuple(p["box_xyxy"])}))
             for p in document["parts"]
         )
-        return cls(**(dict(document) | {"parts": parts}))
+        box = document.get("object_box_xyxy")
+        return cls(**(dict(document) | {"parts": parts, "object_box_xyxy": None if box is None else tuple(box)}))
 
     def part_bitmaps(self) -> list[NDArray[np.bool_]]:
         """A (height, width) bitmap for every part; a part without a segmentation is its box.
@@ -64,25 +78,43 @@ class Reference:
         Raises:
             DataError: a malformed segmentation; the picture is named.
         """
-        return [self._bitmap(part) for part in self.parts]
+        return [self._bitmap(part.segmentation, part.box_xyxy) for part in self.parts]
 
-    def _bitmap(self, part: ReferencePart) -> NDArray[np.bool_]:
-        full = np.zeros((self.height, self.width), dtype=bool)
+    def object_bitmap(self) -> NDArray[np.bool_]:
+        """(height, width): the object; all of the picture where nothing is known about its place.
+
+        Raises:
+            DataError: a malformed segmentation.
+        """
+        if self.object_box_xyxy is None and self.object_segmentation is None:
+            return np.ones((self.height, self.width), dtype=bool)
+        return self._bitmap(self.object_segmentation, self.object_box_xyxy)
+
+    def _bitmap(self, segmentation: Any, box_xyxy: Box | None) -> NDArray[np.bool_]:
         try:
-            parsed = parse_segmentation(part.segmentation, self.height, self.width)
+            return region_bitmap(segmentation, box_xyxy, self.height, self.width)
         except DataError as error:
             raise DataError(f"{self.file_name}: {error}") from error
-        if parsed is not None:
-            size = (self.height, self.width)
-            if isinstance(parsed, bytes):
-                x, y, window = decode_rle(parsed, *size)
-            else:
-                x, y, window = rasterise_polygons(parsed, *size)
-            full[y : y + window.shape[0], x : x + window.shape[1]] = window
-        elif part.segmentation is None and part.box_xyxy is not None:
-            x0, y0, x1, y1 = (max(0, round(value)) for value in part.box_xyxy)
-            full[y0:y1, x0:x1] = True
-        return full
+
+
+def region_bitmap(segmentation: Any, box_xyxy: Box | None, height: int, width: int) -> NDArray[np.bool_]:
+    """A (height, width) bitmap of an annotated region: its segmentation, or its box where it has none.
+
+    Raises:
+        DataError: a malformed segmentation.
+    """
+    full = np.zeros((height, width), dtype=bool)
+    parsed = parse_segmentation(segmentation, height, width)
+    if parsed is not None:
+        if isinstance(parsed, bytes):
+            x, y, window = decode_rle(parsed, height, width)
+        else:
+            x, y, window = rasterise_polygons(parsed, height, width)
+        full[y : y + window.shape[0], x : x + window.shape[1]] = window
+    elif segmentation is None and box_xyxy is not None:
+        x0, y0, x1, y1 = (max(0, round(value)) for value in box_xyxy)
+        full[y0:y1, x0:x1] = True
+    return full
 
 
 @dataclass(kw_only=True)

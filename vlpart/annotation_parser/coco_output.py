@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from vlpart.annotation_parser.labelled_images import LabelledImage
-from vlpart.annotation_parser.parser import ParsedPart
+from vlpart.annotation_parser.parsed_part import ParsedPart
+from vlpart.annotation_parser.rename import plain
 from vlpart.annotation_parser.sharding import Record
 from vlpart.errors import OutputError
 from vlpart.rle import encode_runs, runs_of_bitmap
@@ -37,6 +38,7 @@ def write_coco(
     """
     ids: dict[str, int] = {} if vocabulary is None else {e.name: e.id for e in reversed(vocabulary.entries)}
     counts = {"images": 0, "annotations": 0, "skipped": 0}
+    open_ended = _OpenEnded(vocabulary)
     temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
     annotations = temporary.with_suffix(".annotations")
     try:
@@ -48,7 +50,8 @@ def write_coco(
                 if "image" not in record:
                     counts["skipped"] += 1
                     continue
-                file.write((",\n" if counts["images"] else "\n") + json.dumps(record["image"]))
+                entry = record["image"] | {"not_exhaustive_category_ids": open_ended(record["image"]["image_labels"])}
+                file.write((",\n" if counts["images"] else "\n") + json.dumps(entry))
                 counts["images"] += 1
                 for part in record["parts"]:
                     name = part.pop("name")
@@ -68,6 +71,19 @@ def write_coco(
         for path in (temporary, annotations):
             path.unlink(missing_ok=True)
     return counts
+
+
+class _OpenEnded:
+    """The part classes of some labels: a parser may miss any of them, so that none is known to be absent."""
+
+    def __init__(self, vocabulary: Vocabulary | None) -> None:
+        self._ids: dict[str, list[int]] = {}
+        for entry in () if vocabulary is None else vocabulary.entries:
+            if entry.part is not None and entry.object is not None:
+                self._ids.setdefault(plain(entry.object), []).append(entry.id)
+
+    def __call__(self, labels: Iterable[str]) -> list[int]:
+        return sorted({identifier for label in labels for identifier in self._ids.get(plain(label), [])})
 
 
 def settings_of(output: Path) -> Any:

@@ -134,9 +134,9 @@ def load_features(
     """A feature extractor by name.
 
     Args:
-        name: "dino_vits8"; "embedded" (the backbone of the embedded detector); "timm:NAME" for any timm model, for
-            example "timm:vit_base_patch14_dinov2" or "timm:resnet50".
-        weights: a local file for dino_vits8, instead of the download.
+        name: "dino_vits8"; "embedded" (backbone and pyramid of the embedded detector); "timm:NAME" for any timm model,
+            for example "timm:vit_base_patch14_dinov2" or "timm:resnet50".
+        weights: a local file, for dino_vits8 instead of the download, for "embedded" instead of the embedded weights.
         device, precision: where to run; "float32" or "bf16".
         on_fallback: if given and the weights cannot be had, it is told why, and the embedded extractor is returned.
 
@@ -148,7 +148,7 @@ def load_features(
     from vlpart.annotation_parser import map_features
 
     if name == EMBEDDED:
-        return map_features.load_embedded(device, precision)
+        return map_features.load_embedded(device, precision, weights)
     if name.startswith(TIMM):
         load: Callable[[], FeatureExtractor] = lambda: map_features.load_timm(name, device, precision)  # noqa: E731
     elif name == DINO:

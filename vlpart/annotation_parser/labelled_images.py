@@ -6,7 +6,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.annotation_parser.base_data import region_bitmap
+from vlpart.annotation_parser.base_objects import annotated_objects
 from vlpart.annotation_parser.rename import plain
 from vlpart.data.images import list_images
 from vlpart.data.readers import get_reader
@@ -15,12 +21,30 @@ from vlpart.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AnnotatedObject:
+    """A whole object in a picture: its label, its box in pixels, and its segmentation as in the file, or None."""
+
+    label: str
+    box_xyxy: tuple[float, float, float, float]
+    segmentation: Any = None
+
+    def bitmap(self, height: int, width: int) -> NDArray[np.bool_]:
+        """(height, width) bool: its segmentation, or its box.
+
+        Raises:
+            DataError: a malformed segmentation.
+        """
+        return region_bitmap(self.segmentation, self.box_xyxy, height, width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledImage:
-    """A picture to parse; `file_name` is relative to the folder of the pictures."""
+    """A picture to parse; `file_name` is relative to the folder of the pictures; `objects` where they are annotated."""
 
     image_id: int
     file_name: str
     labels: tuple[str, ...]
+    objects: tuple[AnnotatedObject, ...] = ()
 
 
 def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[LabelledImage]:
@@ -46,6 +70,32 @@ def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[Labell
         labels = tuple(names[i] for i in ids if i not in parts and (wanted is None or plain(names[i]) in wanted))
         if labels:
             found.append(LabelledImage(image_id=image.id, file_name=image.file_name, labels=labels))
+    return _not_empty(found, path, only)
+
+
+def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[LabelledImage]:
+    """Pictures of a COCO-format file with their annotated whole objects; part annotations are not looked at.
+
+    Args:
+        path: the file.
+        only: take these labels; pictures without one of them are left out.
+
+    Raises:
+        DataError: a broken file, a category that it does not list, or no object at all.
+    """
+    file = get_reader("coco")(Path(path))
+    names = {c.id: c.object_name for c in file.categories}
+    wanted = None if only is None else {plain(name) for name in only}
+    found = []
+    for image, entries in annotated_objects(file, path):
+        objects = tuple(
+            AnnotatedObject(label=names[e.category_id], box_xyxy=e.box_xyxy, segmentation=e.segmentation)
+            for e in entries
+            if e.box_xyxy is not None and (wanted is None or plain(names[e.category_id]) in wanted)
+        )
+        if objects:
+            labels = tuple(dict.fromkeys(each.label for each in objects))
+            found.append(LabelledImage(image_id=image.id, file_name=image.file_name, labels=labels, objects=objects))
     return _not_empty(found, path, only)
 
 
@@ -87,6 +137,8 @@ def digest(images: Sequence[LabelledImage]) -> str:
     hashed = hashlib.sha256()
     for image in images:
         hashed.update(repr((image.image_id, image.file_name, image.labels)).encode())
+        if image.objects:
+            hashed.update(repr(image.objects).encode())
     return hashed.hexdigest()[:16]
 
 

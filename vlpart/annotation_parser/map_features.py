@@ -7,6 +7,7 @@ where it differs from the border of the picture, and the class token is the sali
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,17 +115,24 @@ def unlike_border(patches: Tensor, grid: tuple[int, int]) -> Tensor:
     return (distance - low) / (high - low).clamp(min=1e-12)
 
 
-def load_embedded(device: str | Device = "cpu", precision: str = "float32") -> MapFeatures:
+def load_embedded(
+    device: str | Device = "cpu", precision: str = "float32", weights: str | Path | None = None
+) -> MapFeatures:
     """The pyramid and the deepest backbone map of the embedded detector: always there, weaker than DINO.
 
+    Args:
+        device, precision: where to run; "float32" or "bf16".
+        weights: a detector of the same architecture that was trained otherwise; None = the embedded model.
+
     Raises:
-        WeightsError: the file of the embedded model is missing or damaged.
+        WeightsError: the file is missing or damaged, or holds another architecture.
     """
     from vlpart.models.build import get_architecture
     from vlpart.models.load import load_detector
     from vlpart.zoo.download import download_model
 
-    detector = load_detector(download_model("tiny")).detector
+    path = download_model("tiny") if weights is None else Path(weights)
+    detector = load_detector(path, "tiny").detector
     sizes = get_architecture("tiny")
 
     def maps(pixels: Tensor) -> list[Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 from vlpart.annotation_parser.base_data import Reference
 from vlpart.annotation_parser.correspondence import nearest, normalised
 from vlpart.annotation_parser.detections import PartDetector
-from vlpart.annotation_parser.features import FeatureExtractor, ImageFeatures
-from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.features import FeatureExtractor, ImageFeatures, fingerprint
+from vlpart.annotation_parser.labelled_images import LabelledImage
+from vlpart.annotation_parser.parsed_part import ParsedPart
+from vlpart.annotation_parser.reference_bank import ReferenceBank, check_features
 from vlpart.annotation_parser.rename import Renamer, plain
 from vlpart.annotation_parser.transfer import TransferredParts, best_proposals, transfer_parts
 from vlpart.data.images import read_image
@@ -48,25 +51,6 @@ class ParserOptions:
     keep_masks: bool = False
     base_objects: frozenset[str] = frozenset()
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParsedPart:
-    """One part of a picture.
-
-    Attributes:
-        name: in the vocabulary that is written.
-        found_as: the base part that it was transferred from or detected as ("dog:head").
-        box_xyxy: pixels of the picture.
-        score: of the detection, or the overlap of the transferred box with its proposal (1 without proposals).
-        mask: (H, W) bool at the size of the target, if masks are kept and the part was transferred; else None.
-    """
-
-    name: str
-    found_as: str
-    box_xyxy: tuple[float, float, float, float]
-    score: float
-    mask: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +107,37 @@ class Parser:
         options: ParserOptions,
     ) -> None:
         if bank is not None and features is not None:
-            _check_features(bank, features)
+            check_features(bank, features)
         if detector is None and (options.base_objects or options.use_proposals):
             raise DataError("base objects and proposals need a detector: name a model, or switch both off")
         self.features, self.bank, self.detector, self.renamer, self.options = features, bank, detector, renamer, options
         self._base = {plain(name) for name in options.base_objects}
         self._sources = {plain(label): names for label, names in options.sources.items()}
         self._references: OrderedDict[int, tuple[NDArray[np.uint8], ImageFeatures]] = OrderedDict()
+
+    def settings(self) -> dict[str, Any]:
+        """Whatever the parts depend on, as JSON data."""
+        options = asdict(self.options)
+        options["base_objects"] = sorted(self.options.base_objects)
+        options["sources"] = {label: list(names) for label, names in sorted(self.options.sources.items())}
+        detector = None
+        if self.detector is not None:
+            detector = asdict(self.detector.options) | {
+                "weights": fingerprint(self.detector.detector),
+                "vocabulary": self.detector.vocabulary.content_hash,
+            }
+        return {
+            "bank": None if self.bank is None else self.bank.settings(),
+            "detector": detector,
+            "options": options,
+            **self.renamer.settings(),
+        }
+
+    def parse_labelled(
+        self, pictures: Sequence[NDArray[np.uint8]], images: Sequence[LabelledImage]
+    ) -> list[list[ParsedPart]]:
+        """`parse` with the labels of the images."""
+        return self.parse(pictures, [image.labels for image in images])
 
     def is_base(self, label: str) -> bool:
         """Whether the detector finds the parts of this label by itself."""
@@ -272,13 +280,3 @@ def shrink_reference(picture: NDArray[np.uint8], short_side: int) -> NDArray[np.
     scale = short_side / min(height, width)
     size = (int(width * scale), int(height * scale))
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
-
-
-def _check_features(bank: ReferenceBank, features: FeatureExtractor) -> None:
-    """Class tokens of two networks, or of two sets of weights, cannot be compared."""
-    built = (bank.header.get("features"), bank.header.get("fingerprint"))
-    if built != (features.name, features.fingerprint):
-        raise DataError(
-            f"the reference bank {bank.folder} was built with {built[0]} features of the weights {built[1]}, not "
-            f"{features.name} of {features.fingerprint}: build it again, or use those"
-        )

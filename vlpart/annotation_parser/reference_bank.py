@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from vlpart.annotation_parser.rename import plain
 from vlpart.errors import DataError, OutputError
 from vlpart.files import write_file
 
+if TYPE_CHECKING:
+    from vlpart.annotation_parser.features import FeatureExtractor
+
 FORMAT = 1
 HEADER, TOKENS, INDEX, RECORDS = "bank.json", "tokens.f32", "index.npz", "references.jsonl"
 
@@ -32,7 +35,7 @@ class ReferenceBank:
 
     Attributes:
         header: how it was made: features, fingerprint, short_side, max_side, images (folder), count, token_dim,
-            objects (names).
+            objects (names); unit "objects" where its references are single objects.
         tokens: (M, T) float32, rows of length 1.
         images: folder of the pictures.
         digest: a short hash of what is in it.
@@ -82,6 +85,33 @@ class ReferenceBank:
         with (self.folder / RECORDS).open("rb") as file:
             file.seek(int(self._offsets[index]))
             return Reference.from_dict(json.loads(file.readline()))
+
+    @property
+    def of_objects(self) -> bool:
+        """Whether its references are objects, each cut out of its picture, and not whole pictures."""
+        return self.header.get("unit") == "objects"
+
+    def parts_by_object(self) -> dict[str, list[str]]:
+        """The part names that are annotated on some reference of an object, by object."""
+        found: dict[str, dict[str, None]] = {}
+        for index in range(len(self)):
+            reference = self.reference(index)
+            found.setdefault(reference.object, {}).update(dict.fromkeys(part.part for part in reference.parts))
+        return {name: list(parts) for name, parts in found.items()}
+
+    def parts_of(self, index: int) -> frozenset[tuple[str, str]]:
+        """(object, part) names, in the form of `plain`, that are annotated on reference `index`."""
+        return self._parts[index]
+
+    @cached_property
+    def _parts(self) -> list[frozenset[tuple[str, str]]]:
+        references = (self.reference(index) for index in range(len(self)))
+        return [frozenset((plain(part.object), plain(part.part)) for part in r.parts) for r in references]
+
+    def settings(self) -> dict[str, Any]:
+        """What the bank is, without where its files are."""
+        keys = ("features", "fingerprint", "short_side", "max_side", "count", "unit")
+        return {key: self.header[key] for key in keys if key in self.header} | {"digest": self.digest}
 
     def search(self, tokens: Tensor, k: int = 1, objects: Iterable[str] | None = None) -> Matches:
         """The nearest pictures by cosine: exact, tile by tile.
@@ -176,3 +206,13 @@ def pack_token(token: Tensor) -> str:
 def unpack_token(text: str) -> NDArray[np.float32]:
     """The inverse of `pack_token`."""
     return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
+
+
+def check_features(bank: ReferenceBank, features: FeatureExtractor) -> None:
+    """Class tokens of two networks, or of two sets of weights, cannot be compared."""
+    built = (bank.header.get("features"), bank.header.get("fingerprint"))
+    if built != (features.name, features.fingerprint):
+        raise DataError(
+            f"the reference bank {bank.folder} was built with {built[0]} features of the weights {built[1]}, not "
+            f"{features.name} of {features.fingerprint}: build it again, or use those"
+        )

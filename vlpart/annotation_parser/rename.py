@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from vlpart.text.vocabulary import Vocabulary
 
@@ -49,6 +50,13 @@ class Renamer:
             if found is not None:
                 return found
         return None
+
+    def settings(self) -> dict[str, Any]:
+        """What the names depend on, as JSON data."""
+        return {
+            "names": None if self.vocabulary is None else self.vocabulary.content_hash,
+            "synonyms": sorted(sorted(group) for group in self.synonyms),
+        }
 
     @cached_property
     def _names(self) -> dict[tuple[str, str], str]:

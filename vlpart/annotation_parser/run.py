@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.annotation_parser.base_data import BaseData
+from vlpart.annotation_parser.base_data import BaseData, Reference
 from vlpart.annotation_parser.coco_output import picture_record, settings_of, write_coco
-from vlpart.annotation_parser.features import FeatureExtractor, fingerprint
+from vlpart.annotation_parser.features import FeatureExtractor
 from vlpart.annotation_parser.labelled_images import LabelledImage, digest
+from vlpart.annotation_parser.object_parser import ObjectParser, object_picture
 from vlpart.annotation_parser.parser import Parser
 from vlpart.annotation_parser.reference_bank import (
     HEADER,
@@ -89,18 +90,25 @@ def build_bank(
         "images": str(images.absolute()),
     }
     references = data.references
+    if references[0].object_box_xyxy is not None:
+        settings["unit"] = "objects"  # short_side is then the longer side of a cut-out object
     if (folder / HEADER).is_file() and not overwrite:
         if rank_and_world()[1] > 1 and settings.items() <= ReferenceBank(folder).header.items():
             return Outcome(written=None, items=len(references))  # another process was the last to finish
         raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
     counts = {"skipped": 0}
 
+    def seen(picture: NDArray[np.uint8], reference: Reference) -> NDArray[np.uint8] | None:
+        if reference.object_box_xyxy is not None:
+            return object_picture(picture, reference, short)
+        return resize_shorter_side(picture, short, longest)
+
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):
             pictures = _read([images / references[i].file_name for i in chunk], on_failure)
-            good = [k for k, picture in enumerate(pictures) if picture is not None]
-            resized = [resize_shorter_side(p, short, longest) for p in pictures if p is not None]
-            tokens = {k: f.class_token for k, f in zip(good, features.describe(resized), strict=True)}
+            shown = [None if p is None else seen(p, references[i]) for i, p in zip(chunk, pictures, strict=True)]
+            good = {k: picture for k, picture in enumerate(shown) if picture is not None}
+            tokens = {k: f.class_token for k, f in zip(good, features.describe(list(good.values())), strict=True)}
             for k, item in enumerate(chunk):
                 yield item, {"token": pack_token(tokens[k])} if k in tokens else {"skipped": references[item].file_name}
 
@@ -126,7 +134,7 @@ def find_parts(
     output: Path,
     pictures: Sequence[LabelledImage],
     images: Path,
-    parser: Parser,
+    parser: Parser | ObjectParser,
     *,
     vocabulary: Vocabulary | None = None,
     batch: int = 1,
@@ -149,7 +157,7 @@ def find_parts(
         OutputError: the file is there already, or cannot be written, or unfinished work of other settings is beside it.
         DataError: a reference picture is missing, or a label needs a bank and there is none.
     """
-    settings = parser_settings(parser) | {
+    settings = parser.settings() | {
         "images": str(images.absolute()),
         "pictures": digest(pictures),
         "vocabulary": None if vocabulary is None else vocabulary.content_hash,
@@ -163,7 +171,7 @@ def find_parts(
         for chunk in _chunks(items, batch):
             read = _read([images / pictures[i].file_name for i in chunk], on_failure)
             good = [(i, picture) for i, picture in zip(chunk, read, strict=True) if picture is not None]
-            parsed = parser.parse([picture for _, picture in good], [pictures[i].labels for i, _ in good])
+            parsed = parser.parse_labelled([picture for _, picture in good], [pictures[i] for i, _ in good])
             done = {i: (picture, parts) for (i, picture), parts in zip(good, parsed, strict=True)}
             for i in chunk:
                 yield i, picture_record(pictures[i], *done[i]) if i in done else {"skipped": pictures[i].file_name}
@@ -181,27 +189,6 @@ def find_parts(
     )
 
 
-def parser_settings(parser: Parser) -> dict[str, Any]:
-    """Whatever the parts depend on, as JSON data."""
-    options = asdict(parser.options)
-    options["base_objects"] = sorted(options["base_objects"])
-    options["sources"] = {label: list(names) for label, names in sorted(options["sources"].items())}
-    names = parser.renamer.vocabulary
-    detector = None
-    if parser.detector is not None:
-        detector = asdict(parser.detector.options) | {
-            "weights": fingerprint(parser.detector.detector),
-            "vocabulary": parser.detector.vocabulary.content_hash,
-        }
-    return {
-        "bank": None if parser.bank is None else _bank_settings(parser.bank),
-        "detector": detector,
-        "options": options,
-        "names": None if names is None else names.content_hash,
-        "synonyms": sorted(sorted(group) for group in parser.renamer.synonyms),
-    }
-
-
 def _read(paths: Sequence[Path], on_failure: OnFailure | None) -> list[NDArray[np.uint8] | None]:
     """Pictures, None for one that cannot be read."""
     pictures: list[NDArray[np.uint8] | None] = []
@@ -213,12 +200,6 @@ def _read(paths: Sequence[Path], on_failure: OnFailure | None) -> list[NDArray[n
             if on_failure is not None:
                 on_failure(str(path), error)
     return pictures
-
-
-def _bank_settings(bank: ReferenceBank) -> dict[str, Any]:
-    """What a bank is, without where its files are."""
-    keys = ("features", "fingerprint", "short_side", "max_side", "count")
-    return {key: bank.header.get(key) for key in keys} | {"digest": bank.digest}
 
 
 def _work_folder(output: Path) -> Path:

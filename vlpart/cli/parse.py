@@ -25,7 +25,7 @@ _commands = typer.Typer(
     no_args_is_help=True, help="Find parts of novel objects by their resemblance to annotated base objects."
 )
 
-_DATA, _COMPUTE, _DETECTOR = "Data", "Computation", "Detector"
+_DATA, _COMPUTE, _DETECTOR, _OBJECTS = "Data", "Computation", "Detector", "Annotated objects"
 _Recipe = Annotated[str | None, typer.Option(help="Published run; sets what is not given here.", rich_help_panel=_DATA)]
 _Root = Annotated[
     Path | None,
@@ -101,6 +101,14 @@ def build(
         str | None, typer.Option(help="Take these objects: 'chair, sofa'.", rich_help_panel=_DATA)
     ] = None,
     exclude_objects: Annotated[str, typer.Option(help="Leave these objects out.", rich_help_panel=_DATA)] = "",
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects",
+            help="Every annotated object is a reference, also several in one picture.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
     features: Annotated[
         str | None,
         typer.Option(
@@ -117,12 +125,13 @@ def build(
     overwrite: _Overwrite = False,
     no_progress: _NoProgress = False,
 ) -> None:
-    """Build a reference bank: describe every base picture that shows exactly one annotated object.
+    """Build a reference bank: describe every base picture that shows exactly one annotated object, or every object.
 
     Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
     """
     from vlpart.annotation_parser.assemble import default_device
     from vlpart.annotation_parser.base_data import read_base_data
+    from vlpart.annotation_parser.base_objects import read_base_objects
     from vlpart.annotation_parser.features import DINO, load_features
     from vlpart.annotation_parser.recipes import get_bank_recipe
     from vlpart.annotation_parser.run import build_bank
@@ -132,12 +141,18 @@ def build(
     annotations = annotations or below(data, known.annotations if known else None, "--annotations")
     images = images or below(data, known.images if known else None, "--images")
     listed = vocabulary or (known.vocabulary if known else None)
-    base = read_base_data(
-        annotations,
-        vocabulary=None if listed is None else Vocabulary.of(listed),
-        only_objects=None if only_objects is None else names_in(only_objects),
-        exclude_objects=names_in(exclude_objects),
-    )
+    wanted = None if only_objects is None else names_in(only_objects)
+    if objects:
+        if listed is not None:
+            raise typer.BadParameter("--objects takes the names in the file", param_hint="--vocabulary")
+        base = read_base_objects(annotations, only_objects=wanted, exclude_objects=names_in(exclude_objects))
+    else:
+        base = read_base_data(
+            annotations,
+            vocabulary=None if listed is None else Vocabulary.of(listed),
+            only_objects=wanted,
+            exclude_objects=names_in(exclude_objects),
+        )
     extractor = load_features(
         features or DINO,
         weights=feature_weights,
@@ -147,7 +162,8 @@ def build(
     )
     if known is not None and extractor.name == known.features:
         short_side, max_side = short_side or known.short_side, max_side or known.max_side
-    note(f"{len(base.references)} base pictures" + "".join(f", {n} {why}" for why, n in base.left_out.items()))
+    left_out = "".join(f", {n} {why}" for why, n in base.left_out.items())
+    note(f"{len(base.references)} base {'objects' if objects else 'pictures'}{left_out}")
     with progress_bar("describing", no_progress) as advance:
         outcome = build_bank(
             bank,
@@ -205,6 +221,22 @@ def find(
     min_iou: Annotated[
         float, typer.Option(min=0, max=1, help="Overlap a proposal needs.", rich_help_panel=_DETECTOR)
     ] = 0.3,
+    references: Annotated[
+        int | None,
+        typer.Option(min=1, help="Bank of objects: so many vote on a part. Default: 8.", rich_help_panel=_OBJECTS),
+    ] = None,
+    detector_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Bank of objects: weight of the detector. Default: 0.5.", rich_help_panel=_OBJECTS
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Bank of objects: evidence a part needs. Default: 0.2.", rich_help_panel=_OBJECTS
+        ),
+    ] = None,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Score base parts need.", rich_help_panel=_DETECTOR)
     ] = 0.7,
@@ -222,10 +254,13 @@ def find(
 ) -> None:
     """Parse pictures with image-level labels into a COCO-format file of part boxes.
 
+    With a bank of objects, --labels has annotated whole objects, and each of them is parsed, with masks.
+
     Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
     """
     from vlpart.annotation_parser.assemble import ParserSetup, open_parser
     from vlpart.annotation_parser.recipes import get_find_recipe
+    from vlpart.annotation_parser.reference_bank import ReferenceBank
     from vlpart.annotation_parser.run import find_parts
     from vlpart.text.vocabulary import Vocabulary
 
@@ -233,7 +268,8 @@ def find(
     labels = labels or (below(data, known.labels, "--labels") if known else None)
     images = images or below(data, known.images if known else None, "--images")
     output = output or below(data, known.output if known else None, "--output")
-    pictures = read_pictures(labels, images, label_vocabulary, only_labels, per_folder)
+    annotated = bank is not None and ReferenceBank(bank, base_images).of_objects
+    pictures = read_pictures(labels, images, label_vocabulary, only_labels, per_folder, annotated=annotated)
     written = names or (known.names if known else None)
     looked_for = parts or (known.vocabulary if known else None)
     vocabulary = None if written is None else Vocabulary.of(written)
@@ -250,6 +286,9 @@ def find(
             use_proposals=wants_proposals(boxes),
             keep_masks=keep_masks,
             min_iou=min_iou,
+            references=references,
+            detector_share=detector_share,
+            min_confidence=min_confidence,
             score_threshold=threshold,
             foreground=foreground,
             short_side=short_side,
@@ -296,6 +335,7 @@ def show(
 ) -> None:
     """Draw how a novel object is parsed: reference, target, correspondences, transferred parts and final boxes."""
     from vlpart.annotation_parser.assemble import ParserSetup, open_parser
+    from vlpart.annotation_parser.object_parser import ObjectParser
     from vlpart.annotation_parser.show import draw_transfer
     from vlpart.data.images import read_image
     from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
@@ -319,6 +359,8 @@ def show(
         )
     )
     say_features(parser.features)
+    if isinstance(parser, ObjectParser):
+        raise typer.BadParameter(f"{bank} is a bank of objects; show draws banks of pictures", param_hint="BANK")
     transfer = parser.transfer(picture, label)
     drawn = draw_transfer(transfer, label, parser.renamer, height=height)
     write_file(output, encode_picture(drawn, PICTURE_FORMATS[output.suffix.lower()], output.name))

@@ -28,13 +28,23 @@ def below(root: Path | None, place: str | None, option: str) -> Path:
 
 
 def read_pictures(
-    labels: Path | None, images: Path, vocabulary: str | None, only: str | None, per_folder: int | None
+    labels: Path | None,
+    images: Path,
+    vocabulary: str | None,
+    only: str | None,
+    per_folder: int | None,
+    *,
+    annotated: bool = False,
 ) -> list[LabelledImage]:
-    """The pictures to parse: of a label file, or of one folder per label."""
-    from vlpart.annotation_parser.labelled_images import read_labelled_folders, read_labels
+    """The pictures to parse: of a label file (with `annotated` objects), or of one folder per label."""
+    from vlpart.annotation_parser.labelled_images import read_labelled_folders, read_labels, read_objects
     from vlpart.text.vocabulary import Vocabulary
 
     wanted = None if only is None else names_in(only)
+    if annotated:
+        if labels is None:
+            raise typer.BadParameter("a bank of objects needs a file of annotated objects", param_hint="--labels")
+        return read_objects(labels, only=wanted)
     if labels is not None:
         return read_labels(labels, only=wanted)
     known = None if vocabulary is None else Vocabulary.of(vocabulary)

@@ -17,6 +17,7 @@ from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.coco import Checked, summarise
 from vlpart.evaluation.detections import DetectionTable
+from vlpart.data.readers.coco import OWNER_FIELDS
 from vlpart.evaluation.scores import Precision
 from vlpart.evaluation.truth import federated_categories, is_part, ordered_categories
 from vlpart.grouping import assign_parts
@@ -24,8 +25,6 @@ from vlpart.masks import MaskStack
 from vlpart.rle import coco_rle
 from vlpart.text.vocabulary import Vocabulary
 
-OWNER_FIELDS = ("object_annotation_id", "obj_ann_id")
-"""Where an annotation of a part names its object: our own files, PACO."""
 OBJECT_IOU = 0.5
 
 

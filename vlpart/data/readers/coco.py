@@ -11,6 +11,9 @@ from typing import Any
 from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
 from vlpart.errors import DataError
 
+#: Fields of a part that name the annotation of its object: our own, and that of PACO.
+OWNER_FIELDS = ("object_annotation_id", "obj_ann_id")
+
 
 def read_coco(path: Path) -> AnnotationFile:
     """Read a COCO-style JSON file.
@@ -77,6 +80,7 @@ def _annotation(annotation: Mapping[str, Any], path: Path) -> AnnotationEntry:
         box_xyxy=box,
         segmentation=annotation.get("segmentation") or None,
         crowd=bool(annotation.get("iscrowd", 0)),
+        owner_id=next((owner for field in OWNER_FIELDS if isinstance(owner := annotation.get(field), int)), None),
     )
 
 

@@ -1,0 +1,321 @@
+"""The path of one picture with annotated objects: boxes or masks in, parts out; beyond the published parser.
+
+Where pictures of novel objects carry whole-object boxes or masks, the parser need not guess where the object is. Every
+object is compared with base objects, each cut out like it. A part is where the votes of several references
+(`voting.py`) and the detector, asked for the part of the base objects, agree; the detector's share is evidence, not a
+verdict. Masks are kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vlpart.annotation_parser.base_data import Reference
+from vlpart.annotation_parser.correspondence import normalised
+from vlpart.annotation_parser.features import FeatureExtractor, fingerprint
+from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
+from vlpart.annotation_parser.parsed_part import ParsedPart
+from vlpart.annotation_parser.reference_bank import ReferenceBank, check_features
+from vlpart.annotation_parser.rename import Renamer, plain
+from vlpart.annotation_parser.transfer import tight_box
+from vlpart.annotation_parser.voting import Witness, coverage, region, spread, votes
+from vlpart.data.images import read_image
+from vlpart.errors import DataError, ImageError
+from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from vlpart.predictor import Predictor
+
+REFERENCES_KEPT = 400  # about 3 MB each with the embedded features
+MARGIN = 0.1
+"""What is shown around an object, as a fraction of its box on each side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VotingOptions:
+    """How objects are parsed.
+
+    Attributes:
+        long_side: longer side of a cut-out object in pixels.
+        references: base objects that vote on a part, the most similar ones that have it annotated.
+        neighbours: their patches that vote for a patch.
+        detector_share: weight of the detector's evidence beside the votes; 0 needs no detector.
+        sure_score: detections of this score on count fully, those below it in proportion.
+        level: a part is where the evidence is above this fraction of its maximum.
+        smallest: pieces of a part below this fraction of its largest piece are dropped.
+        min_confidence: parts with a lower mean evidence are dropped.
+        sources: for a label, the base objects that may vote; labels that are not in it may take any.
+    """
+
+    long_side: int = 352
+    references: int = 8
+    neighbours: int = 20
+    detector_share: float = 0.5
+    sure_score: float = 0.5
+    level: float = 0.4
+    smallest: float = 0.15
+    min_confidence: float = 0.2
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CutOut:
+    """An object cut out of a picture.
+
+    Attributes:
+        window: x0, y0, x1, y1 in whole pixels of the picture.
+        descriptors: (N, D) rows of length 1; class_token (T,); grid: rows and columns.
+        inside: (N,) float32, how much of a patch the object covers.
+        parts: for a reference, cover (N,) of every annotated part by its name.
+    """
+
+    window: tuple[int, int, int, int]
+    descriptors: Tensor
+    class_token: Tensor
+    grid: tuple[int, int]
+    inside: Tensor
+    parts: Mapping[str, Tensor]
+
+
+class ObjectParser:
+    """Finds the parts of annotated objects.
+
+    Args:
+        features: the extractor that the bank was built with.
+        bank: of base objects (`read_base_objects`).
+        predictor: the detector; None where `detector_share` is 0.
+        renamer: from base part to the names to write.
+        options: numbers.
+
+    Raises:
+        DataError: the bank was built with other features or of whole pictures, or the detector is missing.
+    """
+
+    def __init__(
+        self,
+        features: FeatureExtractor,
+        bank: ReferenceBank,
+        predictor: Predictor | None,
+        renamer: Renamer,
+        options: VotingOptions,
+    ) -> None:
+        check_features(bank, features)
+        if not bank.of_objects:
+            raise DataError(f"the reference bank {bank.folder} is one of pictures: build it with --objects")
+        if predictor is None and options.detector_share > 0:
+            raise DataError("a detector share above 0 needs a detector: name a model")
+        self.features, self.bank, self.predictor = features, bank, predictor
+        self.renamer, self.options = renamer, options
+        self._sources = {plain(label): names for label, names in options.sources.items()}
+        self._parts_of = bank.parts_by_object()
+        self._references: OrderedDict[int, _CutOut] = OrderedDict()
+
+    def settings(self) -> dict[str, Any]:
+        """Whatever the parts depend on, as JSON data."""
+        options = asdict(self.options)
+        options["sources"] = {label: list(names) for label, names in sorted(self.options.sources.items())}
+        return {
+            "bank": self.bank.settings(),
+            "detector": None if self.predictor is None else fingerprint(self.predictor.detector),
+            "options": options,
+            **self.renamer.settings(),
+        }
+
+    def parse_labelled(
+        self, pictures: Sequence[NDArray[np.uint8]], images: Sequence[LabelledImage]
+    ) -> list[list[ParsedPart]]:
+        """Parts of all annotated objects of (H, W, 3) uint8 RGB pictures; masks are (H, W) of the picture.
+
+        Raises:
+            DataError: no base object may vote on a label, or a reference picture cannot be read.
+        """
+        return [
+            [part for each in image.objects for part in self.parse_object(picture, each)]
+            for picture, image in zip(pictures, images, strict=True)
+        ]
+
+    def parse_object(self, picture: NDArray[np.uint8], target: AnnotatedObject) -> list[ParsedPart]:
+        """Parts of one annotated object."""
+        names = self._names(target.label)
+        if not names:
+            return []
+        height, width = picture.shape[:2]
+        bitmap = target.bitmap(height, width)
+        cut = self._cut_out(picture, bitmap, {})
+        if cut is None:
+            return []
+        x0, y0, x1, y1 = cut.window
+        size = (y1 - y0, x1 - x0)
+        inside = bitmap[y0:y1, x0:x1]
+        seen = self._seen(picture, target.label, names, bitmap, cut.window)
+        ranked = self._ranked(cut, target.label)
+        share, found = self.options.detector_share, []
+        for name, wanted in names.items():
+            evidence = np.zeros(size, dtype=np.float32)
+            if (said := self._votes(cut, ranked, wanted)) is not None:
+                evidence += (1 - share) * spread(said, cut.grid, size)
+            if name in seen:
+                evidence += share * seen[name]
+            placed = region(evidence, inside, level=self.options.level, smallest=self.options.smallest)
+            if placed is None or placed[1] < self.options.min_confidence:
+                continue
+            mask = np.zeros((height, width), dtype=bool)
+            mask[y0:y1, x0:x1] = placed[0]
+            a, b, c, d = tight_box(mask)
+            found.append(
+                ParsedPart(
+                    name=name,
+                    found_as=", ".join(sorted(f"{base}:{part}" for base, part in wanted)),
+                    box_xyxy=(a + 0.5, b + 0.5, c + 0.5, d + 0.5),  # from pixel centres to edges
+                    score=placed[1],
+                    mask=mask,
+                )
+            )
+        return found
+
+    def _names(self, label: str) -> dict[str, set[tuple[str, str]]]:
+        """Names to write -> the base parts (object, part) that they may come from."""
+        allowed = self._sources.get(plain(label))
+        wanted = None if allowed is None else {plain(name) for name in allowed}
+        if wanted is not None and not wanted & {plain(base) for base in self._parts_of}:
+            raise DataError(
+                f"the reference bank {self.bank.folder} has no {' or '.join(sorted(wanted))} for the label {label!r}; "
+                f"it has {', '.join(self.bank.objects)}"
+            )
+        names: dict[str, set[tuple[str, str]]] = {}
+        for base, parts in self._parts_of.items():
+            if wanted is not None and plain(base) not in wanted:
+                continue
+            for part in parts:
+                if (name := self.renamer(label, part)) is not None:
+                    names.setdefault(name, set()).add((base, part))
+        return names
+
+    def _ranked(self, target: _CutOut, label: str) -> list[int]:
+        """All references that may vote on a label, the most similar one first."""
+        found = self.bank.search(target.class_token[None], k=len(self.bank), objects=self._sources.get(plain(label)))
+        return [int(index) for index in found.indices[0].tolist()]
+
+    def _votes(self, target: _CutOut, ranked: Sequence[int], wanted: set[tuple[str, str]]) -> Tensor | None:
+        """(N,) votes of the first references that have a part annotated; None where there are none."""
+        pairs = {(plain(base), plain(part)) for base, part in wanted}
+        witnesses: list[Witness] = []
+        for index in ranked:
+            if not pairs & self.bank.parts_of(index):
+                continue
+            reference = self._reference(index)
+            if reference is None:
+                continue
+            covers = [cover for part, cover in reference.parts.items() if any(part == p for _, p in pairs)]
+            witnesses.append(
+                Witness(
+                    descriptors=reference.descriptors,
+                    cover=torch.stack(covers).amax(dim=0),
+                    inside=reference.inside > 0.3,
+                )
+            )
+            if len(witnesses) == self.options.references:
+                break
+        return votes(target.descriptors, witnesses, self.options.neighbours) if witnesses else None
+
+    def _seen(
+        self,
+        picture: NDArray[np.uint8],
+        label: str,
+        names: Mapping[str, set[tuple[str, str]]],
+        bitmap: NDArray[np.bool_],
+        window: tuple[int, int, int, int],
+    ) -> dict[str, NDArray[np.float32]]:
+        """(H, W) evidence of the detector in the window, by the name to write: asked for the base parts and for it."""
+        if self.predictor is None or self.options.detector_share == 0:
+            return {}
+        asked = {f"{base}:{part}": name for name, wanted in names.items() for base, part in wanted}
+        asked |= {name: name for name in names}
+        result = self.predictor.predict(
+            picture, vocabulary=Vocabulary.from_names(list(asked)), score_threshold=self.options.sure_score / 10
+        )
+        x0, y0, x1, y1 = window
+        seen: dict[str, NDArray[np.float32]] = {}
+        assert result.masks is not None
+        for number, (found, score) in enumerate(zip(result.names, result.scores.tolist(), strict=True)):
+            mask = result.masks[number]
+            if 2 * np.count_nonzero(mask & bitmap) < np.count_nonzero(mask) or not mask.any():
+                continue  # of another object
+            weight = min(1.0, score / self.options.sure_score)
+            before = seen.setdefault(asked[found], np.zeros((y1 - y0, x1 - x0), dtype=np.float32))
+            np.maximum(before, weight * mask[y0:y1, x0:x1], out=before)
+        return seen
+
+    def _reference(self, index: int) -> _CutOut | None:
+        """A base object, cut out and described; the last ones are kept. None where nothing of it is in its picture."""
+        if index not in self._references:
+            reference = self.bank.reference(index)
+            try:
+                picture = read_image(self.bank.images / reference.file_name)
+            except ImageError as error:
+                raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
+            parts: dict[str, NDArray[np.bool_]] = {}
+            for part, bitmap in zip(reference.parts, reference.part_bitmaps(), strict=True):
+                name = plain(part.part)
+                parts[name] = parts[name] | bitmap if name in parts else bitmap
+            cut = self._cut_out(picture, reference.object_bitmap(), parts)
+            if cut is None:
+                return None
+            self._references[index] = cut
+        self._references.move_to_end(index)
+        while len(self._references) > REFERENCES_KEPT:
+            self._references.popitem(last=False)
+        return self._references[index]
+
+    def _cut_out(
+        self, picture: NDArray[np.uint8], bitmap: NDArray[np.bool_], parts: Mapping[str, NDArray[np.bool_]]
+    ) -> _CutOut | None:
+        window = window_of(bitmap)
+        if window is None:
+            return None
+        x0, y0, x1, y1 = window
+        (described,) = self.features.describe([shrink(picture[y0:y1, x0:x1], self.options.long_side)])
+        return _CutOut(
+            window=window,
+            descriptors=normalised(described.descriptors).cpu(),
+            class_token=described.class_token.cpu(),
+            grid=described.grid,
+            inside=coverage(bitmap[y0:y1, x0:x1], described.grid),
+            parts={name: coverage(part[y0:y1, x0:x1], described.grid) for name, part in parts.items()},
+        )
+
+
+def object_picture(picture: NDArray[np.uint8], reference: Reference, long_side: int) -> NDArray[np.uint8] | None:
+    """A base object cut out of its picture, as its class token sees it; None where nothing of it is in the picture."""
+    window = window_of(reference.object_bitmap())
+    if window is None:
+        return None
+    x0, y0, x1, y1 = window
+    return shrink(picture[y0:y1, x0:x1], long_side)
+
+
+def window_of(bitmap: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """x0, y0, x1, y1 around the True pixels of a (H, W) bitmap, with a margin; None where there are none."""
+    if not bitmap.any():
+        return None
+    a, b, c, d = tight_box(bitmap)
+    across, down = MARGIN * (c - a) + 4, MARGIN * (d - b) + 4
+    height, width = bitmap.shape
+    return max(0, int(a - across)), max(0, int(b - down)), min(width, int(c + across)), min(height, int(d + down))
+
+
+def shrink(picture: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 with the longer side resized to `long_side`, bilinear; the shorter one has at least 8 pixels."""
+    height, width = picture.shape[:2]
+    scale = long_side / max(height, width)
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
