@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from vlpart.errors import DataError
-from vlpart.evaluation.run import dataset_vocabulary, evaluate, evaluate_sets, subset, write_report
+from vlpart.evaluation.periodic import evaluate_sets
+from vlpart.evaluation.run import dataset_vocabulary, evaluate, subset, write_report
 from vlpart.masks import MaskStack
 from vlpart.results import Result
 from vlpart.training.recipe import EvaluationSet

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.data.readers.coco import OWNER_FIELDS
 from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.coco import Checked, summarise
 from vlpart.evaluation.detections import DetectionTable
-from vlpart.data.readers.coco import OWNER_FIELDS
 from vlpart.evaluation.scores import Precision
 from vlpart.evaluation.truth import federated_categories, is_part, ordered_categories
 from vlpart.grouping import assign_parts

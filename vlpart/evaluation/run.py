@@ -1,10 +1,9 @@
-"""Predict every image of a data set and score it: `evaluate`, and the periodic evaluation of a training run."""
+"""Predict every image of a data set and score it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +19,13 @@ from vlpart.evaluation.part_iou import part_iou
 from vlpart.evaluation.recall import box_recall, predict_proposals
 from vlpart.evaluation.scores import Evaluation, Rule
 from vlpart.evaluation.shards import Predictions, ShardFolder
-from vlpart.evaluation.truth import is_part, read_ground_truth, subset
+from vlpart.evaluation.truth import held_out_part, is_part, read_ground_truth, subset
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
 from vlpart.files import write_file
 
 if TYPE_CHECKING:
     from vlpart.results import Result
     from vlpart.text.vocabulary import Vocabulary
-    from vlpart.training.recipe import EvaluationSet
 
 #: Called after every image with (done, total) of this process.
 Progress = Callable[[int, int], None]
@@ -108,14 +106,22 @@ def open_dataset(
     benchmark: Benchmark | None = None,
     *,
     max_images: int | None = None,
+    hold_out: float = 0.0,
 ) -> Dataset:
     """Read the ground truth.
+
+    Args:
+        annotations: COCO-style JSON.
+        images: folder of the pictures, or None.
+        benchmark: how it is scored; None finds out.
+        max_images: only an evenly spaced subset of so many images.
+        hold_out: only the pictures that a training source with this `hold_out` leaves out; 0 = all.
 
     Raises:
         DataError: the file is missing or malformed.
     """
     whole = read_ground_truth(Path(annotations))
-    truth = subset(whole, max_images)
+    truth = subset(held_out_part(whole, hold_out) if hold_out else whole, max_images)
     left_out = {image["id"] for image in whole["images"]} - {image["id"] for image in truth["images"]}
     return Dataset(
         truth=truth,
@@ -312,36 +318,6 @@ def detections_of(
         if with_masks and result.masks is not None:
             detection["segmentation"] = result.masks.rle(i)
         yield detection
-
-
-def evaluate_sets(
-    predictor: Predicts, sets: Sequence[EvaluationSet], *, score_threshold: float, max_detections: int
-) -> dict[str, float]:
-    """Mask AP and AP50 of several data sets for the log of a run.
-
-    "score" is the mean AP50 of the sets, each over its parts where it has any.
-    """
-    figures: dict[str, float] = {}
-    heads = []
-    for each in sets:
-        scores = evaluate(
-            predictor,
-            each.annotations,
-            each.images,
-            annotated_classes_only=each.annotated_classes_only,
-            max_detections=max_detections,
-            score_threshold=score_threshold,
-            max_images=each.max_images,
-            kinds=("masks",),
-        ).masks
-        assert scores is not None
-        figures |= {f"{each.name}/AP": scores.all.ap, f"{each.name}/AP50": scores.all.ap50}
-        if scores.parts.classes:
-            figures[f"{each.name}/parts_AP50"] = scores.parts.ap50
-        heads.append(scores.parts.ap50 if scores.parts.classes else scores.all.ap50)
-    valid = [value for value in heads if not math.isnan(value)]
-    figures["score"] = sum(valid) / len(valid) if valid else 0.0
-    return figures
 
 
 def write_report(evaluation: Evaluation, path: Path, **facts: Any) -> None:

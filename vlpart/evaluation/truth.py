@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from vlpart.data.hold_out import held_out
+from vlpart.data.readers.lvis import picture_name
 from vlpart.errors import DataError
 from vlpart.evaluation.rle_check import check_rles
 from vlpart.rle import decode_runs, encode_runs
@@ -71,6 +73,20 @@ def subset(truth: Mapping[str, Any], max_images: int | None) -> Truth:
     images = [truth["images"][int(i * step)] for i in range(max_images)]
     ids = {image["id"] for image in images}
     return {**truth, "images": images, "annotations": [a for a in truth["annotations"] if a["image_id"] in ids]}
+
+
+def held_out_part(truth: Mapping[str, Any], fraction: float) -> Truth:
+    """The ground truth of the pictures that `Source.hold_out` leaves out of training."""
+    names = {
+        image["id"]: str(image.get("source_image") or image.get("file_name") or picture_name(image))
+        for image in truth["images"]
+    }
+    ids = held_out(names, fraction)
+    return {
+        **truth,
+        "images": [image for image in truth["images"] if image["id"] in ids],
+        "annotations": [a for a in truth["annotations"] if a["image_id"] in ids],
+    }
 
 
 def federated_categories(truth: Mapping[str, Any]) -> dict[int, set[int]]:

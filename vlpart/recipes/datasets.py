@@ -26,6 +26,7 @@ class DataSet:
         kind: what its annotations are.
         reader: annotation format, see `vlpart.data.readers.get_reader`.
         federated: not labelled exhaustively: federated loss in training, and classes drawn by their frequency.
+        benchmark: how a val split is scored, see `vlpart.evaluation.benchmarks`.
     """
 
     annotations: str
@@ -34,6 +35,7 @@ class DataSet:
     kind: AnnotationKind = AnnotationKind.BOXES
     reader: str = "coco"
     federated: bool = False
+    benchmark: str | None = None
 
 
 _VOC2010 = "pascal_part/VOCdevkit/VOC2010/JPEGImages"
@@ -55,7 +57,10 @@ DATASETS = {
         annotations="coco/annotations/instances_train2017.json", images="coco/train2017", vocabulary="coco"
     ),
     "coco_2017_val": DataSet(
-        annotations="coco/annotations/instances_val2017.json", images="coco/val2017", vocabulary="coco"
+        annotations="coco/annotations/instances_val2017.json",
+        images="coco/val2017",
+        vocabulary="coco",
+        benchmark="coco",
     ),
     # LVIS and PACO take their pictures from COCO; their file names say train2017/ or val2017/.
     "lvis_v1_train": DataSet(
@@ -67,6 +72,7 @@ DATASETS = {
         vocabulary="lvis_v1",
         reader="lvis",
         federated=True,
+        benchmark="lvis",
     ),
     "paco_lvis_v1_train": DataSet(
         annotations="paco/annotations/paco_lvis_v1_train.json",
@@ -81,14 +87,19 @@ DATASETS = {
         vocabulary="paco",
         reader="paco",
         federated=True,
+        benchmark="paco",
     ),
     # Training reads the list of a split and VOC2007/Annotations/*.xml; `vlpart data prepare voc` writes the JSON.
     "voc_2007_train": DataSet(
         annotations="VOC2007/ImageSets/Main/train.txt", images="VOC2007/JPEGImages", vocabulary="voc", reader="voc"
     ),
-    "voc_2007_val": DataSet(annotations="VOC2007/voc_2007_val.json", images="VOC2007/JPEGImages", vocabulary="voc"),
+    "voc_2007_val": DataSet(
+        annotations="VOC2007/voc_2007_val.json", images="VOC2007/JPEGImages", vocabulary="voc", benchmark="voc"
+    ),
     "pascal_part_train": DataSet(annotations="pascal_part/train.json", images=_VOC2010, vocabulary="pascal_part"),
-    "pascal_part_val": DataSet(annotations="pascal_part/val.json", images=_VOC2010, vocabulary="pascal_part"),
+    "pascal_part_val": DataSet(
+        annotations="pascal_part/val.json", images=_VOC2010, vocabulary="pascal_part", benchmark="pascal_part"
+    ),
     "pascal_part_base_train": DataSet(
         annotations="pascal_part/train_base.json", images=_VOC2010, vocabulary="pascal_part_base"
     ),
@@ -96,7 +107,10 @@ DATASETS = {
         annotations="partimagenet/train_format.json", images="partimagenet/train", vocabulary="partimagenet"
     ),
     "partimagenet_val": DataSet(
-        annotations="partimagenet/val_format.json", images="partimagenet/val", vocabulary="partimagenet"
+        annotations="partimagenet/val_format.json",
+        images="partimagenet/val",
+        vocabulary="partimagenet",
+        benchmark="partimagenet",
     ),
     "partimagenet_supercat": _labels(
         "partimagenet/partimagenet_supercat_image_info.json", "partimagenet/train", "partimagenet_supercategories"
@@ -136,5 +150,5 @@ def evaluation_set(root: Path, name: str) -> EvaluationSet:
         name=name,
         annotations=root / found.annotations,
         images=root / found.images,
-        annotated_classes_only=found.federated,
+        benchmark=found.benchmark,
     )
