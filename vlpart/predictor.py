@@ -16,16 +16,17 @@ from torch import Tensor
 
 from vlpart.data.images import MAX_PIXELS, read_image
 from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
-from vlpart.errors import ImageError, VlpartError
+from vlpart.errors import ImageError, ModelNotFoundError, VlpartError
 from vlpart.masks import MaskStack
 from vlpart.models.build import get_architecture
-from vlpart.models.load import LoadedDetector, load_detector
+from vlpart.models.load import LoadedDetector, detector_of, load_detector
 from vlpart.models.postprocess import DetectionOptions, Detections, rescale
 from vlpart.results import Result
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import ImageBatch
-from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
+from vlpart.zoo.catalogue import ModelEntry, list_models
+from vlpart.zoo.run_folder import RunFolder, open_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class Predictor:
     """A loaded model. Threads may share it, each with its own vocabulary: a call changes nothing that another sees.
 
     Attributes:
-        name: of the model in the catalogue.
+        name: of the model in the catalogue, or of the run folder.
         architecture: `r50_mask_rcnn`, `swin_b_cascade` or `tiny`.
         device: where it runs.
         precision: "float32" or "bf16".
@@ -272,13 +273,14 @@ def load(
     """Load a model.
 
     Args:
-        name: of the catalogue (`vlpart models list`), or a weight file, whose architecture is then found out.
+        name: of the catalogue (`vlpart models list`), a weight file, whose architecture is then found out, or the
+            folder of a training run, whose names are then the default vocabulary.
         weights: a local file instead of the download (published `.pth`, or safetensors in our names).
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA device if there is one, else the CPU.
         precision: "float32", "bf16" (autocast), or "auto": bf16 on CUDA devices that have it, else float32.
 
     Raises:
-        ModelNotFoundError: no model of that name.
+        ModelNotFoundError: no model of that name, no such file or folder.
         DownloadError: the weights are not here and cannot be fetched; the message says what to do.
         WeightsError: the file is missing, corrupt, refused or of another architecture.
         VlpartError: the device is not there.
@@ -287,21 +289,28 @@ def load(
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
     chosen = _device(device)
-    if weights is None and Path(name).suffix in (".pth", ".pt", ".safetensors"):
-        loaded = load_detector(Path(name))
-        entry = next(e for e in list_models() if e.architecture == loaded.architecture)
-    else:
-        entry = get_model(name)
-        loaded = load_detector(_weight_file(entry, weights), entry.architecture)
+    entry, loaded = _loaded(name, weights)
     return Predictor(entry, loaded, chosen, _precision(precision, chosen))
 
 
-def _weight_file(entry: ModelEntry, weights: str | Path | None) -> Path:
+def _loaded(name: str, weights: str | Path | None) -> tuple[ModelEntry, LoadedDetector]:
+    """The entry and the detector of what a user calls a model."""
+    model = open_model(str(name))
+    if isinstance(model, Path) and weights is None:
+        loaded = load_detector(model)
+        return next(e for e in list_models() if e.architecture == loaded.architecture), loaded
+    if isinstance(model, Path):
+        raise ModelNotFoundError(
+            f"{model} and {weights} are two weight files: give a model name with the second, or one"
+        )
+    entry = model.entry if isinstance(model, RunFolder) else model
     if weights is not None:
-        return Path(weights)
+        return entry, load_detector(Path(weights), entry.architecture)
+    if isinstance(model, RunFolder):
+        return entry, detector_of(model.state(), model.weights, entry.architecture)
     from vlpart.zoo.download import download_model
 
-    return download_model(entry.name)
+    return entry, load_detector(download_model(entry.name), entry.architecture)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

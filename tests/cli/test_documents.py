@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -29,6 +30,12 @@ def commands(*first: str) -> list[str]:
 @pytest.fixture
 def folder(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the documents speak of, and the current one."""
+    run = tmp_path / "runs" / "finetune"
+    run.mkdir(parents=True)
+    recipe = {"name": "finetune", "architecture": "tiny", "text_encoder": "static", "score_threshold": 0.05}
+    (run / "recipe.json").write_text(json.dumps(recipe | {"detections_per_image": 100}))
+    (run / "vocabulary.json").write_text(json.dumps(["car", "car:wheel"]))
+    (run / "weights.safetensors").touch()
     (tmp_path / "photos" / "more").mkdir(parents=True)
     shutil.copy(photo, tmp_path / "photos" / "more" / "a.jpg")
     monkeypatch.chdir(tmp_path)

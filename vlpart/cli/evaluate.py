@@ -29,7 +29,9 @@ def evaluate(
             "or a COCO file.",
         ),
     ],
-    model: Annotated[str | None, typer.Argument(help="Name of a model, or nothing with --predictions.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="Model name, weight file or run folder; nothing with --predictions.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weight file for the model.", dir_okay=False)] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Score these detections (COCO results, or a folder of shards) without a model.")

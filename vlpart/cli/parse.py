@@ -268,6 +268,7 @@ def find(
     labels = labels or (below(data, known.labels, "--labels") if known else None)
     images = images or below(data, known.images if known else None, "--images")
     output = output or below(data, known.output if known else None, "--output")
+    allowed = references_per_label(sources)
     annotated = bank is not None and ReferenceBank(bank, base_images).of_objects
     pictures = read_pictures(labels, images, label_vocabulary, only_labels, per_folder, annotated=annotated)
     written = names or (known.names if known else None)
@@ -282,7 +283,7 @@ def find(
             parts=None if looked_for is None else Vocabulary.of(looked_for),
             names=vocabulary,
             base_objects=which_base_objects(base_objects, known, pictures),
-            sources=references_per_label(sources),
+            sources=allowed,
             use_proposals=wants_proposals(boxes),
             keep_masks=keep_masks,
             min_iou=min_iou,

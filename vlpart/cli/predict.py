@@ -52,7 +52,10 @@ def predict(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="Model name (see `vlpart models list`) or weight file.", rich_help_panel=_MODEL
+            "--model",
+            "-m",
+            help="Model name (see `vlpart models list`), weight file, or run folder.",
+            rich_help_panel=_MODEL,
         ),
     ] = "tiny",
     weights: Annotated[
@@ -125,16 +128,17 @@ def predict(
     from vlpart.batch_predict import predict_to_folder
     from vlpart.data.images import MAX_PIXELS, list_images
     from vlpart.text.vocabulary import Vocabulary
-    from vlpart.zoo.catalogue import get_model
+    from vlpart.zoo.catalogue import ModelEntry
     from vlpart.zoo.download import download_model, rich_progress
+    from vlpart.zoo.run_folder import open_model
 
     # What may be wrong is looked at before anything large is loaded.
-    entry = None if Path(model).suffix else get_model(model)  # else a weight file
+    entry = open_model(model)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     total = sum(1 for _ in list_images(sources, recursive=recursive))
     from vlpart.predictor import load
 
-    if entry is not None and weights is None:
+    if isinstance(entry, ModelEntry) and weights is None:
         with nullcontext() if no_progress else rich_progress(model) as progress:
             download_model(model, progress=progress)
     predictor = load(model, weights=weights, device=device, precision=precision.value)

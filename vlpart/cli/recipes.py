@@ -16,6 +16,7 @@ _Data = Annotated[
     Path, typer.Option("--data", envvar="VLPART_DATA", help="Folder that holds the data sets.", file_okay=False)
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Init = Annotated[str | None, typer.Option("--init", help="First weights; for finetune tiny by default.")]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a recipe, or a recipe file.")]
 
 
@@ -27,32 +28,33 @@ def register(app: typer.Typer) -> None:
 @_commands.command("list")
 def list_command() -> None:
     """List all recipes."""
-    from vlpart.recipes import RECIPES
+    from vlpart.recipes import FINETUNE, RECIPES
 
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name, function in RECIPES.items():
         recipe = function(Path("datasets"))
         rows.append(
             (name, recipe.architecture, len(recipe.sources), recipe.iterations, recipe.inference_vocabulary or "")
         )
+    rows.append((FINETUNE, "of --init", 1, "by --data", "of --data"))
     print_table(("name", "architecture", "sources", "iterations", "vocabulary"), rows, right=("sources", "iterations"))
 
 
 @_commands.command("show")
-def show(name: _Name, data: _Data = Path("datasets"), as_json: _Json = False) -> None:
+def show(name: _Name, data: _Data = Path("datasets"), init: _Init = None, as_json: _Json = False) -> None:
     """Show one recipe.
 
     What it is, the published time and figures, its sources, and every setting.
     """
-    from vlpart.recipes import RECIPES, get_recipe
+    from vlpart.recipes import get_recipe, recipe_function
 
-    recipe = get_recipe(name, data)
+    recipe = get_recipe(name, data, init=init)
     plain = recipe.to_dict()
     if as_json:
         typer.echo(json.dumps(plain, indent=2))
         return
-    if name in RECIPES:
-        typer.echo(inspect.getdoc(RECIPES[name]))
+    if not name.endswith(".py"):
+        typer.echo(inspect.getdoc(recipe_function(name)))
         typer.echo()
     for source in recipe.sources:
         sides = f"{'-' if source.short_side_sampling == 'range' else '/'}".join(map(str, source.short_sides))
@@ -77,6 +79,7 @@ def export(
         Path | None, typer.Option("--output", "-o", help="File to write; by default it is printed.", dir_okay=False)
     ] = None,
     data: _Data = Path("datasets"),
+    init: _Init = None,
 ) -> None:
     """Write a recipe as a Python file to change.
 
@@ -87,7 +90,7 @@ def export(
     from vlpart.recipes import get_recipe
     from vlpart.recipes.files import to_python
 
-    text = to_python(get_recipe(name, data), data)
+    text = to_python(get_recipe(name, data, init=init), data)
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -49,7 +49,23 @@ def train(
         int | None, typer.Option(min=0, help="Seed of the weights, the data order and the augmentation.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="imagenet, none, a model of the zoo, or a weight file to start from.")
+        str | None,
+        typer.Option(help="imagenet, none, a model of the zoo, a weight file, or a run folder to start from."),
+    ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=0.9, help="finetune without a val split: part of the pictures to evaluate on; 0 = none."
+        ),
+    ] = None,
+    teacher: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Weight of the loss that keeps other names as the first weights had them; 0 = none."
+        ),
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option(min=0.0, max=0.99, help="Share of the first weights in the result; 0 = none.")
     ] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
     ema_decay: Annotated[
@@ -99,7 +115,8 @@ def train(
         "batch_scaling": scaling,
         "precision": precision,
         "seed": seed,
-        "init": init,
+        "teacher_loss_weight": teacher,
+        "initial_share": keep,
         "clip_norm": clip_norm,
         "ema_decay": ema_decay,
         "activation_checkpointing": activation_checkpointing,
@@ -107,7 +124,7 @@ def train(
         "non_finite": non_finite,
     }
     as_given = {"learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
-    chosen = get_recipe(recipe, data).changed(**options)
+    chosen = get_recipe(recipe, data, init=init, hold_out=hold_out).changed(**options)
     if batch_size is not None:
         chosen = chosen.with_batch_size(batch_size)
 
@@ -150,10 +167,9 @@ def _run(
     recipe: Recipe, world: World, output: Path, resume: bool, time_limit: float | None, workers: int, log_to: list[str]
 ) -> None:
     """Train, then export the weights. Ends with the exit code of a signal if one stopped it."""
-    import json
-
     from vlpart.training.assemble import build_trainer
     from vlpart.training.checkpoint import export_weights
+    from vlpart.training.describe import describe_run
     from vlpart.training.loop import refuse_existing_run
     from vlpart.training.signals import exit_code
     from vlpart.zoo.download import rich_progress
@@ -170,12 +186,12 @@ def _run(
             typer.echo(str(source.report), err=True)
         if step:
             typer.echo(f"resumed at step {step}", err=True)
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
+        describe_run(recipe, parts, output)
     result = trainer.run(time_limit)
     if world.is_main:
         if result.reason == "finished":
-            typer.echo(f"weights: {export_weights(result.checkpoint, output / 'weights.safetensors')}")
+            weights = export_weights(result.checkpoint, output / "weights.safetensors", initial=parts.initial)
+            typer.echo(f"weights: {weights}")
         else:
             typer.echo(f"stopped ({result.reason}) at step {result.step}: add --resume to go on")
     if code := exit_code(result.reason):
@@ -214,7 +230,11 @@ def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[st
     each = f"{report.seconds_per_step:.2f} s per step of {report.images_per_step:.1f} images"
     evaluation = "none"
     if recipe.evaluate_every is not None and recipe.evaluate_on:
-        evaluation = f"every {recipe.evaluate_every} steps on {', '.join(each.name for each in recipe.evaluate_on)}"
+        names = (
+            f"{each.name} ({each.hold_out:.0%} of the pictures, held out)" if each.hold_out else each.name
+            for each in recipe.evaluate_on
+        )
+        evaluation = f"every {recipe.evaluate_every} steps on {', '.join(names)}"
     return [
         f"model: {recipe.architecture}, {trains} train, {recipe.precision}, seed {recipe.seed}",
         f"first weights: {report.init}",
@@ -222,5 +242,16 @@ def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[st
         f"schedule: {recipe.iterations} steps, warm-up {recipe.warmup_iterations}, {rates}",
         f"checkpoints: every {recipe.checkpoint_every} steps, {size} each, two and the best kept in {folder}",
         f"evaluation: {evaluation}",
+        f"other names: {_remembering(recipe)}",
         f"time: {each}, about {report.hours:.1f} hours",
     ]
+
+
+def _remembering(recipe: Recipe) -> str:
+    """How the run keeps what the first weights knew, in words."""
+    ways = []
+    if recipe.teacher_loss_weight:
+        ways.append(f"{recipe.teacher_names} a batch held to the first weights (weight {recipe.teacher_loss_weight:g})")
+    if recipe.initial_share:
+        ways.append(f"{recipe.initial_share:.0%} of the first weights in the result")
+    return ", ".join(ways) or "not kept"

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vlpart.data.folder import json_files
 from vlpart.data.inspection.annotations import check_annotations
 from vlpart.data.inspection.findings import Finding, Findings
 from vlpart.data.inspection.pictures import check_pictures, find_pictures
-from vlpart.data.inspection.split import Split, build_split
+from vlpart.data.inspection.split import Split, build_split, split_name
 from vlpart.data.inspection.splits import check_categories, check_leaks
 from vlpart.data.parallel import Progress
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
-
-JSON_FOLDERS = (".", "annotations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def check(
     """Check annotation files, their pictures, and the files against each other.
 
     Args:
-        paths: COCO-style JSON files, or folders with some (in them or in their `annotations/`).
+        paths: COCO-style JSON files, or folders with some, see `vlpart.data.folder.json_files`.
         images: folder that the file names are relative to; default: `images/` and other usual places, whichever holds
             the pictures.
         decode: decode every picture completely, which finds those that are cut off. Without it only headers are read.
@@ -139,16 +138,13 @@ def _annotation_files(given: Sequence[Path | str]) -> list[tuple[Path, Path, boo
         if path.is_file():
             found[path.resolve()] = (path.parent, path, True)
         elif path.is_dir():
-            inside = [file for folder in JSON_FOLDERS for file in sorted((path / folder).glob("*.json"))]
-            if not inside:
-                raise DataError(f"no JSON files in {path} or its annotations/; name the annotation file")
-            for file in inside:
+            for file in json_files(path):
                 found.setdefault(file.resolve(), (path, file, False))
         else:
             raise DataError(f"{path} does not exist; give a folder or an annotation file")
     if not found:
         raise DataError("nothing to check; give a folder or annotation files")
-    names = Counter(file.name for _, file, _ in found.values())
+    names = Counter(split_name(file) for _, file, _ in found.values())
     clash = next((name for name, count in names.items() if count > 1), None)
     if clash is not None:
         raise DataError(f"two files are called {clash}; check them one at a time, or rename one")
@@ -168,6 +164,6 @@ def _read(path: Path, is_named: bool, report: CheckReport, findings: Findings) -
         if not is_named and "outermost value" in str(error):
             report.skipped.append(path)
         else:
-            findings.add("broken-file", path.name, error)
+            findings.add("broken-file", split_name(path), error)
         return None
     return build_split(path, content, findings)

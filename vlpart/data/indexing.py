@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vlpart.data.categories import EXCLUDED, flip_labels, map_categories
+from vlpart.data.hold_out import held_out
 from vlpart.data.readers import AnnotationEntry, ImageEntry, get_reader
 from vlpart.data.records import RecordStore, RecordStoreBuilder
 from vlpart.data.segmentation import Segmentation, parse_segmentation, segmentation_box
@@ -31,13 +32,15 @@ def index_source(source: Source) -> LoadedSource:
     vocabulary, class_of = map_categories(source, file.categories, report)
     builder = RecordStoreBuilder(str(source.images), has_masks=source.wants_masks and file.has_masks)
     indexer = _Indexer(source, class_of, report, builder)
-    for image in file.images:
+    for image in _not_held_out(source, file.images, report):
         indexer.add(image)
     store = indexer.finish()
     if not len(store):
         raise DataError(f"{path}: no picture is left to train on: {report}".replace("\n", ";"))
     refuse_missing_images(store, path)
     report.images, report.annotations = len(store), len(store.labels)
+    if file.has_masks and source.kind in (AnnotationKind.BOXES, AnnotationKind.PARTS) and not source.masks:
+        report.notes.append("boxes only: the masks of the file are not used")
     return LoadedSource(
         source=source,
         store=store,
@@ -46,6 +49,16 @@ def index_source(source: Source) -> LoadedSource:
         flip_labels=flip_labels(source, vocabulary.names, report),
         report=report,
     )
+
+
+def _not_held_out(source: Source, images: Iterable[ImageEntry], report: LoadReport) -> Iterable[ImageEntry]:
+    """The pictures to train on; how many are held out is noted."""
+    if not source.hold_out:
+        return images
+    listed = list(images)
+    held = held_out({image.id: image.source_image or image.file_name for image in listed}, source.hold_out)
+    report.notes.append(f"{len(held)} of {len(listed)} pictures are held out for evaluation")
+    return [image for image in listed if image.id not in held]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -36,6 +36,7 @@ class Source:
         max_side: the longer side is at most this.
         repeat_threshold: t of the repeat factors max(1, sqrt(t / frequency)); None or 0 = none.
         federated: only present and sampled classes count in the loss.
+        hold_out: this part of the pictures, chosen by their names, is left out for evaluation, see `data.hold_out`.
         filter_empty: leave pictures without annotations (image labels for that kind) out.
         masks: use segmentations. False trains on boxes only. Parsed parts and image labels never carry masks.
         boxes_from_masks: after augmentation a box is the tight box of its mask (where there are masks).
@@ -69,6 +70,7 @@ class Source:
     max_side: int = 1333
     repeat_threshold: float | None = None
     federated: bool = False
+    hold_out: float = 0.0
     filter_empty: bool = True
     masks: bool = True
     boxes_from_masks: bool = True
@@ -102,6 +104,7 @@ class Source:
             "max_side must be at least 1": self.max_side >= 1,
             "ratio must be above 0": self.ratio > 0,
             "batch_size must be at least 1": self.batch_size >= 1,
+            "hold_out lies between 0 and 0.9": 0 <= self.hold_out <= 0.9,
             "repeat_threshold must not be negative": (self.repeat_threshold or 0) >= 0,
             "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
             "take is 'all', 'objects' or 'parts'": self.take in ("all", "objects", "parts"),

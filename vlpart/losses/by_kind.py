@@ -15,6 +15,7 @@ from vlpart.losses.masks import mask_loss
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.regions import LabelledRegions, label_regions, sample_regions
 from vlpart.losses.rpn import rpn_losses
+from vlpart.losses.teacher import Teacher, held_names_loss
 from vlpart.losses.weak_labels import weak_label_loss
 from vlpart.models import boxes
 from vlpart.models.detector import Detector
@@ -36,7 +37,9 @@ class _Step:
     options: LossOptions
     frequencies: Tensor | None
     generator: torch.Generator | None
+    teacher: Teacher | None
     pyramid: list[Tensor] = field(default_factory=list)
+    teacher_pyramid: list[Tensor] = field(default_factory=list)
     proposals: list[Proposals] = field(default_factory=list)
 
     @property
@@ -52,6 +55,7 @@ def compute_losses(
     *,
     frequencies: Tensor | None = None,
     generator: torch.Generator | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, Tensor]:
     """Every loss of a batch, already weighted; their sum is what is minimised.
 
@@ -62,19 +66,30 @@ def compute_losses(
         options: sampling numbers and weights.
         frequencies: (C,) sampling weights of a federated source, else None.
         generator: random numbers of the sampling; None takes torch's own.
+        teacher: what batches of boxes and parts are held to, or None.
 
     Returns:
         Scalars by name. A cascade has one per stage, with the stage's number at the end.
     """
     step = _Step(
-        detector=detector, batch=batch, text=text, options=options, frequencies=frequencies, generator=generator
+        detector=detector,
+        batch=batch,
+        text=text,
+        options=options,
+        frequencies=frequencies,
+        generator=generator,
+        teacher=teacher,
     )
     step.pyramid = detector.pyramid(batch.images.pixels)
     rpn_output = detector.rpn(step.pyramid)
     step.proposals = select_proposals(rpn_output, step.sizes_hw, options.proposals)
     match batch.kind:
         case AnnotationKind.BOXES | AnnotationKind.PARTS:
-            return {**rpn_losses(rpn_output, batch.targets, options, generator), **_box_losses(step)}
+            unlabelled = None
+            if teacher is not None:
+                step.teacher_pyramid = teacher.pyramid(batch.images.pixels)
+                unlabelled = teacher.objectness(step.teacher_pyramid)
+            return {**rpn_losses(rpn_output, batch.targets, options, generator, unlabelled), **_box_losses(step)}
         case AnnotationKind.IMAGE_LABELS:
             labels = [target.image_labels for target in batch.targets]
             return _weak_losses(step, "image_label", labels, ParsedPartAssignment.MAX_SIZE, options.image_label_weight)
@@ -133,11 +148,17 @@ def _box_losses(step: _Step) -> dict[str, Tensor]:
                 for r, target in zip(regions, targets, strict=True)
             ]
         regions = [r.boxes_xyxy for r in labelled]
-        logits, deltas = stage(pool_regions(pyramid, regions, BOX_SIZE), step.text)
+        text = step.text if step.teacher is None else torch.cat((step.text, step.teacher.text))
+        answers, deltas = stage(pool_regions(pyramid, regions, BOX_SIZE), text)
+        logits, held = answers[:, :classes], answers[:, classes:]
         labels = torch.cat([r.labels for r in labelled])
         losses[_named("classification", number, count)] = classification_loss(
             logits, labels, _class_weights(step, labelled)
         )
+        if step.teacher is not None:
+            pooled = pool_regions(step.teacher_pyramid, regions, BOX_SIZE)
+            gap = held_names_loss(held, step.teacher.logits(number, pooled))
+            losses[_named("held_names", number, count)] = step.teacher.weight * gap
         losses[_named("box", number, count)] = box_loss(deltas, labelled, targets, stage.delta_weights)
         regions = _refined(stage, step, regions, deltas)
     if all(target.masks is not None for target in targets):

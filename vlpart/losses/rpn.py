@@ -16,7 +16,11 @@ from vlpart.types import Targets
 
 
 def rpn_losses(
-    output: RpnOutput, targets: Sequence[Targets], options: LossOptions, generator: torch.Generator | None = None
+    output: RpnOutput,
+    targets: Sequence[Targets],
+    options: LossOptions,
+    generator: torch.Generator | None = None,
+    unlabelled: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """`rpn_objectness` (BCE over sampled anchors) and `rpn_box` (L1 over the positive ones).
 
@@ -27,18 +31,22 @@ def rpn_losses(
         targets: ground truth of every image.
         options: sampling numbers.
         generator: random numbers of the sampling.
+        unlabelled: (B, A) float32 objectness 0..1 that negative anchors should have, over all levels; None = 0.
     """
     anchors = torch.cat(output.anchors_xyxy)
     logits, deltas = torch.cat(output.logits, dim=1), torch.cat(output.deltas, dim=1)
     objectness, box = logits.new_zeros(()), logits.new_zeros(())
-    for image_logits, image_deltas, target in zip(logits, deltas, targets, strict=True):
+    for number, (image_logits, image_deltas, target) in enumerate(zip(logits, deltas, targets, strict=True)):
         index, state = match_anchors(boxes.iou(target.boxes_xyxy, anchors))
         sampled = subsample(
             state == POSITIVE, state == NEGATIVE, options.rpn_anchors, options.rpn_positive_fraction, generator
         )
-        truth = (state[sampled] == POSITIVE).float()
+        is_positive = state[sampled] == POSITIVE
+        truth = is_positive.float()
+        if unlabelled is not None:
+            truth = torch.where(is_positive, truth, unlabelled[number, sampled])
         objectness = objectness + F.binary_cross_entropy_with_logits(image_logits[sampled], truth, reduction="sum")
-        positive = sampled[truth.bool()]
+        positive = sampled[is_positive]
         if len(positive):
             wanted = boxes.encode(anchors[positive], target.boxes_xyxy[index[positive]], DELTA_WEIGHTS)
             box = box + (image_deltas[positive] - wanted).abs().sum()

@@ -49,7 +49,15 @@ def load_detector(path: Path, architecture: str | None = None) -> LoadedDetector
     Raises:
         WeightsError: the file is missing, corrupt, refused, or of another architecture.
     """
-    state = load_state_dict(path)
+    return detector_of(load_state_dict(path), path, architecture)
+
+
+def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | None = None) -> LoadedDetector:
+    """`load_detector` of tensors that were read already; `path` is where they are from, for messages.
+
+    Raises:
+        WeightsError: they are of no architecture of ours, or of another one than `architecture`.
+    """
     embeddings = None
     if is_published(state):
         converted = convert(state)

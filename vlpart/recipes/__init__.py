@@ -11,6 +11,7 @@ from vlpart.recipes import (
     coco,
     joint,
     joint_in,
+    ladder,
     lvis,
     paco,
     partimagenet,
@@ -19,13 +20,25 @@ from vlpart.recipes import (
     pascal_part_ablation,
     voc,
 )
+from vlpart.recipes.finetune import finetune
 from vlpart.recipes.tiny import tiny
 from vlpart.training.recipe import Recipe
+
+#: The recipe that is made from a folder of the user's and the weights to start from.
+FINETUNE = "finetune"
 
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     function.__name__: function
     for function in (
         tiny,
+        ladder.ladder_start,
+        ladder.ladder_base,
+        ladder.ladder_parts,
+        ladder.ladder_objects,
+        ladder.ladder_labels,
+        ladder.ladder_parsed,
+        ladder.ladder_parsed_published,
+        ladder.ladder_oracle,
         coco.r50_coco,
         coco.swinbase_cascade_coco,
         lvis.r50_lvis,
@@ -66,21 +79,35 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
 
 
 def list_recipes() -> list[str]:
-    """Names of all recipes, in the order of the families."""
+    """Names of the recipes that need nothing but the data root, in the order of the families: all but "finetune"."""
     return list(RECIPES)
 
 
-def get_recipe(name: str, data_root: Path) -> Recipe:
+def get_recipe(name: str, data_root: Path, *, init: str | None = None, hold_out: float | None = None) -> Recipe:
     """The recipe `name` over the data sets below `data_root`; `name` may be a Python file, see `recipes.files`.
 
+    Args:
+        name: a recipe, a recipe file, or "finetune", which is made from the data and the first weights.
+        data_root: where the data sets are; for "finetune" the folder of one.
+        init: first weights, instead of those of the recipe.
+        hold_out: see `recipes.finetune`.
+
     Raises:
-        TrainingError: no recipe of that name (near names are listed), or the file has none.
+        TrainingError: no recipe of that name (near names are listed), the file has none, or `hold_out` with another
+            recipe than "finetune".
+        DataError, ModelNotFoundError, WeightsError: see `recipes.finetune`.
     """
+    if name == FINETUNE:
+        return finetune(data_root, init or "tiny", hold_out)
+    if hold_out is not None:
+        raise TrainingError(f"--hold-out is for {FINETUNE}; in a recipe it is a field of Source and EvaluationSet")
     if name.endswith(".py"):
         from vlpart.recipes.files import load_recipe_file
 
-        return load_recipe_file(Path(name), data_root)
-    return recipe_function(name)(data_root)
+        recipe = load_recipe_file(Path(name), data_root)
+    else:
+        recipe = recipe_function(name)(data_root)
+    return recipe.changed(init=init)
 
 
 def recipe_function(name: str) -> Callable[[Path], Recipe]:
@@ -89,8 +116,10 @@ def recipe_function(name: str) -> Callable[[Path], Recipe]:
     Raises:
         TrainingError: no recipe of that name (near names are listed).
     """
+    if name == FINETUNE:
+        return finetune
     if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, n=3, cutoff=0.5)
+        near = get_close_matches(name, [FINETUNE, *RECIPES], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "`vlpart recipes list` shows them"
         raise TrainingError(f"unknown recipe {name!r}: {hint}")
     return RECIPES[name]

@@ -21,15 +21,18 @@ from vlpart.models.build import build_detector
 from vlpart.models.rpn import ProposalOptions
 from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
-from vlpart.training.checkpoint import save_weights
+from vlpart.training.checkpoint import list_checkpoints, save_weights
 from vlpart.training.distractors import Distractors
 from vlpart.training.distributed import World
 from vlpart.training.initial_weights import initialise
 from vlpart.training.loop import Trainer
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import LossFunction
+from vlpart.training.teacher import TeacherSource
 from vlpart.types import Batch
 from vlpart.zoo.download import Progress
+from vlpart.zoo.mixing import mixed
+from vlpart.zoo.run_folder import INITIAL_WEIGHTS
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
@@ -45,6 +48,7 @@ class Assembly:
         detector: initialised, on the device of the process, in training mode.
         loader: endless batches of this process.
         compute: forward pass and losses of one batch.
+        initial: the first weights, on the CPU, where the run still needs them (`Recipe.remembers`), else None.
         generator: what `compute` draws from; None = torch's own of the device.
     """
 
@@ -54,11 +58,17 @@ class Assembly:
     detector: Detector
     loader: Any
     compute: LossFunction
+    initial: Mapping[str, Tensor] | None
     generator: torch.Generator | None
 
 
 def assemble(
-    recipe: Recipe, *, workers: int = 1, world: World | None = None, progress: Progress | None = None
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    world: World | None = None,
+    progress: Progress | None = None,
+    initial_file: Path | None = None,
 ) -> Assembly:
     """Load the data, build and initialise the model, embed the vocabularies.
 
@@ -67,6 +77,8 @@ def assemble(
         workers: processes that read and augment images; 0 does it in this one.
         world: the training processes.
         progress: told about the bytes of initial weights that have to be downloaded.
+        initial_file: where the first weights of a resumed run are, instead of `recipe.init`, which may be another file
+            by now.
 
     Raises:
         DataError: a source cannot be read.
@@ -84,7 +96,8 @@ def assemble(
     encoder = get_text_encoder(recipe.text_encoder)
     text = {s.name: embed(encoder, s.vocabulary, recipe.prompt).to(world.device) for s in sources}
     detector = build_detector(recipe.architecture)
-    initialise(detector, recipe.init, recipe.architecture, progress)
+    initialise(detector, recipe.init if initial_file is None else str(initial_file), recipe.architecture, progress)
+    initial = {k: v.clone() for k, v in detector.state_dict().items()} if recipe.remembers else None
     detector.to(world.device).train()
     # Samples of anchors and regions are drawn on the CPU, federated classes where the weights are: one generator can
     # serve both on the CPU only.
@@ -94,13 +107,17 @@ def assemble(
     options = loss_options(recipe)
     frequencies = {s.name: None if (f := class_frequencies(s)) is None else f.to(world.device) for s in sources}
     distractors = Distractors(sources, text, encoder, recipe.distractors) if recipe.distractors else None
+    teachers = make_teacher(recipe, detector, encoder, text)
 
     def compute(batch: Batch) -> dict[str, Tensor]:
         name = batch.source
         words = text[name]
         if distractors is not None:
             batch, words = distractors.add(batch, words, generator)
-        return compute_losses(detector, batch, words, options, frequencies=frequencies[name], generator=generator)
+        teacher = None if teachers is None else teachers.draw(generator)
+        return compute_losses(
+            detector, batch, words, options, frequencies=frequencies[name], generator=generator, teacher=teacher
+        )
 
     loader = make_loader(
         sources,
@@ -117,7 +134,32 @@ def assemble(
         detector=detector,
         loader=loader,
         compute=compute,
+        initial=initial,
         generator=generator,
+    )
+
+
+def make_teacher(
+    recipe: Recipe, detector: Detector, encoder: TextEncoder, text: Mapping[str, Tensor]
+) -> TeacherSource | None:
+    """The detector as it is now as teacher of the run, if the recipe wants one.
+
+    Args:
+        recipe: the run.
+        detector: with its first weights, on the device of the process.
+        encoder: of the names.
+        text: (C, D) embeddings of each source's names, by source name.
+
+    Raises:
+        VocabularyError: `recipe.teacher_vocabulary` cannot be read.
+    """
+    if not recipe.teacher_loss_weight:
+        return None
+    assert recipe.teacher_vocabulary is not None
+    known = embed(encoder, Vocabulary.load(recipe.teacher_vocabulary), recipe.prompt)
+    device = next(iter(text.values())).device
+    return TeacherSource(
+        detector, known.to(device), text, count=recipe.teacher_names, weight=recipe.teacher_loss_weight
     )
 
 
@@ -192,10 +234,15 @@ def build_trainer(
 ) -> tuple[Trainer, Assembly]:
     """A trainer over the real data and model of a recipe, not yet resumed or started."""
     world = world or World()
-    parts = assemble(recipe, workers=workers, world=world, progress=progress)
+    kept = output / INITIAL_WEIGHTS
+    resumed = kept if kept.is_file() and list_checkpoints(output / "checkpoints") else None
+    parts = assemble(recipe, workers=workers, world=world, progress=progress, initial_file=resumed)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        return evaluate_weights(recipe, model.state_dict(), output, world.device)
+        weights = model.state_dict()
+        if parts.initial is not None:
+            weights = mixed(weights, parts.initial, recipe.initial_share)
+        return evaluate_weights(recipe, weights, output, world.device)
 
     trainer = Trainer(
         recipe,
@@ -217,9 +264,9 @@ def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path
 
     Raises:
         TrainingError: the file cannot be written.
-        EvaluationError, DataError: see `vlpart.evaluation.run.evaluate`.
+        EvaluationError, DataError: see `vlpart.evaluation.periodic.evaluate_sets`.
     """
-    from vlpart.evaluation.run import evaluate_sets
+    from vlpart.evaluation.periodic import evaluate_sets
     from vlpart.predictor import load
     from vlpart.zoo.catalogue import list_models
 

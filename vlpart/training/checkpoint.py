@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vlpart.errors import TrainingError
+from vlpart.zoo.mixing import mixed
 
 FORMAT = "vlpart-checkpoint-2"
 _BEFORE_SEVERAL_PROCESSES = "vlpart-checkpoint-1"
@@ -192,7 +193,13 @@ def weights_of(content: Mapping[str, Any], *, use_ema: bool) -> dict[str, Tensor
     return weights
 
 
-def export_weights(checkpoint: Path, output: Path, dtype: torch.dtype = torch.float16, use_ema: bool = True) -> Path:
+def export_weights(
+    checkpoint: Path,
+    output: Path,
+    dtype: torch.dtype = torch.float16,
+    use_ema: bool = True,
+    initial: Mapping[str, Tensor] | None = None,
+) -> Path:
     """Write the weights of a training checkpoint as safetensors for inference.
 
     Matrices and convolutions are stored as `dtype`. Vectors (norms, biases, running statistics) stay float32: they are
@@ -203,6 +210,7 @@ def export_weights(checkpoint: Path, output: Path, dtype: torch.dtype = torch.fl
         output: the `.safetensors` file; written atomically, its folder is created.
         dtype: torch.float16, torch.bfloat16 or torch.float32.
         use_ema: take the moving average where the run kept one.
+        initial: the first weights of the run, of which the recipe may want a share (`Recipe.initial_share`).
 
     Returns:
         `output`. Metadata: recipe, architecture, text_encoder, step, seed, ema, and the whole recipe as JSON.
@@ -211,15 +219,20 @@ def export_weights(checkpoint: Path, output: Path, dtype: torch.dtype = torch.fl
         TrainingError: the checkpoint cannot be read, holds non-finite values, or the file cannot be written.
     """
     content = load_checkpoint(checkpoint)
+    recipe = content["recipe"]
+    weights = weights_of(content, use_ema=use_ema)
+    if share := recipe.get("initial_share"):
+        if initial is None:
+            raise TrainingError(f"{checkpoint} takes {share:g} of the first weights of its run: give them")
+        weights = mixed(weights, initial, share)
     tensors = {}
-    for name, value in weights_of(content, use_ema=use_ema).items():
+    for name, value in weights.items():
         narrow = value.to(dtype) if value.is_floating_point() and value.ndim >= 2 else value
         if not bool(torch.isfinite(narrow).all()):
             raise TrainingError(
                 f"{checkpoint} holds non-finite values in {name} as {dtype}: export an earlier checkpoint"
             )
         tensors[name] = narrow.contiguous().clone()
-    recipe = content["recipe"]
     metadata = {key: str(recipe[key]) for key in ("architecture", "text_encoder", "seed")}
     metadata |= {
         "recipe": str(recipe["name"]),

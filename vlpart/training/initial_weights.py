@@ -16,6 +16,7 @@ from vlpart.zoo.catalogue import get_model
 from vlpart.zoo.download import Progress, download_file, download_model, sha256_of
 from vlpart.zoo.folders import cache_folder
 from vlpart.zoo.published_names import is_published
+from vlpart.zoo.run_folder import open_run
 from vlpart.zoo.weights import load_state_dict
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def local_file(init: str, architecture: str) -> Path | None:
     """The weight file that `init` means, if it is on this machine (or comes with a package); None = to be downloaded.
 
     Raises:
-        WeightsError: neither a file nor a model of the zoo.
+        WeightsError: neither a file, the folder of a run, nor a model of the zoo.
     """
     if init == "imagenet":
         backbone = get_architecture(architecture).backbone
@@ -68,8 +69,10 @@ def local_file(init: str, architecture: str) -> Path | None:
     try:
         entry = get_model(init)
     except ModelNotFoundError as error:
+        if path.is_dir():
+            return open_run(path).weights
         raise WeightsError(
-            f"there is no weight file {init!r}, and no model of that name in the zoo: {error}"
+            f"there is no weight file or run folder {init!r}, and no model of that name in the zoo: {error}"
         ) from error
     if entry.embedded:
         return download_model(init)
@@ -107,7 +110,7 @@ def fetch(init: str, architecture: str, progress: Progress | None = None) -> Pat
 
 
 def initialise(detector: Detector, init: str, architecture: str, progress: Progress | None = None) -> None:
-    """Give the detector its first weights: "none", "imagenet", a model of the zoo, or a file.
+    """Give the detector its first weights: "none", "imagenet", a model of the zoo, a run folder, or a file.
 
     A file holds a whole detector (ours or published) or a backbone alone (timm's ResNet-50, the published Swin-B).
 
@@ -123,11 +126,12 @@ def initialise(detector: Detector, init: str, architecture: str, progress: Progr
         assert isinstance(detector.backbone, EfficientNetLite0)
         load_imagenet_weights(detector.backbone)
         return
-    state = load_state_dict(path)
+    of_run = Path(init).is_dir() and path.is_relative_to(init)
+    state = open_run(Path(init)).state() if of_run else load_state_dict(path)
     if is_published(state) or any(name.startswith("roi_heads.") for name in state):
-        from vlpart.models.load import load_detector
+        from vlpart.models.load import detector_of
 
-        detector.load_state_dict(load_detector(path, architecture).detector.state_dict())
+        detector.load_state_dict(detector_of(state, path, architecture).detector.state_dict())
     else:
         fill_backbone(detector.backbone, state, path)
 

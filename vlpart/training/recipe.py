@@ -28,15 +28,34 @@ class EvaluationSet:
         name: how it is called in logs.
         annotations: COCO-style JSON.
         images: folder of its images.
-        annotated_classes_only: count only the classes annotated in each picture (its `pos_category_ids`).
+        benchmark: name in `vlpart.evaluation.benchmarks`, whose rule, limit of detections, kind (masks or boxes) and
+            names are used. None = COCO's rule, on masks where the file has them, else on boxes.
+        annotated_classes_only: without a benchmark, count only the classes annotated in each picture (its
+            `pos_category_ids`).
+        hold_out: only the pictures that a source with this `hold_out` leaves out; 0 = all.
         max_images: score an evenly spaced subset of this many images (periodic evaluation); None = all.
+
+    Raises:
+        DataError: no such benchmark.
+        TrainingError: a benchmark has its own rule on classes.
     """
 
     name: str
     annotations: Path
     images: Path
+    benchmark: str | None = None
     annotated_classes_only: bool = False
+    hold_out: float = 0.0
     max_images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.benchmark is None:
+            return
+        from vlpart.evaluation.benchmarks import get_benchmark
+
+        get_benchmark(self.benchmark)
+        if self.annotated_classes_only:
+            raise TrainingError(f"evaluation set {self.name!r}: leave out annotated_classes_only, or the benchmark")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +94,12 @@ class Recipe:
         proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction, roi_regions, roi_positive_fraction,
             stage_ious, federated_classes, unknown_below_iou: see `vlpart.losses.options.LossOptions`.
         distractors: names of other sources that join a batch as negatives, see `vlpart.training.distractors`.
+        teacher_loss_weight: factor of the loss that holds the model to its first weights on names that the data does
+            not teach, see `vlpart.training.teacher`; 0 = no teacher.
+        teacher_names: names that are held in one batch.
+        teacher_vocabulary: which names: what `Vocabulary.load` takes; the vocabulary of the first weights.
+        initial_share: part of the first weights in those that are evaluated and exported (0 = none): their weighted
+            mean with the trained ones, as in "Robust fine-tuning of zero-shot models" (Wortsman et al., CVPR 2022).
         image_label_loss_weight, parsed_part_loss_weight, parsed_part_assignment, image_label_proposals: SPEC.md
             sections 2 and 6.5.
         score_threshold, detections_per_image: of the evaluation.
@@ -121,6 +146,10 @@ class Recipe:
     federated_classes: int = 50
     unknown_below_iou: float = 0.1
     distractors: int = 0
+    teacher_loss_weight: float = 0.0
+    teacher_names: int = 64
+    teacher_vocabulary: str | None = None
+    initial_share: float = 0.0
     image_label_loss_weight: float = 0.01
     parsed_part_loss_weight: float = 0.1
     parsed_part_assignment: ParsedPartAssignment = "matched"
@@ -150,7 +179,18 @@ class Recipe:
             "needs a positive clip_norm": self.clip_norm is not None and not self.clip_norm > 0,
             "needs distractors >= 0, and 0 with federated sources": self.distractors < 0
             or (self.distractors > 0 and any(source.federated for source in self.sources)),
+            "needs teacher_loss_weight >= 0 and teacher_names >= 1": self.teacher_loss_weight < 0
+            or self.teacher_names < 1,
+            "needs 0 <= initial_share < 1": not 0 <= self.initial_share < 1,
+            "needs teacher_vocabulary, and first weights of a detector, for a teacher": self.teacher_loss_weight > 0
+            and (self.teacher_vocabulary is None or self.init == "imagenet"),
+            "needs first weights of a detector for initial_share": self.initial_share > 0 and self.init == "imagenet",
         }
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the first weights matter after the first step: as a teacher, or as a share of the result."""
+        return self.teacher_loss_weight > 0 or self.initial_share > 0
 
     def _wrong_choices(self) -> dict[str, bool]:
         choices = {

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WRAPPERS = ("model", "state_dict")
+CHECKPOINT = "vlpart-checkpoint"  # how the format of a training checkpoint of this package begins
 TORCH_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a weight file by name, on the CPU, in the number format of the file.
+
+    Of a training checkpoint of this package they are the moving average, where the run kept one.
 
     Raises:
         WeightsError: the file is missing, damaged, not a checkpoint, or would need arbitrary pickle.
@@ -72,6 +75,7 @@ def _tensors(found: Any, path: Path) -> dict[str, Tensor]:
     """Unwrap, and check that nothing but named tensors is left."""
     import torch
 
+    found = _averaged(found)
     for key in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -93,6 +97,15 @@ def _tensors(found: Any, path: Path) -> dict[str, Tensor]:
             )
         result[name] = value.detach()
     return result
+
+
+def _averaged(found: Any) -> Any:
+    """The model of a training checkpoint with its moving average; anything else as it is."""
+    if not isinstance(found, Mapping) or not str(found.get("format", "")).startswith(CHECKPOINT):
+        return found
+    average = found.get("ema")
+    shadow = average.get("shadow") if isinstance(average, Mapping) else None
+    return {**found["model"], **(shadow or {})} if isinstance(found.get("model"), Mapping) else found
 
 
 # ---- safetensors and torch

@@ -43,17 +43,13 @@ class Split:
 
     @property
     def name(self) -> str:
-        """File name."""
-        return self.path.name
+        """Name for messages, see `split_name`."""
+        return split_name(self.path)
 
     @property
     def kind(self) -> str | None:
-        """ "train", "val", "test" by the file name, else the name itself; None for unions ("trainval")."""
-        found = _KIND.search(self.path.stem.casefold())
-        if found is None:
-            return self.path.stem
-        kind = _SAME_KIND.get(found[1], found[1])
-        return None if kind == "trainval" else kind
+        """See `split_kind`."""
+        return split_kind(self.path)
 
     def category_name(self, category_id: int) -> str:
         """Name for messages."""
@@ -66,6 +62,21 @@ class Split:
         return [label for label in listed if type(label) is int and label in self.categories]
 
 
+def split_name(path: Path) -> str:
+    """The file name; after that of its folder where only the folder names the split: `train/_annotations.coco.json`."""
+    in_name, in_folder = _KIND.search(path.stem.casefold()), _KIND.fullmatch(path.parent.name.casefold())
+    return f"{path.parent.name}/{path.name}" if in_folder and not in_name else path.name
+
+
+def split_kind(path: Path) -> str | None:
+    """ "train", "val", "test" by the file name, else by its folder, else the name itself; None for "trainval"."""
+    found = _KIND.search(path.stem.casefold()) or _KIND.fullmatch(path.parent.name.casefold())
+    if found is None:
+        return path.stem
+    kind = _SAME_KIND.get(found[1], found[1])
+    return None if kind == "trainval" else kind
+
+
 def file_name(image: Entry) -> str | None:
     """As the readers take it: `file_name`, or the last two parts of `coco_url`."""
     name, address = image.get("file_name"), image.get("coco_url")
@@ -76,7 +87,7 @@ def file_name(image: Entry) -> str | None:
 
 def build_split(path: Path, content: dict[str, Any], findings: Findings) -> Split:
     """Index a parsed file; entries that cannot be used are reported and left out."""
-    name = path.name
+    name = split_name(path)
     categories = _by_id(content.get("categories"), "category", name, findings)
     for category_id, category in categories.items():
         if not isinstance(category.get("name"), str) or not category["name"].strip():

@@ -1,0 +1,127 @@
+"""Which file of a user's folder is which split, where its pictures are, and what is said when it cannot be told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from vlpart.data.doctor import check
+from vlpart.data.folder import json_files, open_folder
+from vlpart.data.source import Source, load_source
+from vlpart.errors import DataError
+
+
+def content(names: tuple[str, ...] = ("1.png", "2.png")) -> dict[str, Any]:
+    images = [{"id": i, "file_name": name, "width": 20, "height": 16} for i, name in enumerate(names, 1)]
+    annotations = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [2, 2, 9, 8], "area": 72, "iscrowd": 0, "segmentation": []}
+        for i in range(1, len(names) + 1)
+    ]
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "car:wheel"}]}
+
+
+def put(path: Path, document: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def pictures(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or ("1.png", "2.png"):
+        Image.new("RGB", (20, 16), (10 * int(name[0]), 9, 9)).save(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "train_pictures", "val_pictures"),
+    [
+        ("train.json", "val.json", "images", "images"),
+        ("train.json", "val.json", ".", "."),
+        ("annotations/instances_train2017.json", "annotations/instances_val2017.json", "train2017", "val2017"),
+        ("train/_annotations.coco.json", "valid/_annotations.coco.json", "train", "valid"),
+        ("my_parts.json", None, "images", None),
+        ("_annotations.coco.json", None, ".", None),
+    ],
+)
+def test_usual_layouts(tmp_path: Path, train: str, val: str | None, train_pictures: str, val_pictures: str) -> None:
+    put(tmp_path / train, content())
+    pictures(tmp_path / train_pictures)
+    if val is not None:
+        put(tmp_path / val, content(("3.png", "4.png")))
+        pictures(tmp_path / val_pictures, "3.png", "4.png")
+    put(tmp_path / "notes.json", "[]")
+    found = open_folder(tmp_path)
+    assert (found.train.path, found.train.pictures) == (tmp_path / train, tmp_path / train_pictures)
+    assert (found.val and found.val.path) == (val and tmp_path / val)
+    assert (found.val and found.val.pictures) == (val and tmp_path / val_pictures)
+    report = check(tmp_path)  # `vlpart data check` finds the same
+    assert {split.path for split in report.splits} == {tmp_path / name for name in (train, val) if name}
+    assert {split.pictures for split in report.splits} == {
+        split.pictures for split in (found.train, found.val) if split
+    }
+    assert report.errors == []
+
+
+def test_names_come_before_other_names(tmp_path: Path) -> None:
+    pictures(tmp_path / "images")
+    for name in ("train.json", "train_one.json", "test.json", "extra.json"):
+        put(tmp_path / name, content())
+    found = open_folder(tmp_path)
+    assert (found.train.path.name, found.val) == ("train.json", None)
+    assert len(json_files(tmp_path)) == 4
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere.*--data"):
+        open_folder(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no JSON files"):
+        open_folder(tmp_path)
+    put(tmp_path / "val.json", content())
+    with pytest.raises(DataError, match=r"train split \(val\.json\).*train\.json"):
+        open_folder(tmp_path)
+    put(tmp_path / "a.json", content())
+    put(tmp_path / "b.json", content())
+    with pytest.raises(DataError, match=r"2 files could be the train split \(a\.json, b\.json\)"):
+        open_folder(tmp_path)
+    put(tmp_path / "train.json", '{"images": [')
+    with pytest.raises(DataError, match=r"train\.json is not valid JSON"):
+        open_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"annotations": []}, "no annotations"),
+        ({"categories": [{"id": 1}]}, r"categories \[1\] have no name"),
+        ({}, "its pictures are not in"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    put(tmp_path / "train.json", content() | change)
+    with pytest.raises(DataError, match=message):
+        open_folder(tmp_path)
+
+
+def test_missing_pictures_are_counted(tmp_path: Path) -> None:
+    put(tmp_path / "train.json", content())
+    pictures(tmp_path / "images", "1.png")
+    with pytest.raises(DataError, match=r"1 of 2 pictures are not in .*images, first: 2\.png; `vlpart data check"):
+        open_folder(tmp_path)
+
+
+def test_held_out_pictures_are_not_trained_on(tmp_path: Path) -> None:
+    names = tuple(f"{i}.png" for i in range(10))
+    path = put(tmp_path / "all.json", content(names))
+    pictures(tmp_path / "images", *names)
+    source = Source(name="own", annotations=path, images=tmp_path / "images", masks=False, hold_out=0.3)
+    loaded = load_source(source)
+    assert len(loaded) == 7
+    assert "3 of 10 pictures are held out for evaluation" in str(loaded.report)
+    from vlpart.evaluation.run import open_dataset
+
+    held = {image["id"] for image in open_dataset(path, None, hold_out=0.3).truth["images"]}
+    assert held == set(range(1, 11)) - set(loaded.store.image_ids.tolist())

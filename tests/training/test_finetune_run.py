@@ -1,0 +1,137 @@
+"""Your own data in three commands, in small; and a teacher that survives a stop."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+import torch
+from killable import fingerprint
+from made_up import NAMES, small_recipe, write_dataset
+
+import vlpart
+from vlpart.cli.main import main
+from vlpart.errors import TrainingError
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.training.assemble import build_trainer
+from vlpart.training.checkpoint import export_weights, load_checkpoint, weights_of
+from vlpart.training.describe import describe_run, joined
+from vlpart.training.initial_model import initial_model
+from vlpart.zoo.weights import load_state_dict
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_dataset(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run `vlpart` with arguments in this process: (exit code, standard output, standard error)."""
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_three_commands(command, root, tmp_path, tiny_weights):
+    assert command("data", "check", root)[0] == 0
+    quick = ("--iterations", 2, "--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv")
+    code, out, err = command("train", "finetune", "--data", root, *quick)
+    assert (code, "weights: runs/finetune/weights.safetensors" in out) == (0, True), err
+    assert "1 of 6 pictures are held out for evaluation" in err
+    run = tmp_path / "runs" / "finetune"
+    assert Vocabulary.load(run / "vocabulary.json").names == tuple(NAMES)
+    assert len(Vocabulary.load(run / "known_vocabulary.json")) == len(NAMES) + len(Vocabulary.load("tiny"))
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert "held_names" in events[0]["losses"] and events[-1]["event"] == "evaluation"
+
+    photo = root / "images" / "1.jpg"
+    code, out, err = command("predict", photo, "--model", run, "-o", "out", "--threshold", 0, "--max-detections", 3)
+    assert code == 0, err
+    found = json.loads((tmp_path / "out" / "1_parts.json").read_text())
+    assert {each["name"] for each in found["detections"]} <= set(NAMES)
+    predictor = vlpart.load(str(run), device="cpu")
+    assert (predictor.name, predictor.vocabulary.names) == ("finetune", tuple(NAMES))
+    assert predictor(str(photo), vocabulary="person: head", score_threshold=0.0).vocabulary.names[0] == "person"
+    code, out, err = command("evaluate", run, "--on", root / "all.json", "--images", root / "images", "--quick")
+    assert code == 0 and "6 images" in out, err
+    again = initial_model(str(run))  # what a next fine-tuning holds: the names of this one, too
+    assert again.vocabulary == str(run / "known_vocabulary.json")
+
+
+def test_one_clear_line_for_folders_that_cannot_be_used(command, root, tmp_path):
+    for arguments, said in (
+        (("train", "finetune", "--data", tmp_path / "none"), "there is no folder"),
+        (("train", "finetune", "--data", root, "--init", "imagenet"), "goes on from a detector"),
+        (("train", "tiny", "--data", root, "--hold-out", 0.1), "--hold-out is for finetune"),
+        (("predict", root / "images" / "1.jpg", "--model", root), "not the folder of a run"),
+        (("predict", root / "images" / "1.jpg", "--model", "runs/none"), "no folder or weight file"),
+    ):
+        code, _, err = command(*arguments)
+        assert code == 1 and err.startswith("error: ") and said in err and len(err.splitlines()) == 1, err
+
+
+def started(recipe, output):
+    """A trainer as `vlpart train` makes it."""
+    trainer, parts = build_trainer(recipe, output, workers=0, stream=io.StringIO())
+    trainer.resume()
+    describe_run(recipe, parts, output)
+    return trainer, parts
+
+
+def test_a_teacher_resumes_bit_by_bit(root, tmp_path):
+    options = {"teacher_loss_weight": 1.0, "teacher_vocabulary": "tiny", "teacher_names": 9, "initial_share": 0.5}
+    recipe = small_recipe(root, iterations=3, **options)
+    whole, _ = started(recipe, tmp_path / "whole")
+    whole.run()
+    stopped, parts = started(recipe, tmp_path / "parts")
+    first = {name: value.clone() for name, value in parts.initial.items()}
+    stopped.run(time_limit=0.0)
+    other = recipe.changed(init="tiny")  # what --init names may have changed: the run has its own copy
+    resumed, parts = started(other, tmp_path / "parts")
+    assert resumed.step == 1
+    assert all(torch.equal(first[name], value) for name, value in parts.initial.items())
+    result = resumed.run()
+    assert fingerprint(resumed) == fingerprint(whole)
+
+    path = export_weights(result.checkpoint, tmp_path / "w.safetensors", torch.float32, initial=parts.initial)
+    trained = weights_of(load_checkpoint(result.checkpoint), use_ema=True)
+    name = "roi_heads.stages.0.fc1.weight"
+    torch.testing.assert_close(load_state_dict(path)[name], (trained[name] + first[name]) / 2)
+    with pytest.raises(TrainingError, match=r"takes 0\.5 of the first weights"):
+        export_weights(result.checkpoint, tmp_path / "w.safetensors")
+    state = vlpart.load(str(tmp_path / "parts"), device="cpu").detector.state_dict()  # not exported yet
+    torch.testing.assert_close(state[name], (trained[name] + first[name]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"teacher_loss_weight": 1.0}, "teacher_vocabulary"),
+        ({"teacher_loss_weight": 1.0, "teacher_vocabulary": "tiny", "init": "imagenet"}, "first weights of a detector"),
+        ({"initial_share": 0.2, "init": "imagenet"}, "first weights of a detector"),
+        ({"initial_share": 1.0}, "initial_share < 1"),
+        ({"teacher_names": 0}, "teacher_names >= 1"),
+    ],
+)
+def test_recipes_that_cannot_remember(tmp_path, options, message):
+    with pytest.raises(TrainingError, match=message):
+        small_recipe(tmp_path, **options)
+
+
+def test_vocabularies_are_joined_by_name():
+    both = joined((Vocabulary.parse("car: wheel"), Vocabulary.parse("Car; dog")), "both")
+    assert (both.names, both.ids) == (("car", "car:wheel", "dog"), (1, 2, 3))

@@ -1,0 +1,147 @@
+"""A folder of the user's own data: which of its files is the train split, which the val split, where the pictures are.
+
+Usual layouts are understood: `train.json` and `val.json` beside `images/`, COCO's
+`annotations/instances_train2017.json`, Roboflow's `train/_annotations.coco.json` and `valid/_annotations.coco.json`, or
+one file of any name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlpart.data.inspection.findings import Findings
+from vlpart.data.inspection.pictures import find_pictures
+from vlpart.data.inspection.split import Split, build_split, file_name, split_kind
+from vlpart.data.readers.coco import load_json
+from vlpart.errors import DataError
+
+JSON_PLACES = ("*.json", "annotations/*.json", "{split}/*annotations*.json")
+"""Where annotation files may be. In the folder of a split, other JSON files are one per picture."""
+_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFolder:
+    """What a folder holds. `val` is None where there is one annotation file only. The `pictures` of both are known."""
+
+    root: Path
+    train: Split
+    val: Split | None
+
+
+def json_files(root: Path) -> list[Path]:
+    """JSON files of a folder, of its `annotations/` and of the folders of its splits.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}; give the folder of your data set (--data)")
+    places = [p.format(split=name) for p in JSON_PLACES for name in ("train", "val", "valid", "test")]
+    found = [file for place in dict.fromkeys(places) for file in sorted(root.glob(place))]
+    if not found:
+        raise DataError(
+            f"no JSON files in {root}, its annotations/ or train/; put the annotation file there, or name the file"
+        )
+    return found
+
+
+def open_folder(root: Path) -> DataFolder:
+    """Find the splits of a data set and their pictures.
+
+    Raises:
+        DataError: no annotation file, several that could be one split, a broken one, one without annotations or with
+            unnamed categories, or missing pictures.
+    """
+    files, read = json_files(root), _Reader()
+    train = _pick(files, "train", root, read)
+    if train is None:
+        others = [file for file in files if split_kind(file) not in _SPLITS]
+        train = _only([file for file in others if read.is_coco(file)], "train", root)
+    if train is None:
+        names = ", ".join(str(file.relative_to(root)) for file in files[:5])
+        raise DataError(
+            f"{root}: none of its JSON files is a train split ({names}); call the annotation file train.json"
+        )
+    val = _pick(files, "val", root, read)
+    return DataFolder(
+        root=root,
+        train=_usable(train, read.content(train), root),
+        val=None if val is None else _usable(val, read.content(val), root),
+    )
+
+
+class _Reader:
+    """Parsed files, each read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, dict[str, Any]] = {}
+
+    def content(self, path: Path) -> dict[str, Any]:
+        if path not in self._read:
+            self._read[path] = load_json(path)
+        return self._read[path]
+
+    def is_coco(self, path: Path) -> bool:
+        """Whether it has images and categories; other JSON files may lie beside annotation files.
+
+        Raises:
+            DataError: it is no JSON.
+        """
+        try:
+            content = self.content(path)
+        except DataError as error:
+            if "outermost value" in str(error):
+                return False
+            raise
+        return all(isinstance(content.get(key), list) for key in ("images", "categories"))
+
+
+def _pick(files: Sequence[Path], kind: str, root: Path, read: _Reader) -> Path | None:
+    """The file of a split: `train.json` before `instances_train*.json` before any other name."""
+    named = [file for file in files if split_kind(file) == kind]
+    ranks = (
+        [file for file in named if file.stem == kind],
+        [file for file in named if file.name.startswith("instances_")],
+        named,
+    )
+    for candidates in ranks:
+        fitting = [file for file in candidates if read.is_coco(file)]
+        if fitting:
+            return _only(fitting, kind, root)
+    return None
+
+
+def _only(candidates: Sequence[Path], kind: str, root: Path) -> Path | None:
+    if len(candidates) > 1:
+        names = ", ".join(str(file.relative_to(root)) for file in candidates)
+        raise DataError(
+            f"{root}: {len(candidates)} files could be the {kind} split ({names}); call one of them {kind}.json, "
+            "or move the others away"
+        )
+    return candidates[0] if candidates else None
+
+
+def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
+    """The split of a file, with the folder of its pictures."""
+    split = build_split(path, content, Findings())
+    unnamed = [i for i, category in split.categories.items() if not str(category.get("name") or "").strip()]
+    if unnamed:
+        raise DataError(f"{path}: categories {unnamed[:5]} have no name; the names are what the model learns to find")
+    if not split.annotations:
+        raise DataError(f"{path} has no annotations of its images; `vlpart data check {root}` says what is wrong")
+    split.pictures = find_pictures(split, root, None)
+    if split.pictures is None:
+        raise DataError(f"{path}: its pictures are not in {root}, nor in images/ or another usual place below it")
+    missing = [
+        name for image in split.images.values() if not (split.pictures / (name := str(file_name(image)))).is_file()
+    ]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(split.images)} pictures are not in {split.pictures}, first: "
+            f"{', '.join(missing[:3])}; `vlpart data check {root}` lists them"
+        )
+    return split

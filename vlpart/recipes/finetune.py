@@ -1,0 +1,181 @@
+"""Fine-tuning on your own data: a recipe made from a folder and the weights to start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlpart.data.folder import DataFolder, open_folder
+from vlpart.data.hold_out import held_out
+from vlpart.data.inspection.split import Split, file_name
+from vlpart.data.source import Source
+from vlpart.errors import TrainingError
+from vlpart.training.initial_model import initial_model
+from vlpart.training.recipe import EvaluationSet, Precision, Recipe
+from vlpart.types import AnnotationKind
+
+#: Part of the pictures that is held out for evaluation where there is no val split.
+HOLD_OUT = 0.1
+
+#: Steps: so many passes over the pictures, but not fewer and not more steps than these.
+PASSES, FEWEST_STEPS, MOST_STEPS = 10, 300, 5000
+
+#: Pictures that the periodic evaluation looks at.
+PERIODIC_IMAGES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """What depends on the architecture."""
+
+    batch_size: int
+    learning_rate: float
+    short_sides: tuple[int, int]
+    max_side: int
+    precision: Precision
+    proposals_before_nms: int
+    proposals: int
+    roi_regions: int
+
+
+_SIZES = {
+    "tiny": _Sizes(
+        batch_size=4,
+        learning_rate=1e-4,
+        short_sides=(256, 384),
+        max_side=512,
+        precision="bf16",
+        proposals_before_nms=500,
+        proposals=300,
+        roi_regions=128,
+    ),
+    "r50_mask_rcnn": _Sizes(
+        batch_size=2,
+        learning_rate=2e-5,
+        short_sides=(640, 800),
+        max_side=1333,
+        precision="float32",
+        proposals_before_nms=2000,
+        proposals=1000,
+        roi_regions=512,
+    ),
+    "swin_b_cascade": _Sizes(
+        batch_size=2,
+        learning_rate=2e-5,
+        short_sides=(640, 800),
+        max_side=1333,
+        precision="bf16",
+        proposals_before_nms=2000,
+        proposals=2000,
+        roi_regions=512,
+    ),
+}
+
+
+def finetune(data: Path, init: str = "tiny", hold_out: float | None = None) -> Recipe:
+    """A detector that goes on learning, on the pictures of one folder, without forgetting the names it knew.
+
+    Command: `vlpart train finetune --data FOLDER --init tiny`.
+    Steps: ten passes over the pictures, at least 300 and at most 5000.
+    Architecture, text encoder and image sizes are those of the first weights. A frozen copy of them is the teacher of
+    the run (`vlpart.training.teacher`).
+
+    Args:
+        data: a folder that `vlpart.data.folder.open_folder` understands: categories are objects or `object:part`.
+        init: a model of the zoo, a weight file, or a run folder.
+        hold_out: part of the pictures of a single annotation file that is evaluated on instead of trained on; 0 = none,
+            and then nothing is evaluated. None = a tenth where there is no val split.
+
+    Raises:
+        DataError: the folder cannot be used.
+        TrainingError: `init` is no detector, or `hold_out` is given although there is a val split.
+        ModelNotFoundError, WeightsError: `init` cannot be used.
+    """
+    folder, initial = open_folder(Path(data)), initial_model(init)
+    if hold_out and folder.val is not None:
+        raise TrainingError(f"{folder.val.path} is evaluated on: leave --hold-out away, or move that file")
+    held = 0.0 if folder.val is not None else HOLD_OUT if hold_out is None else hold_out
+    sizes = _SIZES[initial.architecture]
+    name = folder.root.resolve().name.replace("|", "_") or "data"
+    iterations = steps_for(len(folder.train.images) - len(_held_out(folder.train, held)), sizes.batch_size)
+    return Recipe(
+        name="finetune",
+        architecture=initial.architecture,
+        text_encoder=initial.text_encoder,
+        init=init,
+        sources=(_source(name, folder, sizes, held),),
+        evaluate_on=_evaluation(name, folder, held),
+        learning_rate=sizes.learning_rate,
+        weight_decay=1e-2,
+        schedule="cosine",
+        warmup_iterations=min(50, iterations // 10),
+        warmup_factor=1e-2,
+        final_factor=0.01,
+        iterations=iterations,
+        precision=sizes.precision,
+        clip_norm=5.0,
+        ema_decay=0.998,
+        non_finite="skip",
+        proposals_before_nms=sizes.proposals_before_nms,
+        proposals=sizes.proposals,
+        roi_regions=sizes.roi_regions,
+        teacher_loss_weight=0.1,
+        teacher_vocabulary=initial.vocabulary,
+        checkpoint_every=100,
+        evaluate_every=max(100, iterations // 5),
+        score_threshold=initial.score_threshold,
+        detections_per_image=initial.detections_per_image,
+    )
+
+
+def steps_for(images: int, batch_size: int) -> int:
+    """Steps of a run over so many pictures."""
+    return min(max(round(PASSES * images / batch_size), FEWEST_STEPS), MOST_STEPS)
+
+
+def _source(name: str, folder: DataFolder, sizes: _Sizes, hold_out: float) -> Source:
+    """The train split. Masks are used if most annotations have one, else boxes only."""
+    annotations = [a for entries in folder.train.annotations.values() for a in entries if not a.get("iscrowd")]
+    masks = sum(bool(a.get("segmentation")) for a in annotations)
+    return Source(
+        name=name,
+        annotations=folder.train.path,
+        images=_pictures(folder.train),
+        kind=AnnotationKind.PARTS,
+        batch_size=sizes.batch_size,
+        short_sides=sizes.short_sides,
+        short_side_sampling="range",
+        max_side=sizes.max_side,
+        hold_out=hold_out,
+        masks=2 * masks > len(annotations),
+        scale_jitter=(0.7, 1.3),
+        color_jitter=0.3,
+        flip_swaps_left_right=True,
+    )
+
+
+def _evaluation(name: str, folder: DataFolder, hold_out: float) -> tuple[EvaluationSet, ...]:
+    """The val split, or what is held out of the train split."""
+    split = folder.val or (folder.train if _held_out(folder.train, hold_out) else None)
+    if split is None:
+        return ()
+    return (
+        EvaluationSet(
+            name=name,
+            annotations=split.path,
+            images=_pictures(split),
+            hold_out=hold_out,
+            max_images=PERIODIC_IMAGES,
+        ),
+    )
+
+
+def _held_out(split: Split, fraction: float) -> frozenset[int]:
+    return held_out(
+        {i: str(image.get("source_image") or file_name(image)) for i, image in split.images.items()}, fraction
+    )
+
+
+def _pictures(split: Split) -> Path:
+    assert split.pictures is not None  # `open_folder` finds them or raises
+    return split.pictures

@@ -1,0 +1,216 @@
+"""The paper's ladder in small: what objects, image labels and parsed parts add for objects without part annotations.
+
+All on `ade_parts` with OV-PARTS' split into 33 base and 11 novel objects. No recipe but the oracle sees parts of novel
+objects annotated. Every arm goes on from `ladder_base` for the same steps; `docs/ladder.md` has the results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vlpart.data.source import Source
+from vlpart.training.recipe import EvaluationSet, Recipe
+from vlpart.types import AnnotationKind
+
+#: OV-PARTS' novel objects of ADE20K (`info.ov_parts_zero_shot` of the annotation files).
+NOVEL_OBJECTS = frozenset(
+    {"bench", "bus", "desk", "fan", "kitchen island", "ottoman", "oven", "stool", "swivel chair", "truck", "van"}
+)
+
+#: Where `vlpart train` leaves the weights that the next run starts from; `--init` names others.
+FIRST_PHASE = "runs/ladder_start/weights.safetensors"
+START = "runs/ladder_base/weights.safetensors"
+
+#: What the two parsers make of the novel objects; `docs/ladder.md` has the commands.
+PARSED = "runs/ladder_parsed.json"
+PARSED_AS_PUBLISHED = "runs/ladder_parsed_published.json"
+
+
+def ladder_start(data_root: Path) -> Recipe:
+    """First phase of the common start: parts of base objects, from a backbone trained on ImageNet.
+
+    Command: `vlpart train ladder_start --data ROOT`.
+    """
+    return _recipe(
+        "ladder_start",
+        data_root,
+        _base_parts(data_root),
+        init="imagenet",
+        learning_rate=3e-4,
+        warmup_iterations=100,
+        iterations=1800,
+    )
+
+
+def ladder_base(data_root: Path) -> Recipe:
+    """Second phase of the common start, at half the rate, so that more of the same hardly helps any more.
+
+    Command: `vlpart train ladder_base --data ROOT`, after `ladder_start`.
+    """
+    return _recipe(
+        "ladder_base",
+        data_root,
+        _base_parts(data_root),
+        init=FIRST_PHASE,
+        learning_rate=1.5e-4,
+        warmup_iterations=50,
+        iterations=700,
+    )
+
+
+def ladder_parts(data_root: Path) -> Recipe:
+    """(a) Parts of base objects only.
+
+    Command: `vlpart train ladder_parts --data ROOT`, after `ladder_base`.
+    """
+    return _arm("ladder_parts", data_root, _base_parts(data_root))
+
+
+def ladder_objects(data_root: Path) -> Recipe:
+    """(b) = (a) and whole objects, the novel ones included.
+
+    Command: `vlpart train ladder_objects --data ROOT`, after `ladder_base`.
+    """
+    return _arm("ladder_objects", data_root, _base(data_root), _novel_objects(data_root, 1.0))
+
+
+def ladder_labels(data_root: Path) -> Recipe:
+    """(c) = (b) and pictures of ImageNet with image labels.
+
+    Command: `vlpart train ladder_labels --data ROOT`, after `ladder_base`.
+    """
+    return _arm("ladder_labels", data_root, _base(data_root), _novel_objects(data_root, 1.0), _image_labels(data_root))
+
+
+def ladder_parsed(data_root: Path) -> Recipe:
+    """(d) = (c) and parts of novel objects that our parser found: with masks, trained on like annotations.
+
+    Command: `vlpart train ladder_parsed --data ROOT`, after `ladder_base` and the parser.
+    """
+    return _with_novel_parts("ladder_parsed", data_root, _parsed(data_root, PARSED, AnnotationKind.PARTS))
+
+
+def ladder_parsed_published(data_root: Path) -> Recipe:
+    """(d) as published: boxes of the published parser teach classification only.
+
+    Command: `vlpart train ladder_parsed_published --data ROOT`, after `ladder_base` and the parser.
+    """
+    parsed = _parsed(data_root, PARSED_AS_PUBLISHED, AnnotationKind.PARSED_PARTS)
+    return _with_novel_parts("ladder_parsed_published", data_root, parsed)
+
+
+def ladder_oracle(data_root: Path) -> Recipe:
+    """What annotated parts of novel objects would give: the truth in the place of (d)'s parsed parts.
+
+    Command: `vlpart train ladder_oracle --data ROOT`, after `ladder_base`.
+    """
+    truth = _source(data_root, "novel_parts", only_objects=NOVEL_OBJECTS, take="parts", ratio=0.5)
+    return _with_novel_parts("ladder_oracle", data_root, truth)
+
+
+def _with_novel_parts(name: str, data_root: Path, parts: Source) -> Recipe:
+    """(c), half of the pictures of novel objects with their parts instead of the whole objects."""
+    others = (_base(data_root), _novel_objects(data_root, 0.5), _image_labels(data_root))
+    return _arm(name, data_root, *others, parts)
+
+
+def _arm(name: str, data_root: Path, *sources: Source) -> Recipe:
+    """One rung: the same start, steps and schedule for all."""
+    return _recipe(name, data_root, *sources, init=START, learning_rate=1e-4, warmup_iterations=50, iterations=700)
+
+
+def _recipe(
+    name: str,
+    data_root: Path,
+    *sources: Source,
+    init: str,
+    learning_rate: float,
+    warmup_iterations: int,
+    iterations: int,
+) -> Recipe:
+    """What all runs of the ladder share: the embedded model's architecture, sizes and optimiser."""
+    root = Path(data_root) / "ade_parts"
+    return Recipe(
+        name=name,
+        family="ladder",
+        architecture="tiny",
+        text_encoder="static",
+        init=init,
+        sources=sources,
+        evaluate_on=(
+            EvaluationSet(
+                name="ade_parts",
+                annotations=root / "val.json",
+                images=root / "images",
+                annotated_classes_only=True,
+                max_images=200,
+            ),
+        ),
+        learning_rate=learning_rate,
+        weight_decay=1e-2,
+        schedule="cosine",
+        warmup_factor=1e-2,
+        final_factor=0.01,
+        precision="bf16",
+        clip_norm=5.0,
+        ema_decay=0.998,
+        non_finite="skip",
+        proposals_before_nms=500,
+        proposals=300,
+        roi_regions=128,
+        checkpoint_every=100,
+        warmup_iterations=warmup_iterations,
+        iterations=iterations,
+    )
+
+
+def _base_parts(data_root: Path) -> Source:
+    """Parts of the base objects."""
+    return _source(data_root, "base_parts", exclude_objects=NOVEL_OBJECTS, take="parts")
+
+
+def _base(data_root: Path) -> Source:
+    """Base objects and their parts."""
+    return _source(data_root, "base", exclude_objects=NOVEL_OBJECTS, ratio=2.0)
+
+
+def _novel_objects(data_root: Path, ratio: float) -> Source:
+    """Whole novel objects."""
+    return _source(data_root, "novel_objects", only_objects=NOVEL_OBJECTS, take="objects", ratio=ratio)
+
+
+def _image_labels(data_root: Path) -> Source:
+    """One picture of each class of ImageNet."""
+    root = Path(data_root) / "imagenet_samples"
+    return replace(
+        _source(data_root, "image_labels", kind=AnnotationKind.IMAGE_LABELS, ratio=0.15, unlabelled="absent"),
+        annotations=root / "image_labels.json",
+        images=root / "images",
+        scale_jitter=None,
+    )
+
+
+def _parsed(data_root: Path, annotations: str, kind: AnnotationKind) -> Source:
+    """Parts of novel objects that a parser found; those it missed are unknown, not absent."""
+    source = _source(data_root, "parsed", kind=kind, only_objects=NOVEL_OBJECTS, take="parts", ratio=0.5)
+    return replace(source, annotations=Path(annotations), reader="parsed")
+
+
+def _source(data_root: Path, name: str, **options: object) -> Source:
+    """`ade_parts` with the sizes and augmentation of the embedded model."""
+    root = Path(data_root) / "ade_parts"
+    common = Source(
+        name=name,
+        annotations=root / "train.json",
+        images=root / "images",
+        kind=AnnotationKind.PARTS,
+        batch_size=4,
+        short_sides=(256, 384),
+        short_side_sampling="range",
+        max_side=512,
+        scale_jitter=(0.6, 1.4),
+        color_jitter=0.3,
+        unlabelled="unknown",
+    )
+    return replace(common, **options)  # type: ignore[arg-type]

@@ -1,0 +1,138 @@
+"""A run folder as a model: its weights, its architecture and text encoder, and the names that it was trained on.
+
+`vlpart train` leaves in a run folder: `recipe.json`, `vocabulary.json`, `checkpoints/`, and `weights.safetensors` once
+the run is finished; where the first weights still matter, also `initial.safetensors` and `known_vocabulary.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlpart.errors import ModelNotFoundError, WeightsError
+from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
+from vlpart.zoo.mixing import mixed
+from vlpart.zoo.weights import load_state_dict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RECIPE = "recipe.json"
+VOCABULARY = "vocabulary.json"
+KNOWN_VOCABULARY = "known_vocabulary.json"
+WEIGHTS = "weights.safetensors"
+INITIAL_WEIGHTS = "initial.safetensors"
+WEIGHT_FILES = (".pth", ".pt", ".safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """A folder of `vlpart train`.
+
+    Attributes:
+        folder: the run.
+        recipe: content of `recipe.json`.
+        weights: the exported weights, or the checkpoint that stands in for them.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+    weights: Path
+
+    @property
+    def vocabulary(self) -> Path:
+        """The file of the names that the run was trained on."""
+        return self.folder / VOCABULARY
+
+    @property
+    def known_vocabulary(self) -> Path | None:
+        """The file of those names and of the ones that a teacher held, if there was a teacher."""
+        path = self.folder / KNOWN_VOCABULARY
+        return path if path.is_file() else None
+
+    @property
+    def entry(self) -> ModelEntry:
+        """The run as a model of the catalogue, `vocabulary` being a path."""
+        like = next(e for e in list_models() if e.architecture == self.recipe["architecture"])
+        return replace(
+            like,
+            name=self.folder.resolve().name,
+            recipe=self.recipe["name"],
+            vocabulary=self.recipe.get("inference_vocabulary") or str(self.vocabulary),
+            text_encoder=self.recipe["text_encoder"],
+            score_threshold=self.recipe["score_threshold"],
+            detections_per_image=self.recipe["detections_per_image"],
+            published=(),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights by name: of a checkpoint the moving average, with the share of the first weights.
+
+        Raises:
+            WeightsError: a file is missing or damaged.
+        """
+        weights = load_state_dict(self.weights)
+        share = self.recipe.get("initial_share", 0.0)
+        if share and self.weights.name != WEIGHTS:
+            return mixed(weights, load_state_dict(self.folder / INITIAL_WEIGHTS), share)
+        return weights
+
+
+def open_run(folder: Path) -> RunFolder:
+    """The run in a folder, with its exported weights; before there are any, with its best or newest checkpoint.
+
+    Raises:
+        WeightsError: the folder is no run, or a run without weights; the message says what is missing.
+    """
+    try:
+        recipe = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        for key in ("architecture", "text_encoder", "name", "score_threshold", "detections_per_image"):
+            recipe[key]
+    except OSError as error:
+        raise WeightsError(
+            f"{folder} is not the folder of a run: it has no readable {RECIPE} ({error.strerror}); "
+            "give a folder that `vlpart train` made, a model name or a weight file"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / RECIPE} is damaged ({type(error).__name__}: {error})") from None
+    if not (recipe.get("inference_vocabulary") or (folder / VOCABULARY).is_file()):
+        raise WeightsError(
+            f"{folder} has no {VOCABULARY}, the names that it was trained on (an older run?): "
+            f"give {folder / WEIGHTS} as model, and a vocabulary"
+        )
+    return RunFolder(folder=folder, recipe=recipe, weights=_weights(folder))
+
+
+def _weights(folder: Path) -> Path:
+    exported, checkpoints = folder / WEIGHTS, folder / "checkpoints"
+    steps = sorted(checkpoints.glob("step_*.pt"))
+    if exported.is_file():
+        return exported
+    best = checkpoints / "best.pt"
+    if best.is_file():
+        return best
+    if steps:
+        return steps[-1]
+    raise WeightsError(f"{folder} has neither {WEIGHTS} nor a checkpoint yet: train it first, or go on with --resume")
+
+
+def open_model(name: str) -> ModelEntry | RunFolder | Path:
+    """What a user means by a model: one of the catalogue, a weight file, or the folder of a run.
+
+    Raises:
+        ModelNotFoundError: none of them; near names are listed.
+        WeightsError: a folder that is no run.
+    """
+    path = Path(name)
+    if path.suffix in WEIGHT_FILES and not path.is_dir():
+        return path
+    try:
+        return get_model(name)
+    except ModelNotFoundError:
+        if path.is_dir():
+            return open_run(path)
+        if len(path.parts) > 1:
+            raise ModelNotFoundError(f"there is no folder or weight file '{name}', and no model of that name") from None
+        raise
