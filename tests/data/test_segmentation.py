@@ -81,6 +81,9 @@ def test_nothing_left(raw: object) -> None:
         [[1, 2, 3, 4, 5, float("nan")]],
         [[1, 2, 3, 4, 5]],
         [[0, 0, 1e6, 0, 0, 1e6]],
+        [[0, 0, 1e300, 0, 0, 1]],  # more than float32 holds
+        [[0, 0, 10**400, 0, 0, 1]],  # more than float64 holds
+        {"size": [2, 3], "counts": [10**30, 1]},
         [["a", "b", "c", "d", "e", "f"]],
         [[[1, 2], [3, 4], [5, 6]]],
         "15",

@@ -40,8 +40,8 @@ def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None
     polygons: Polygons = []
     for flat in raw:
         try:
-            points = np.asarray(flat, dtype=np.float32)
-        except (TypeError, ValueError):
+            points = np.asarray(flat, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
             raise DataError("a polygon holds something that is not a number") from None
         if points.ndim != 1 or points.size % 2 or not np.isfinite(points).all():
             raise DataError(
@@ -50,7 +50,7 @@ def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None
         if points.size and np.abs(points).max() > 10 * max(height, width):
             raise DataError(f"a polygon reaches far out of its picture of {height}x{width} pixels")
         if points.size >= 6:
-            polygons.append(points.reshape(-1, 2))
+            polygons.append(points.reshape(-1, 2).astype(np.float32))
     return polygons or None
 
 
