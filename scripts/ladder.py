@@ -67,14 +67,16 @@ def steps(root: Path, seed: int, threads: int) -> list[Step]:
         _train("ladder_start", first.parent, root, 0, threads),
         _train("ladder_base", start.parent, root, 0, threads),
     ]
-    for bank, unit, output in (
-        (Path("runs/ladder_bank"), ["--objects"], Path(PARSED)),
-        (Path("runs/ladder_bank_pictures"), [], Path(PARSED_AS_PUBLISHED)),
+    for bank, unit, sure, output in (
+        (Path("runs/ladder_bank"), ["--objects"], ["--min-confidence", "0.4"], Path(PARSED)),
+        (Path("runs/ladder_bank_pictures"), [], [], Path(PARSED_AS_PUBLISHED)),
     ):
         build = ["parse", "build", str(bank), *unit, *files, "--exclude-objects", novel, "--features", "embedded"]
         found.append(Step(name="parse", result=bank / "bank.json", command=[*build, *weights]))
         found.append(
-            Step(name="parse", result=output, command=["parse", "find", str(bank), *find, "--output", str(output)])
+            Step(
+                name="parse", result=output, command=["parse", "find", str(bank), *find, *sure, "--output", str(output)]
+            )
         )
     for arm in ("ladder_base", *ARMS):
         run = run_folder(arm, 0 if arm == "ladder_base" else seed)

@@ -166,7 +166,11 @@ def test_a_file_of_objects_becomes_a_file_of_parts(
     (image,) = document["images"]
     ids = {c["name"]: c["id"] for c in document["categories"]}
     assert image["not_exhaustive_category_ids"] == sorted(ids[f"tiger:{p}"] for p in ("body", "head", "tail"))
-    assert {a["category_id"] for a in document["annotations"]} == {ids["tiger:body"], ids["tiger:head"]}
+    whole, *parts = document["annotations"]
+    assert (whole["category_id"], whole["bbox"]) == (ids["tiger"], [6, 14, 40, 28])
+    assert {a["category_id"] for a in parts} == {ids["tiger:body"], ids["tiger:head"]}
+    assert {a["object_annotation_id"] for a in parts} == {whole["id"]}
+    assert [a["id"] for a in document["annotations"]] == [1, 2, 3]
     source = load_source(
         Source(
             name="parsed",

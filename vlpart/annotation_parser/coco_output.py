@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from vlpart.annotation_parser.labelled_images import LabelledImage
+from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
 from vlpart.annotation_parser.parsed_part import ParsedPart
 from vlpart.annotation_parser.rename import plain
 from vlpart.annotation_parser.sharding import Record
@@ -34,9 +34,9 @@ def write_coco(
         settings: goes into `info`.
 
     Returns:
-        How many "images", "annotations" and "skipped" there are.
+        How many "images", "annotations" (of parts) and "skipped" there are.
     """
-    ids: dict[str, int] = {} if vocabulary is None else {e.name: e.id for e in reversed(vocabulary.entries)}
+    numbering = _Numbering(vocabulary)
     counts = {"images": 0, "annotations": 0, "skipped": 0}
     open_ended = _OpenEnded(vocabulary)
     temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -53,24 +53,53 @@ def write_coco(
                 entry = record["image"] | {"not_exhaustive_category_ids": open_ended(record["image"]["image_labels"])}
                 file.write((",\n" if counts["images"] else "\n") + json.dumps(entry))
                 counts["images"] += 1
-                for part in record["parts"]:
-                    name = part.pop("name")
-                    category = ids.setdefault(name, len(ids) + 1)
-                    counts["annotations"] += 1
-                    head = {"id": counts["annotations"], "image_id": record["image"]["id"], "category_id": category}
-                    later.write((",\n" if counts["annotations"] > 1 else "\n") + json.dumps(head | part))
+                for annotation in numbering(record):
+                    later.write((",\n" if annotation["id"] > 1 else "\n") + json.dumps(annotation))
             later.seek(0)
             file.write('],\n"annotations": [')
             while block := later.read(1 << 20):
                 file.write(block)
-            file.write(f'],\n"categories": {json.dumps(_categories(vocabulary, ids))}}}\n')
+            file.write(f'],\n"categories": {json.dumps(_categories(vocabulary, numbering.ids))}}}\n')
         temporary.replace(output)
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror or error}; run it again to go on") from error
     finally:
         for path in (temporary, annotations):
             path.unlink(missing_ok=True)
-    return counts
+    return counts | {"annotations": numbering.parts}
+
+
+class _Numbering:
+    """Annotations with ids and categories, from records; `ids` has the category ids, `parts` counts the parts.
+
+    Annotated objects come before their parts, which name them; objects that the vocabulary does not have are left out.
+    """
+
+    def __init__(self, vocabulary: Vocabulary | None) -> None:
+        self.ids = {} if vocabulary is None else {e.name: e.id for e in reversed(vocabulary.entries)}
+        self.parts = 0
+        self._count = 0
+        self._closed = vocabulary is not None
+        self._known = {plain(name): name for name in self.ids}
+
+    def __call__(self, record: Record) -> Iterator[Record]:
+        owners: dict[int, int] = {}
+        for index, each in enumerate(record.get("objects", ())):
+            name = self._known.get(plain(each["name"]), None if self._closed else each["name"])
+            if name is not None:
+                annotation = self._numbered(name, record, each)
+                owners[index] = annotation["id"]
+                yield annotation
+        for part in record["parts"]:
+            self.parts += 1
+            owner = {"object_annotation_id": owners[part["object"]]} if part.get("object") in owners else {}
+            yield self._numbered(part["name"], record, part) | owner
+
+    def _numbered(self, name: str, record: Record, content: Record) -> Record:
+        self._count += 1
+        category = self.ids.setdefault(name, len(self.ids) + 1)
+        head = {"id": self._count, "image_id": record["image"]["id"], "category_id": category}
+        return head | {key: value for key, value in content.items() if key not in ("name", "object")}
 
 
 class _OpenEnded:
@@ -117,7 +146,19 @@ def picture_record(picture: LabelledImage, image: NDArray[np.uint8], parts: Sequ
         "width": width,
         "image_labels": list(picture.labels),
     }
-    return {"image": entry, "parts": [_part(part, height, width) for part in parts]}
+    record: Record = {"image": entry, "parts": [_part(part, height, width) for part in parts]}
+    if picture.objects:
+        record["objects"] = [_object(each) for each in picture.objects]
+    return record
+
+
+def _object(annotated: AnnotatedObject) -> Record:
+    """An annotated object, as it was annotated."""
+    x0, y0, x1, y1 = annotated.box_xyxy
+    record: Record = {"name": annotated.label, "bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
+    if annotated.segmentation is not None:
+        record["segmentation"] = annotated.segmentation
+    return record | {"iscrowd": 0}
 
 
 def _part(part: ParsedPart, height: int, width: int) -> Record:
@@ -130,6 +171,8 @@ def _part(part: ParsedPart, height: int, width: int) -> Record:
         "score": round(part.score, 4),
         "found_as": part.found_as,
     }
+    if part.object_index is not None:
+        record["object"] = part.object_index
     if part.mask is not None:
         values = torch.from_numpy(part.mask.astype(np.float32))[None, None]
         full = F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)[0, 0].numpy() >= 0.5

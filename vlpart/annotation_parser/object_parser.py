@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +139,11 @@ class ObjectParser:
             DataError: no base object may vote on a label, or a reference picture cannot be read.
         """
         return [
-            [part for each in image.objects for part in self.parse_object(picture, each)]
+            [
+                replace(part, object_index=index)
+                for index, each in enumerate(image.objects)
+                for part in self.parse_object(picture, each)
+            ]
             for picture, image in zip(pictures, images, strict=True)
         ]
 

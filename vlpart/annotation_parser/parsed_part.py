@@ -18,6 +18,7 @@ class ParsedPart:
         box_xyxy: pixels of the picture.
         score: of the detection, or the overlap of the transferred box with its proposal (1 without proposals), or the
             mean evidence of votes and detector.
+        object_index: which of the annotated objects of the picture it belongs to, if it was parsed by objects.
         mask: (H, W) bool at the size of the target, if masks are kept and the part was not detected; else None.
     """
 
@@ -25,4 +26,5 @@ class ParsedPart:
     found_as: str
     box_xyxy: tuple[float, float, float, float]
     score: float
+    object_index: int | None = None
     mask: NDArray[np.bool_] | None = None

@@ -84,11 +84,12 @@ def ladder_labels(data_root: Path) -> Recipe:
 
 
 def ladder_parsed(data_root: Path) -> Recipe:
-    """(d) = (c) and parts of novel objects that our parser found: with masks, trained on like annotations.
+    """(d) = (c), and the novel objects have the parts that our parser found: with masks, trained on like annotations.
 
     Command: `vlpart train ladder_parsed --data ROOT`, after `ladder_base` and the parser.
     """
-    return _with_novel_parts("ladder_parsed", data_root, _parsed(data_root, PARSED, AnnotationKind.PARTS))
+    parsed = replace(_novel(data_root, "parsed"), annotations=Path(PARSED), reader="parsed")
+    return _arm("ladder_parsed", data_root, _base(data_root), parsed, _image_labels(data_root))
 
 
 def ladder_parsed_published(data_root: Path) -> Recipe:
@@ -96,8 +97,13 @@ def ladder_parsed_published(data_root: Path) -> Recipe:
 
     Command: `vlpart train ladder_parsed_published --data ROOT`, after `ladder_base` and the parser.
     """
-    parsed = _parsed(data_root, PARSED_AS_PUBLISHED, AnnotationKind.PARSED_PARTS)
-    return _with_novel_parts("ladder_parsed_published", data_root, parsed)
+    parsed = replace(
+        _novel(data_root, "parsed", kind=AnnotationKind.PARSED_PARTS, take="parts", ratio=0.5),
+        annotations=Path(PARSED_AS_PUBLISHED),
+        reader="parsed",
+    )
+    others = (_base(data_root), _novel_objects(data_root, 0.5), _image_labels(data_root))
+    return _arm("ladder_parsed_published", data_root, *others, parsed)
 
 
 def ladder_oracle(data_root: Path) -> Recipe:
@@ -105,14 +111,8 @@ def ladder_oracle(data_root: Path) -> Recipe:
 
     Command: `vlpart train ladder_oracle --data ROOT`, after `ladder_base`.
     """
-    truth = _source(data_root, "novel_parts", only_objects=NOVEL_OBJECTS, take="parts", ratio=0.5)
-    return _with_novel_parts("ladder_oracle", data_root, truth)
-
-
-def _with_novel_parts(name: str, data_root: Path, parts: Source) -> Recipe:
-    """(c), half of the pictures of novel objects with their parts instead of the whole objects."""
-    others = (_base(data_root), _novel_objects(data_root, 0.5), _image_labels(data_root))
-    return _arm(name, data_root, *others, parts)
+    truth = _novel(data_root, "novel_parts")
+    return _arm("ladder_oracle", data_root, _base(data_root), truth, _image_labels(data_root))
 
 
 def _arm(name: str, data_root: Path, *sources: Source) -> Recipe:
@@ -177,7 +177,12 @@ def _base(data_root: Path) -> Source:
 
 def _novel_objects(data_root: Path, ratio: float) -> Source:
     """Whole novel objects."""
-    return _source(data_root, "novel_objects", only_objects=NOVEL_OBJECTS, take="objects", ratio=ratio)
+    return _novel(data_root, "novel_objects", take="objects", ratio=ratio)
+
+
+def _novel(data_root: Path, name: str, **options: object) -> Source:
+    """Novel objects. Parts that a file calls not exhaustively annotated are unknown, not absent."""
+    return _source(data_root, name, only_objects=NOVEL_OBJECTS, **options)
 
 
 def _image_labels(data_root: Path) -> Source:
@@ -189,12 +194,6 @@ def _image_labels(data_root: Path) -> Source:
         images=root / "images",
         scale_jitter=None,
     )
-
-
-def _parsed(data_root: Path, annotations: str, kind: AnnotationKind) -> Source:
-    """Parts of novel objects that a parser found; those it missed are unknown, not absent."""
-    source = _source(data_root, "parsed", kind=kind, only_objects=NOVEL_OBJECTS, take="parts", ratio=0.5)
-    return replace(source, annotations=Path(annotations), reader="parsed")
 
 
 def _source(data_root: Path, name: str, **options: object) -> Source:
