@@ -49,9 +49,9 @@ class FixedPredictor:
         masks = np.zeros((len(self.found), *picture.shape[:2]), dtype=bool)
         for mask, (_, _, (x0, y0, x1, y1)) in zip(masks, self.found, strict=True):
             mask[y0:y1, x0:x1] = True
-        return SimpleNamespace(
-            names=[name for name, _, _ in self.found], scores=np.array([s for _, s, _ in self.found]), masks=masks
-        )
+        asked = [name.replace(" ", "").casefold() for name in vocabulary.names]
+        classes = np.array([asked.index(name) for name, _, _ in self.found])
+        return SimpleNamespace(class_ids=classes, scores=np.array([s for _, s, _ in self.found]), masks=masks)
 
 
 def near(part: Any, box: tuple[int, int, int, int], tolerance: float = 3) -> bool:
@@ -125,6 +125,53 @@ def test_the_detector_is_evidence(bank: ReferenceBank, features: ColourFeatures)
     assert set(told.asked) == {"cat:body", "cat:head", "tiger:body", "tiger:head"}
     unsure = FixedPredictor(("cat:head", 0.05, (8, 24, 20, 32)))
     assert ObjectParser(features, bank, unsure, names, options).parse_object(paint(TARGET), TIGER) == []  # type: ignore[arg-type]
+
+
+def test_names_are_compared_without_spaces_and_case(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
+    document = json.loads(base_data.read_text())
+    for category in document["categories"]:
+        category["name"] = category["name"].replace("cat", "Tiger").replace(":", ": ")
+    base_data.write_text(json.dumps(document))
+    build_bank(tmp_path / "bank", read_base_objects(base_data), base_data.parent, features, short_side=96)
+    told = FixedPredictor(("tiger:head", 0.5, (8, 24, 20, 32)))
+    options = VotingOptions(long_side=96, detector_share=1.0, sources={"tiger": ("Tiger",)})
+    parser = ObjectParser(features, ReferenceBank(tmp_path / "bank"), told, Renamer(None), options)  # type: ignore[arg-type]
+    assert [p.name for p in parser.parse_object(paint(TARGET), TIGER)] == ["tiger: head"]
+
+
+def test_pictures_of_another_size_are_left_out(
+    bank: ReferenceBank, base_data: Path, features: ColourFeatures, tmp_path: Path
+) -> None:
+    Image.fromarray(paint(CAT, size=(64, 48))).save(base_data.parent / "cat.png")  # as if it were turned
+    parser = ObjectParser(features, bank, None, Renamer(None), ALONE)
+    with pytest.raises(DataError, match=r"cat.png has 48x64 pixels, its annotations are made for 64x48"):
+        parser.parse_object(paint(TARGET), TIGER)
+    failed: list[str] = []
+    outcome = build_bank(
+        tmp_path / "other",
+        read_base_objects(base_data),
+        base_data.parent,
+        features,
+        on_failure=lambda name, _: failed.append(Path(name).name),
+    )
+    assert (outcome.skipped, failed) == (1, ["cat.png"])
+
+
+def test_bad_annotations(bank: ReferenceBank, base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
+    document = json.loads(base_data.read_text())
+    document["annotations"][0]["bbox"][2] = float("nan")
+    document["annotations"][1]["bbox"] = document["annotations"][4]["bbox"] = [60, 44, 4, 4]
+    for annotation in document["annotations"]:
+        del annotation["segmentation"]
+    base_data.write_text(json.dumps(document))
+    references = read_base_objects(base_data).references
+    assert [r.image_id for r in references] == [2, 3, 3]  # the cat without a finite box is no reference
+    document["annotations"][3]["segmentation"] = "x"
+    base_data.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"train.json: annotation 4: a segmentation is"):
+        read_objects(base_data)
+    thin = AnnotatedObject(label="tiger", box_xyxy=(6, 14, 6.2, 42))
+    assert ObjectParser(features, bank, None, Renamer(None), ALONE).parse_object(paint(TARGET), thin) == []
 
 
 def test_what_does_not_fit_together(bank: ReferenceBank, base_data: Path, features: ColourFeatures) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -72,6 +73,11 @@ class Reference:
         box = document.get("object_box_xyxy")
         return cls(**(dict(document) | {"parts": parts, "object_box_xyxy": None if box is None else tuple(box)}))
 
+    @property
+    def cut_from(self) -> tuple[int, int] | None:
+        """(height, width) that the picture must have for the object to be where its box says; None without a box."""
+        return None if self.object_box_xyxy is None else (self.height, self.width)
+
     def part_bitmaps(self) -> list[NDArray[np.bool_]]:
         """A (height, width) bitmap for every part; a part without a segmentation is its box.
 
@@ -101,7 +107,7 @@ def region_bitmap(segmentation: Any, box_xyxy: Box | None, height: int, width: i
     """A (height, width) bitmap of an annotated region: its segmentation, or its box where it has none.
 
     Raises:
-        DataError: a malformed segmentation.
+        DataError: a malformed segmentation, or a box that is not finite.
     """
     full = np.zeros((height, width), dtype=bool)
     parsed = parse_segmentation(segmentation, height, width)
@@ -112,6 +118,8 @@ def region_bitmap(segmentation: Any, box_xyxy: Box | None, height: int, width: i
             x, y, window = rasterise_polygons(parsed, height, width)
         full[y : y + window.shape[0], x : x + window.shape[1]] = window
     elif segmentation is None and box_xyxy is not None:
+        if not all(map(math.isfinite, box_xyxy)):
+            raise DataError(f"the box {list(box_xyxy)} is not finite")
         x0, y0, x1, y1 = (max(0, round(value)) for value in box_xyxy)
         full[y0:y1, x0:x1] = True
     return full

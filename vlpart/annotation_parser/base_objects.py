@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 
 from vlpart.annotation_parser.base_data import BaseData, Reference, ReferencePart
@@ -51,7 +52,7 @@ def read_base_objects(
 
 
 def annotated_objects(file: AnnotationFile, path: Path) -> Iterable[tuple[ImageEntry, list[AnnotationEntry]]]:
-    """Every picture with the annotations of its whole objects that have a box; crowd regions are none.
+    """Every picture with the annotations of its whole objects that have a finite box; crowd regions are none.
 
     Raises:
         DataError: an annotation of a category that the file does not list.
@@ -62,7 +63,7 @@ def annotated_objects(file: AnnotationFile, path: Path) -> Iterable[tuple[ImageE
             if annotation.category_id not in categories:
                 raise DataError(f"{path}: annotation {annotation.id} has the unknown category {annotation.category_id}")
         whole = [a for a in image.annotations if categories[a.category_id].part is None]
-        yield image, [a for a in whole if a.box_xyxy is not None and not a.crowd]
+        yield image, [a for a in whole if not a.crowd and a.box_xyxy is not None and all(map(isfinite, a.box_xyxy))]
 
 
 def parts_of(

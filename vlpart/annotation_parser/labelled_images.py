@@ -16,6 +16,7 @@ from vlpart.annotation_parser.base_objects import annotated_objects
 from vlpart.annotation_parser.rename import plain
 from vlpart.data.images import list_images
 from vlpart.data.readers import get_reader
+from vlpart.data.segmentation import parse_segmentation
 from vlpart.errors import DataError, ImageError
 from vlpart.text.vocabulary import Vocabulary
 
@@ -39,12 +40,16 @@ class AnnotatedObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledImage:
-    """A picture to parse; `file_name` is relative to the folder of the pictures; `objects` where they are annotated."""
+    """A picture to parse; `file_name` is relative to the folder of the pictures.
+
+    Where its objects are annotated: `objects`, and the (height, width) that they are annotated for.
+    """
 
     image_id: int
     file_name: str
     labels: tuple[str, ...]
     objects: tuple[AnnotatedObject, ...] = ()
+    size_hw: tuple[int, int] | None = None
 
 
 def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[LabelledImage]:
@@ -81,21 +86,33 @@ def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[Label
         only: take these labels; pictures without one of them are left out.
 
     Raises:
-        DataError: a broken file, a category that it does not list, or no object at all.
+        DataError: a broken file or segmentation, a category that it does not list, or no object at all.
     """
     file = get_reader("coco")(Path(path))
     names = {c.id: c.object_name for c in file.categories}
     wanted = None if only is None else {plain(name) for name in only}
     found = []
     for image, entries in annotated_objects(file, path):
-        objects = tuple(
-            AnnotatedObject(label=names[e.category_id], box_xyxy=e.box_xyxy, segmentation=e.segmentation)
-            for e in entries
-            if e.box_xyxy is not None and (wanted is None or plain(names[e.category_id]) in wanted)
-        )
+        objects = []
+        for entry in entries:
+            if entry.box_xyxy is None or (wanted is not None and plain(names[entry.category_id]) not in wanted):
+                continue
+            try:
+                parse_segmentation(entry.segmentation, image.height, image.width)
+            except DataError as error:
+                raise DataError(f"{path}: annotation {entry.id}: {error}") from error
+            label = names[entry.category_id]
+            objects.append(AnnotatedObject(label=label, box_xyxy=entry.box_xyxy, segmentation=entry.segmentation))
         if objects:
-            labels = tuple(dict.fromkeys(each.label for each in objects))
-            found.append(LabelledImage(image_id=image.id, file_name=image.file_name, labels=labels, objects=objects))
+            found.append(
+                LabelledImage(
+                    image_id=image.id,
+                    file_name=image.file_name,
+                    labels=tuple(dict.fromkeys(each.label for each in objects)),
+                    objects=tuple(objects),
+                    size_hw=(image.height, image.width),
+                )
+            )
     return _not_empty(found, path, only)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,13 +221,10 @@ class ObjectParser:
             if reference is None:
                 continue
             covers = [cover for part, cover in reference.parts.items() if any(part == p for _, p in pairs)]
-            witnesses.append(
-                Witness(
-                    descriptors=reference.descriptors,
-                    cover=torch.stack(covers).amax(dim=0),
-                    inside=reference.inside > 0.3,
-                )
-            )
+            cover = torch.stack(covers).amax(dim=0)
+            if not cover.any():  # the part lies outside of its object
+                continue
+            witnesses.append(Witness(descriptors=reference.descriptors, cover=cover, inside=reference.inside > 0.3))
             if len(witnesses) == self.options.references:
                 break
         return votes(target.descriptors, witnesses, self.options.neighbours) if witnesses else None
@@ -242,20 +240,22 @@ class ObjectParser:
         """(H, W) evidence of the detector in the window, by the name to write: asked for the base parts and for it."""
         if self.predictor is None or self.options.detector_share == 0:
             return {}
-        asked = {f"{base}:{part}": name for name, wanted in names.items() for base, part in wanted}
-        asked |= {name: name for name in names}
-        result = self.predictor.predict(
-            picture, vocabulary=Vocabulary.from_names(list(asked)), score_threshold=self.options.sure_score / 10
-        )
+        asked: dict[tuple[str, ...], tuple[str, str]] = {}  # case and spaces aside, each once
+        for name, wanted in names.items():
+            for phrase in (*(f"{base}:{part}" for base, part in sorted(wanted)), name):
+                asked[tuple(plain(piece) for piece in phrase.partition(":")[::2])] = (phrase, name)
+        vocabulary = Vocabulary.from_categories({"id": i, "name": p} for i, (p, _) in enumerate(asked.values(), 1))
+        written = [name for _, name in asked.values()]
+        result = self.predictor.predict(picture, vocabulary=vocabulary, score_threshold=self.options.sure_score / 10)
         x0, y0, x1, y1 = window
         seen: dict[str, NDArray[np.float32]] = {}
         assert result.masks is not None
-        for number, (found, score) in enumerate(zip(result.names, result.scores.tolist(), strict=True)):
+        for number, (found, score) in enumerate(zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)):
             mask = result.masks[number]
             if 2 * np.count_nonzero(mask & bitmap) < np.count_nonzero(mask) or not mask.any():
                 continue  # of another object
             weight = min(1.0, score / self.options.sure_score)
-            before = seen.setdefault(asked[found], np.zeros((y1 - y0, x1 - x0), dtype=np.float32))
+            before = seen.setdefault(written[found], np.zeros((y1 - y0, x1 - x0), dtype=np.float32))
             np.maximum(before, weight * mask[y0:y1, x0:x1], out=before)
         return seen
 
@@ -265,6 +265,7 @@ class ObjectParser:
             reference = self.bank.reference(index)
             try:
                 picture = read_image(self.bank.images / reference.file_name)
+                check_size(picture, reference.cut_from, self.bank.images / reference.file_name)
             except ImageError as error:
                 raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
             parts: dict[str, NDArray[np.bool_]] = {}
@@ -296,6 +297,17 @@ class ObjectParser:
             inside=coverage(bitmap[y0:y1, x0:x1], described.grid),
             parts={name: coverage(part[y0:y1, x0:x1], described.grid) for name, part in parts.items()},
         )
+
+
+def check_size(picture: NDArray[np.uint8], size_hw: tuple[int, int] | None, path: Path) -> None:
+    """Refuse a (H, W, 3) picture of another size than its annotations are made for, if that is known.
+
+    Raises:
+        ImageError: the sizes differ.
+    """
+    if size_hw is not None and picture.shape[:2] != size_hw:
+        (height, width), (high, wide) = picture.shape[:2], size_hw
+        raise ImageError(f"{path} has {width}x{height} pixels, its annotations are made for {wide}x{high}")
 
 
 def object_picture(picture: NDArray[np.uint8], reference: Reference, long_side: int) -> NDArray[np.uint8] | None:

@@ -18,7 +18,7 @@ from vlpart.annotation_parser.base_data import BaseData, Reference
 from vlpart.annotation_parser.coco_output import picture_record, settings_of, write_coco
 from vlpart.annotation_parser.features import FeatureExtractor
 from vlpart.annotation_parser.labelled_images import LabelledImage, digest
-from vlpart.annotation_parser.object_parser import ObjectParser, object_picture
+from vlpart.annotation_parser.object_parser import ObjectParser, check_size, object_picture
 from vlpart.annotation_parser.parser import Parser
 from vlpart.annotation_parser.reference_bank import (
     HEADER,
@@ -105,7 +105,8 @@ def build_bank(
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):
-            pictures = _read([images / references[i].file_name for i in chunk], on_failure)
+            sizes = [references[i].cut_from for i in chunk]
+            pictures = _read([images / references[i].file_name for i in chunk], on_failure, sizes)
             shown = [None if p is None else seen(p, references[i]) for i, p in zip(chunk, pictures, strict=True)]
             good = {k: picture for k, picture in enumerate(shown) if picture is not None}
             tokens = {k: f.class_token for k, f in zip(good, features.describe(list(good.values())), strict=True)}
@@ -169,7 +170,8 @@ def find_parts(
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):
-            read = _read([images / pictures[i].file_name for i in chunk], on_failure)
+            sizes = [pictures[i].size_hw for i in chunk]
+            read = _read([images / pictures[i].file_name for i in chunk], on_failure, sizes)
             good = [(i, picture) for i, picture in zip(chunk, read, strict=True) if picture is not None]
             parsed = parser.parse_labelled([picture for _, picture in good], [pictures[i] for i, _ in good])
             done = {i: (picture, parts) for (i, picture), parts in zip(good, parsed, strict=True)}
@@ -189,12 +191,16 @@ def find_parts(
     )
 
 
-def _read(paths: Sequence[Path], on_failure: OnFailure | None) -> list[NDArray[np.uint8] | None]:
-    """Pictures, None for one that cannot be read."""
+def _read(
+    paths: Sequence[Path], on_failure: OnFailure | None, sizes_hw: Sequence[tuple[int, int] | None]
+) -> list[NDArray[np.uint8] | None]:
+    """Pictures, None for one that cannot be read or has another size than it should (where that is given)."""
     pictures: list[NDArray[np.uint8] | None] = []
-    for path in paths:
+    for path, size_hw in zip(paths, sizes_hw, strict=True):
         try:
-            pictures.append(read_image(path))
+            picture = read_image(path)
+            check_size(picture, size_hw, path)
+            pictures.append(picture)
         except ImageError as error:
             pictures.append(None)
             if on_failure is not None:
