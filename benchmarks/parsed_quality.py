@@ -33,7 +33,7 @@ def read(path: Path) -> tuple[dict[str, dict[str, list[dict[str, Any]]]], dict[s
 def overlaps(truth: dict[str, Any], candidates: list[dict[str, Any]]) -> tuple[float, float | None, float]:
     """Best IoU of boxes, IoU of the masks of the same candidate, and its score."""
     if not candidates:
-        return 0.0, 0.0, 0.0
+        return 0.0, None, 0.0
     ious = coco_mask.iou([c["bbox"] for c in candidates], [truth["bbox"]], [0])[:, 0]
     best = int(ious.argmax())
     masked = None
@@ -52,8 +52,9 @@ def main() -> None:
     rows: dict[str, list[tuple[float, float | None, float]]] = defaultdict(list)
     unjudged = total = 0
     for file_name, found in parsed.items():
-        total += sum(len(each) for each in found.values())
-        unjudged += sum(len(each) for name, each in found.items() if name not in truth[file_name])
+        parts = {name: each for name, each in found.items() if ":" in name}
+        total += sum(len(each) for each in parts.values())
+        unjudged += sum(len(each) for name, each in parts.items() if name not in truth[file_name])
         for name, annotated in truth[file_name].items():
             owner, _, part = name.partition(":")
             if part and owner in labels[file_name]:
@@ -73,7 +74,9 @@ def report(title: str, rows: list[tuple[float, float | None, float]]) -> None:
     if not rows:
         return
     boxes = np.array([row[0] for row in rows])
-    masks = np.array([row[1] for row in rows if row[1] is not None])
+    masks = np.array([row[1] or 0.0 for row in rows if row[1] is not None or row[0] == 0])  # not found counts as 0
+    if all(row[1] is None for row in rows):
+        masks = masks[:0]
     line = f"{title:16}{len(rows):7}{np.mean(boxes > 0):7.0%}{boxes.mean():9.2f}{np.mean(boxes > 0.5):9.0%}"
     print(line + (f"{masks.mean():10.2f}{np.mean(masks > 0.5):9.0%}" if len(masks) else ""))
 
