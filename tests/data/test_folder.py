@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,86 @@ def test_held_out_pictures_are_not_trained_on(tmp_path: Path) -> None:
 
     held = {image["id"] for image in open_dataset(path, None, hold_out=0.3).truth["images"]}
     assert held == set(range(1, 11)) - set(loaded.store.image_ids.tolist())
+
+
+def test_source_pictures_may_be_numbers(tmp_path: Path) -> None:
+    names = tuple(f"{i}.png" for i in range(6))
+    document = content(names)
+    for i, image in enumerate(document["images"]):
+        image["source_image"] = i // 2
+    path = put(tmp_path / "all.json", document)
+    pictures(tmp_path / "images", *names)
+    source = Source(name="own", annotations=path, images=tmp_path / "images", masks=False, hold_out=0.34)
+    loaded = load_source(replace(source, unlabelled="unknown"))
+    from vlpart.evaluation.run import open_dataset
+    from vlpart.recipes.finetune import finetune
+
+    held = {image["id"] for image in open_dataset(path, None, hold_out=0.34).truth["images"]}
+    assert len(held) == 2 and held == set(range(1, 7)) - set(loaded.store.image_ids.tolist())
+    assert finetune(tmp_path, hold_out=0.34).evaluate_on[0].hold_out == 0.34
+
+
+@pytest.mark.parametrize("train", ["train.json", "trainval.json"])
+def test_pictures_in_both_splits_are_refused(tmp_path: Path, train: str) -> None:
+    pictures(tmp_path / "images", "1.png", "2.png", "3.png")
+    put(tmp_path / train, content(("1.png", "2.png")))
+    put(tmp_path / "val.json", content(("./2.png", "3.png")))
+    with pytest.raises(DataError, match=rf"1 pictures are in both {train} and val\.json .*take them out of one"):
+        open_folder(tmp_path)
+    put(tmp_path / "val.json", content(("3.png",)))
+    assert open_folder(tmp_path).val is not None
+    put(tmp_path / "train.json", content(("1.png",)))
+    assert open_folder(tmp_path).train.path.name == "train.json"
+
+
+def test_relatives_in_both_splits_are_refused(tmp_path: Path) -> None:
+    for folder, name in (("train", "1_jpg.rf.aa.png"), ("valid", "1_jpg.rf.bb.png")):
+        put(tmp_path / folder / "_annotations.coco.json", content((name,)))
+        pictures(tmp_path / folder, name)
+    with pytest.raises(DataError, match=r"crops or variants of 1 source pictures .*valid.* \(1_jpg\)"):
+        open_folder(tmp_path)
+    assert "leak-source" in {finding.kind for finding in check(tmp_path).errors}
+    for folder, name in (("train", "1.png"), ("valid", "2.png")):
+        document = content((name,))
+        document["images"][0]["source_image"] = "scan.png"
+        put(tmp_path / folder / "_annotations.coco.json", document)
+        pictures(tmp_path / folder, name)
+    with pytest.raises(DataError, match=r"\(scan\.png\)"):
+        open_folder(tmp_path)
+    for folder in ("train", "valid"):  # one name in two folders: two pictures
+        put(tmp_path / folder / "_annotations.coco.json", content(("3.png",)))
+        pictures(tmp_path / folder, "3.png")
+    assert open_folder(tmp_path).val is not None
+
+
+def test_what_a_check_finds_in_the_file_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    document = content()
+    document["annotations"][1]["category_id"] = 9
+    put(tmp_path / "train.json", document)
+    pictures(tmp_path / "images")
+    message = r"train\.json: 1 x category ids .*annotation 2: category 9; `vlpart data check .*` lists all"
+    with pytest.raises(DataError, match=message):
+        open_folder(tmp_path)
+    document = content()
+    document["annotations"][1]["id"] = 0  # a warning
+    put(tmp_path / "train.json", document)
+    assert open_folder(tmp_path).train.total_annotations == 2
+
+
+@pytest.mark.parametrize("name", ["dev", "test", "val", "train"])
+def test_the_name_of_the_folder_says_nothing(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    put(root / "parts.json", content())
+    pictures(root / "images")
+    found = open_folder(root)
+    assert (found.train.path.name, found.val) == ("parts.json", None)
+    put(root / "valid" / "_annotations.coco.json", content(("3.png",)))
+    pictures(root / "valid", "3.png")
+    assert (val := open_folder(root).val) is not None and val.kind == "val"
+
+
+def test_empty_folders_are_told_what_helps(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="put the annotation file there$"):
+        open_folder(tmp_path)
+    with pytest.raises(DataError, match="or name the file"):
+        check(tmp_path)

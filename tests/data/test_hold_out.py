@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlpart.data.hold_out import held_out
+from vlpart.data.hold_out import held_out, made_from, original_picture
 
 NAMES = {i: f"{i:03}.jpg" for i in range(200)}
 
@@ -22,7 +22,7 @@ def test_always_the_same_whatever_the_ids_and_their_order() -> None:
 
 
 def test_relatives_go_together() -> None:
-    variants = {i: f"{i // 4}_jpg.rf.{i}.jpg" for i in range(80)}
+    variants = {i: original_picture(None, f"{i // 4}_jpg.rf.{i}.jpg") for i in range(80)}
     held = held_out(variants, 0.2)
     assert 12 <= len(held) <= 20
     assert all({i // 4 * 4 + k for k in range(4)} <= held for i in held)
@@ -32,3 +32,18 @@ def test_small_sets_and_none() -> None:
     assert len(held_out({1: "a", 2: "b"}, 0.1)) == 1
     assert len(held_out({1: "a", 2: "b"}, 0.9)) == 1
     assert held_out({1: "a"}, 0.5) == held_out(NAMES, 0) == frozenset()
+
+
+@pytest.mark.parametrize("many", range(20))  # whatever the hashes
+def test_groups_that_are_too_large_are_trained_on(many: int) -> None:
+    names = {i: f"scan{many}.jpg" if i < 95 else f"{many}_{i}.jpg" for i in range(100)}
+    assert held_out(names, 0.1) == frozenset(range(95, 100))
+    three = {i: f"{many}_{min(i // 40, 2)}" for i in range(100)}  # 40, 40 and 20: none fits, the smallest is taken
+    assert held_out(three, 0.1) == frozenset(range(80, 100))
+
+
+def test_the_original_of_a_picture() -> None:
+    assert original_picture(None, "a.jpg") == original_picture("", "a.jpg") == original_picture("a.jpg", "b.jpg")
+    assert original_picture(None, "a_jpg.rf.12.jpg") == original_picture("a_jpg.rf.3.jpg", "b.jpg") == "a_jpg"
+    assert (original_picture(7, "a.jpg"), original_picture(0, "a.jpg")) == ("7", "0")
+    assert (made_from(None, "a.jpg"), made_from("a.jpg", "a.jpg")) == (None, "a.jpg")

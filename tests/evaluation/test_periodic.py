@@ -106,6 +106,12 @@ def test_boxes_only_files_have_box_figures(tmp_path: Path) -> None:
     assert (figures["set/parts_box_AP50"], figures["score"]) == (pytest.approx(1), pytest.approx(1))
 
 
+def test_without_a_valid_figure_there_is_no_score(tmp_path: Path) -> None:
+    content = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [], "categories": [{"id": 1, "name": "car"}]}
+    figures = evaluate_sets(Told({"1.png": []}), [make_set(tmp_path, content)], score_threshold=0.1, max_detections=5)
+    assert np.isnan(figures["score"])
+
+
 def test_held_out_pictures_only(tmp_path: Path) -> None:
     images = [{"id": i, "file_name": f"{i}.png"} for i in range(10)]
     annotations = [annotation(i + 1, BOX, i, 1, SIZE) for i in range(10)]

@@ -25,6 +25,7 @@ from vlpart.training.assemble import (
     embed,
     loss_options,
 )
+from vlpart.training.recipe import EvaluationSet
 from vlpart.training.rehearsal import SourceRow, dry_run
 
 
@@ -142,3 +143,28 @@ def test_periodic_evaluation_on_the_real_predictor(root, tmp_path):
     assert {"boxes/AP", "boxes/AP50", "boxes/parts_AP50", "score"} <= set(scored[0])
     assert "evaluation at step 2" in stream.getvalue()
     assert not (tmp_path / "run" / "evaluated.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [1, 2, 3]}, r"evaluation set 'val': .*val\.json: annotation 1: bbox"),
+        ({"category_id": 77}, r"val\.json: annotation 1: .*category_id 77"),
+        ({"segmentation": {"size": [96, 96], "counts": "?"}}, r"val\.json: annotation 1: its mask is damaged"),
+    ],
+)
+def test_evaluation_sets_are_checked_before_the_first_step(root, tmp_path, change, message):
+    content = json.loads((root / "all.json").read_text())
+    content["annotations"][0] |= change
+    (root / "val.json").write_text(json.dumps(content))
+    val = EvaluationSet(name="val", annotations=root / "val.json", images=root / "images")
+    recipe = small_recipe(root, evaluate_every=2, evaluate_on=(val,))
+    with pytest.raises(DataError, match=message):
+        build_trainer(recipe, tmp_path / "run", workers=0, stream=io.StringIO())
+    build_trainer(small_recipe(root, evaluate_on=(val,)), tmp_path / "run", workers=0)  # never evaluated
+
+
+def test_missing_pictures_of_an_evaluation_set_are_found_before_the_first_step(root, tmp_path):
+    val = EvaluationSet(name="val", annotations=root / "all.json", images=root)
+    with pytest.raises(DataError, match=r"all\.json: missing image .*1\.jpg"):
+        build_trainer(small_recipe(root, evaluate_every=2, evaluate_on=(val,)), tmp_path / "run", workers=0)

@@ -19,6 +19,9 @@ from vlpart.training.assemble import build_trainer
 from vlpart.training.checkpoint import export_weights, load_checkpoint, weights_of
 from vlpart.training.describe import describe_run, joined
 from vlpart.training.initial_model import initial_model
+from vlpart.training.recipe import check_same_recipe
+from vlpart.training.rehearsal import dry_run
+from vlpart.zoo.run_folder import open_run
 from vlpart.zoo.weights import load_state_dict
 
 
@@ -135,3 +138,52 @@ def test_recipes_that_cannot_remember(tmp_path, options, message):
 def test_vocabularies_are_joined_by_name():
     both = joined((Vocabulary.parse("car: wheel"), Vocabulary.parse("Car; dog")), "both")
     assert (both.names, both.ids) == (("car", "car:wheel", "dog"), (1, 2, 3))
+
+
+def test_what_is_held_is_said_and_kept_with_the_run(command, root, tmp_path, tiny_weights):
+    listed = tmp_path / "held.json"
+    names = ["dog", "lamp", "chair:leg", "face:nose"]
+    listed.write_text(json.dumps(names))
+    options = {"teacher_loss_weight": 1.0, "teacher_vocabulary": str(listed), "teacher_names": 2}
+    recipe = small_recipe(root, iterations=2, evaluate_on=(), **options)
+    assert dry_run(recipe, steps=2, workers=0).teacher == "teacher: 4 names of 4 are held, 2 a batch"
+    trainer, parts = started(recipe, tmp_path / "run")
+    trainer.run(time_limit=0.0)
+    listed.write_text(json.dumps(["cat"]))  # the run that it was started from has gone on
+    resumed, parts = started(recipe, tmp_path / "run")
+    assert parts.held.names == tuple(names) and resumed.step == 1
+    known = Vocabulary.load(tmp_path / "run" / "known_vocabulary.json").names
+    assert known == (*NAMES, *names)
+
+
+@pytest.mark.parametrize(
+    "options", [{"teacher_loss_weight": 0.5}, {"teacher_names": 3}, {"initial_share": 0.1}], ids=lambda each: min(each)
+)
+def test_a_resumed_run_keeps_its_teacher_and_its_share(root, tmp_path, options):
+    recipe = small_recipe(root, iterations=2, evaluate_on=(), teacher_loss_weight=1.0, teacher_vocabulary="tiny")
+    saved = recipe.to_dict()
+    with pytest.raises(TrainingError, match=next(iter(options))):
+        check_same_recipe(recipe.changed(**options), saved)
+    assert check_same_recipe(recipe.changed(init="tiny"), saved) == ["init"]
+    old = small_recipe(root).to_dict()  # of a version without teachers
+    for name in ("teacher_loss_weight", "teacher_names", "teacher_vocabulary", "initial_share"):
+        del old[name]
+    assert check_same_recipe(small_recipe(root), old) == []
+    with pytest.raises(TrainingError, match="initial_share=0.0"):
+        check_same_recipe(small_recipe(root, initial_share=0.5), old)
+
+
+def test_going_on_with_a_finished_run(command, root, tmp_path, tiny_weights):
+    quick = ("--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv", "--hold-out", 0)
+    train = ("train", "finetune", "--data", root, *quick, "--iterations")
+    code, _, err = command(*train, 1)
+    assert code == 0 and "teacher: " in err and "346 are held, 64 a batch" in err, err
+    assert command(*train, 1, "--resume")[0] == 0  # nothing to do
+    first = (tmp_path / "runs" / "finetune" / "weights.safetensors").read_bytes()
+    code, _, err = command(*train, 3, "--resume", "--time-limit", 0)
+    assert "other than in the run so far: iterations" in err and "weights_00000001.safetensors" in err, err
+    run = open_run(tmp_path / "runs" / "finetune")
+    assert run.weights.name == "step_00000002.pt"  # not the old weights
+    assert (run.folder / "weights_00000001.safetensors").read_bytes() == first
+    code, _, err = command(*train, 3, "--resume", "--keep", 0.5)
+    assert code == 1 and "initial_share=0.0" in err and "0.5" in err, err

@@ -15,7 +15,7 @@ import torch
 from killable import fingerprint, make_recipe, make_trainer
 from made_up import write_dataset
 
-from vlpart.errors import TrainingError
+from vlpart.errors import DataError, TrainingError
 from vlpart.training.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from vlpart.training.logging import read_log
 from vlpart.training.loop import refuse_existing_run
@@ -196,3 +196,36 @@ def test_the_log_is_json_lines(tmp_path):
     make_trainer(tmp_path, stream=io.StringIO()).run()
     for line in (tmp_path / "log.jsonl").read_text().splitlines():
         assert json.loads(line)["step"] >= 1
+
+
+def test_a_failing_evaluation_does_not_cost_the_steps_before_it(tmp_path):
+    def fail(model):
+        raise DataError("val.json: annotation 3 has no box")
+
+    recipe = make_recipe(evaluate_every=4, checkpoint_every=2)
+    with pytest.raises(DataError, match="annotation 3"):
+        make_trainer(tmp_path, recipe, evaluate=fail, stream=io.StringIO()).run()
+    assert latest_checkpoint(tmp_path / "checkpoints")["step"] == 4
+    other = make_recipe(evaluate_every=12, checkpoint_every=100)
+    with pytest.raises(DataError, match="annotation 3"):
+        make_trainer(tmp_path / "end", other, evaluate=fail, stream=io.StringIO()).run()
+    assert latest_checkpoint(tmp_path / "end" / "checkpoints")["step"] == 12
+
+
+def test_the_best_figure_is_in_a_checkpoint_that_was_due_anyway(tmp_path):
+    recipe = make_recipe(evaluate_every=4, checkpoint_every=4)
+    trainer = make_trainer(tmp_path, recipe, evaluate=lambda model: {"score": 0.5}, stream=io.StringIO())
+    trainer.run(time_limit=None)
+    checkpoints = tmp_path / "checkpoints"
+    assert load_checkpoint(checkpoints / "best.pt")["step"] == 4
+    for name in ("best.pt", "step_00000012.pt"):
+        assert load_checkpoint(checkpoints / name)["metrics"]["best"] == 0.5
+
+
+def test_without_a_valid_figure_nothing_is_the_best(tmp_path):
+    scores = iter([float("nan"), 0.0, float("nan")])
+    recipe = make_recipe(evaluate_every=4, checkpoint_every=100)
+    trainer = make_trainer(tmp_path, recipe, evaluate=lambda model: {"score": next(scores)}, stream=io.StringIO())
+    trainer.run()
+    assert trainer.best == 0.0
+    assert load_checkpoint(tmp_path / "checkpoints" / "best.pt")["step"] == 8

@@ -98,3 +98,9 @@ def test_mixing() -> None:
         mixed(trained, {"w": initial["w"]}, 0.5)
     with pytest.raises(WeightsError, match="another model"):
         mixed(trained, {"w": torch.zeros(3), "count": torch.tensor(1)}, 0.5)
+
+
+def test_unknown_architectures_are_named(run_folder: Path) -> None:
+    (run_folder / "recipe.json").write_text(json.dumps(RECIPE | {"architecture": "huge"}))
+    with pytest.raises(WeightsError, match=r"'huge'.*known: .*tiny"):
+        open_run(run_folder)

@@ -169,7 +169,7 @@ def _run(
     """Train, then export the weights. Ends with the exit code of a signal if one stopped it."""
     from vlpart.training.assemble import build_trainer
     from vlpart.training.checkpoint import export_weights
-    from vlpart.training.describe import describe_run
+    from vlpart.training.describe import describe_run, set_aside_weights
     from vlpart.training.loop import refuse_existing_run
     from vlpart.training.signals import exit_code
     from vlpart.zoo.download import rich_progress
@@ -184,8 +184,14 @@ def _run(
     if world.is_main:
         for source in parts.sources:
             typer.echo(str(source.report), err=True)
+        if parts.teacher is not None:
+            typer.echo(str(parts.teacher), err=True)
         if step:
             typer.echo(f"resumed at step {step}", err=True)
+        if trainer.changed:
+            typer.echo(f"other than in the run so far: {', '.join(trainer.changed)}", err=True)
+        if step < recipe.iterations and (aside := set_aside_weights(output, step)):
+            typer.echo(f"the weights exported before are now {aside}", err=True)
         describe_run(recipe, parts, output)
     result = trainer.run(time_limit)
     if world.is_main:
@@ -243,6 +249,7 @@ def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[st
         f"checkpoints: every {recipe.checkpoint_every} steps, {size} each, two and the best kept in {folder}",
         f"evaluation: {evaluation}",
         f"other names: {_remembering(recipe)}",
+        *([report.teacher] if report.teacher else []),
         f"time: {each}, about {report.hours:.1f} hours",
     ]
 

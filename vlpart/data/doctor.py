@@ -116,7 +116,7 @@ def check(
     findings = Findings()
     files: dict[str, dict[int, Path]] = {}
     for root, path, is_named in _annotation_files(given):
-        split = _read(path, is_named, report, findings)
+        split = _read(path, None if is_named else root, report, findings)
         if split is None:
             continue
         split.pictures = find_pictures(split, root, pictures)
@@ -138,7 +138,7 @@ def _annotation_files(given: Sequence[Path | str]) -> list[tuple[Path, Path, boo
         if path.is_file():
             found[path.resolve()] = (path.parent, path, True)
         elif path.is_dir():
-            for file in json_files(path):
+            for file in json_files(path, fix="put the annotation file there, or name the file"):
                 found.setdefault(file.resolve(), (path, file, False))
         else:
             raise DataError(f"{path} does not exist; give a folder or an annotation file")
@@ -151,19 +151,20 @@ def _annotation_files(given: Sequence[Path | str]) -> list[tuple[Path, Path, boo
     return list(found.values())
 
 
-def _read(path: Path, is_named: bool, report: CheckReport, findings: Findings) -> Split | None:
+def _read(path: Path, root: Path | None, report: CheckReport, findings: Findings) -> Split | None:
+    """Read and index a file, found in `root` or named by the user (None); None if it cannot be."""
     try:
         content = load_json(path)
         missing = [key for key in ("images", "categories") if not isinstance(content.get(key), list)]
         if missing:
-            if not is_named:
+            if root is not None:
                 report.skipped.append(path)
                 return None
             raise DataError(f"it has no list {missing[0]!r}, so it is no COCO-style file")
     except DataError as error:
-        if not is_named and "outermost value" in str(error):
+        if root is not None and "outermost value" in str(error):
             report.skipped.append(path)
         else:
             findings.add("broken-file", split_name(path), error)
         return None
-    return build_split(path, content, findings)
+    return build_split(path, content, findings, root)

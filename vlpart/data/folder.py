@@ -14,7 +14,8 @@ from typing import Any
 
 from vlpart.data.inspection.findings import Findings
 from vlpart.data.inspection.pictures import find_pictures
-from vlpart.data.inspection.split import Split, build_split, file_name, split_kind
+from vlpart.data.inspection.split import Split, build_split, file_name, split_kind, split_name
+from vlpart.data.inspection.splits import source_pictures
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
 
@@ -32,8 +33,12 @@ class DataFolder:
     val: Split | None
 
 
-def json_files(root: Path) -> list[Path]:
+def json_files(root: Path, fix: str = "put the annotation file there") -> list[Path]:
     """JSON files of a folder, of its `annotations/` and of the folders of its splits.
+
+    Args:
+        root: the folder.
+        fix: what the user is told to do if there are none.
 
     Raises:
         DataError: there are none.
@@ -43,9 +48,7 @@ def json_files(root: Path) -> list[Path]:
     places = [p.format(split=name) for p in JSON_PLACES for name in ("train", "val", "valid", "test")]
     found = [file for place in dict.fromkeys(places) for file in sorted(root.glob(place))]
     if not found:
-        raise DataError(
-            f"no JSON files in {root}, its annotations/ or train/; put the annotation file there, or name the file"
-        )
+        raise DataError(f"no JSON files in {root}, its annotations/ or train/; {fix}")
     return found
 
 
@@ -53,13 +56,13 @@ def open_folder(root: Path) -> DataFolder:
     """Find the splits of a data set and their pictures.
 
     Raises:
-        DataError: no annotation file, several that could be one split, a broken one, one without annotations or with
-            unnamed categories, or missing pictures.
+        DataError: no annotation file, several that could be one split, a broken one, one with broken entries, without
+            annotations or with unnamed categories, missing pictures, or pictures that are in both splits.
     """
     files, read = json_files(root), _Reader()
     train = _pick(files, "train", root, read)
     if train is None:
-        others = [file for file in files if split_kind(file) not in _SPLITS]
+        others = [file for file in files if split_kind(file, root) not in _SPLITS]
         train = _only([file for file in others if read.is_coco(file)], "train", root)
     if train is None:
         names = ", ".join(str(file.relative_to(root)) for file in files[:5])
@@ -67,11 +70,14 @@ def open_folder(root: Path) -> DataFolder:
             f"{root}: none of its JSON files is a train split ({names}); call the annotation file train.json"
         )
     val = _pick(files, "val", root, read)
-    return DataFolder(
+    found = DataFolder(
         root=root,
         train=_usable(train, read.content(train), root),
         val=None if val is None else _usable(val, read.content(val), root),
     )
+    if found.val is not None:
+        _refuse_overlap(found.train, found.val, root)
+    return found
 
 
 class _Reader:
@@ -102,7 +108,7 @@ class _Reader:
 
 def _pick(files: Sequence[Path], kind: str, root: Path, read: _Reader) -> Path | None:
     """The file of a split: `train.json` before `instances_train*.json` before any other name."""
-    named = [file for file in files if split_kind(file) == kind]
+    named = [file for file in files if split_kind(file, root) == kind]
     ranks = (
         [file for file in named if file.stem == kind],
         [file for file in named if file.name.startswith("instances_")],
@@ -127,10 +133,16 @@ def _only(candidates: Sequence[Path], kind: str, root: Path) -> Path | None:
 
 def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
     """The split of a file, with the folder of its pictures."""
-    split = build_split(path, content, Findings())
+    findings = Findings()
+    split = build_split(path, content, findings, root)
     unnamed = [i for i, category in split.categories.items() if not str(category.get("name") or "").strip()]
     if unnamed:
         raise DataError(f"{path}: categories {unnamed[:5]} have no name; the names are what the model learns to find")
+    if errors := [finding for finding in findings.listed() if finding.severity == "error"]:
+        first = errors[0]
+        raise DataError(
+            f"{path}: {first.count} x {first.meaning}: {first.examples[0]}; `vlpart data check {root}` lists all"
+        )
     if not split.annotations:
         raise DataError(f"{path} has no annotations of its images; `vlpart data check {root}` says what is wrong")
     split.pictures = find_pictures(split, root, None)
@@ -145,3 +157,29 @@ def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
             f"{', '.join(missing[:3])}; `vlpart data check {root}` lists them"
         )
     return split
+
+
+def _refuse_overlap(train: Split, val: Split, root: Path) -> None:
+    """Refuse to evaluate on what is trained on: the figures would be too good, and the wrong checkpoint the best.
+
+    Raises:
+        DataError: a picture of the val split, or the original of one, is in the train split.
+    """
+    trained = set(_files(train).values())
+    same = [name for name, file in _files(val).items() if file in trained]
+    sources = sorted(source_pictures(train) & source_pictures(val))
+    if not (same or sources):
+        return
+    count = f"{len(same)} pictures" if same else f"crops or variants of {len(sources)} source pictures"
+    shown, both = ", ".join((same or sources)[:3]), f"{split_name(train.path)} and {split_name(val.path)}"
+    raise DataError(
+        f"{root}: {count} are in both {both} ({shown}); take them out of one, or move {split_name(val.path)} away: "
+        "then part of the train split is held out"
+    )
+
+
+def _files(split: Split) -> dict[str, Path]:
+    """File name -> picture, links followed."""
+    assert split.pictures is not None
+    folder = split.pictures.resolve()
+    return {name: (folder / name).resolve() for image in split.images.values() if (name := str(file_name(image)))}

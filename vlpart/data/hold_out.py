@@ -5,27 +5,51 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+#: Between the name of a picture and the rest of the names of its variants, in the files of Roboflow.
+_VARIANT = ".rf."
+
+
+def original_picture(source_image: object, file_name: str) -> str:
+    """The picture that a picture is made from: what it is a crop or a variant of, else itself.
+
+    Args:
+        source_image: field of an annotation file; a name, or anything else that tells pictures apart; None or "" = no.
+        file_name: of the picture; Roboflow calls variants `car_jpg.rf.0123.jpg`.
+    """
+    return made_from(source_image, file_name) or file_name
+
+
+def made_from(source_image: object, file_name: str) -> str | None:
+    """As `original_picture`; None for a picture that is an original, as far as the file says."""
+    given = source_image is not None and source_image != ""
+    original, variant, _ = (str(source_image) if given else file_name).partition(_VARIANT)
+    return original if given or variant else None
+
 
 def held_out(names: Mapping[int, str], fraction: float) -> frozenset[int]:
     """Ids of the pictures that are held out: always the same ones for the same names.
 
-    Pictures of one name go together: crops of one source picture, and the variants that Roboflow makes of a picture
-    (`car_jpg.rf.0123.jpg`). Of the names in the order of their hashes, as many are taken as come nearest to the
-    fraction, at least one, and never all.
+    Pictures of one name go together. In the order of the hashes of the names, every group of pictures is taken that
+    still fits into the fraction; if none fits, the smallest; and never all of them.
 
     Args:
-        names: from image id to the name of the picture that it is made from.
+        names: from image id to the name of the picture that it is made from, see `original_picture`.
         fraction: part of the pictures, 0..1; 0 holds nothing out.
     """
     groups: dict[str, list[int]] = {}
     for image_id, name in names.items():
-        groups.setdefault(name.split(".rf.")[0], []).append(image_id)
+        groups.setdefault(name, []).append(image_id)
     if fraction <= 0 or len(groups) < 2:
         return frozenset()
     order = sorted(groups, key=lambda name: (hashlib.sha256(name.encode()).digest(), name))
-    wanted, held = fraction * len(names), list(groups[order[0]])
-    for name in order[1:-1]:
-        if len(held) + len(groups[name]) / 2 > wanted:
-            break
-        held += groups[name]
-    return frozenset(held)
+    room = int(fraction * len(names) + 0.5)
+    taken = []
+    for name in order:
+        if len(groups[name]) <= room:
+            taken.append(name)
+            room -= len(groups[name])
+    if not taken:
+        taken = [min(order, key=lambda name: len(groups[name]))]
+    elif len(taken) == len(order):
+        taken.pop()
+    return frozenset(image_id for name in taken for image_id in groups[name])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vlpart.data.categories import EXCLUDED, flip_labels, map_categories
-from vlpart.data.hold_out import held_out
+from vlpart.data.hold_out import held_out, original_picture
 from vlpart.data.readers import AnnotationEntry, ImageEntry, get_reader
 from vlpart.data.records import RecordStore, RecordStoreBuilder
 from vlpart.data.segmentation import Segmentation, parse_segmentation, segmentation_box
@@ -56,7 +56,8 @@ def _not_held_out(source: Source, images: Iterable[ImageEntry], report: LoadRepo
     if not source.hold_out:
         return images
     listed = list(images)
-    held = held_out({image.id: image.source_image or image.file_name for image in listed}, source.hold_out)
+    names = {image.id: original_picture(image.source_image, image.file_name) for image in listed}
+    held = held_out(names, source.hold_out)
     report.notes.append(f"{len(held)} of {len(listed)} pictures are held out for evaluation")
     return [image for image in listed if image.id not in held]
 

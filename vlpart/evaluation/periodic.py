@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vlpart.errors import DataError
 from vlpart.evaluation.benchmarks import get_benchmark
+from vlpart.evaluation.coco import check
 from vlpart.evaluation.run import Dataset, Options, Predicts, open_dataset, predict, score_all
 from vlpart.evaluation.scores import Rule
+from vlpart.evaluation.vocabularies import dataset_vocabulary
 
 if TYPE_CHECKING:
     from vlpart.training.recipe import EvaluationSet
@@ -21,7 +24,7 @@ def evaluate_sets(
     """AP and AP50 of several data sets for the log of a run: "SET/AP", "SET/AP50", "SET/parts_AP50".
 
     Sets that are scored on boxes have "SET/box_AP", "SET/box_AP50", "SET/parts_box_AP50" instead. "score" is the mean
-    AP50 of the sets, each over its parts where it has any.
+    AP50 of the sets, each over its parts where it has any; NaN where no set has a valid figure.
 
     Args:
         predictor: `vlpart.load(...)`.
@@ -47,8 +50,31 @@ def evaluate_sets(
             figures[f"{each.name}/parts_{prefix}AP50"] = scores.parts.ap50
         heads.append(scores.parts.ap50 if scores.parts.classes else scores.all.ap50)
     valid = [value for value in heads if not math.isnan(value)]
-    figures["score"] = sum(valid) / len(valid) if valid else 0.0
+    figures["score"] = sum(valid) / len(valid) if valid else math.nan
     return figures
+
+
+def check_sets(sets: Sequence[EvaluationSet], max_detections: int) -> None:
+    """Look for what would stop an evaluation, before anything is trained.
+
+    Args:
+        sets: what will be scored.
+        max_detections: see `evaluate_sets`.
+
+    Raises:
+        DataError: a file or a picture is missing, or an annotation is malformed; the file is named.
+    """
+    for each in sets:
+        try:
+            dataset = open_set(each, max_detections)
+            rules = dataset.benchmark
+            dataset_vocabulary(dataset.truth, rules.vocabulary)
+            check(dataset.truth, (), rule=rules.rule, max_detections=rules.max_detections, kinds=rules.kinds)
+            for image in dataset.truth["images"]:
+                dataset.picture(image)
+        except DataError as error:
+            named = str(error) if str(each.annotations) in str(error) else f"{each.annotations}: {error}"
+            raise DataError(f"evaluation set {each.name!r}: {named}") from error
 
 
 def open_set(each: EvaluationSet, max_detections: int) -> Dataset:

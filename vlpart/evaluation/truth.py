@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vlpart.data.hold_out import held_out
+from vlpart.data.hold_out import held_out, original_picture
 from vlpart.data.readers.lvis import picture_name
 from vlpart.errors import DataError
 from vlpart.evaluation.rle_check import check_rles
@@ -50,6 +50,8 @@ def check_form(content: Any, name: str) -> Truth:
         ids = [entry.get("id") if isinstance(entry, Mapping) else None for entry in content[key]]
         if not all(type(each) is int for each in ids) or len(set(ids)) != len(ids):
             raise DataError(f"{name}: {key} need distinct whole numbers as id")
+    if not all(isinstance(entry, Mapping) for entry in content["annotations"]):
+        raise DataError(f"{name}: some annotations are no JSON objects")
     return dict(content)
 
 
@@ -72,20 +74,20 @@ def subset(truth: Mapping[str, Any], max_images: int | None) -> Truth:
     step = len(truth["images"]) / max(max_images, 1)
     images = [truth["images"][int(i * step)] for i in range(max_images)]
     ids = {image["id"] for image in images}
-    return {**truth, "images": images, "annotations": [a for a in truth["annotations"] if a["image_id"] in ids]}
+    return {**truth, "images": images, "annotations": [a for a in truth["annotations"] if a.get("image_id") in ids]}
 
 
 def held_out_part(truth: Mapping[str, Any], fraction: float) -> Truth:
     """The ground truth of the pictures that `Source.hold_out` leaves out of training."""
     names = {
-        image["id"]: str(image.get("source_image") or image.get("file_name") or picture_name(image))
+        image["id"]: original_picture(image.get("source_image"), str(image.get("file_name") or picture_name(image)))
         for image in truth["images"]
     }
     ids = held_out(names, fraction)
     return {
         **truth,
         "images": [image for image in truth["images"] if image["id"] in ids],
-        "annotations": [a for a in truth["annotations"] if a["image_id"] in ids],
+        "annotations": [a for a in truth["annotations"] if a.get("image_id") in ids],
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlpart.data.folder import DataFolder, open_folder
-from vlpart.data.hold_out import held_out
+from vlpart.data.hold_out import held_out, original_picture
 from vlpart.data.inspection.split import Split, file_name
 from vlpart.data.source import Source
 from vlpart.errors import TrainingError
@@ -171,9 +171,8 @@ def _evaluation(name: str, folder: DataFolder, hold_out: float) -> tuple[Evaluat
 
 
 def _held_out(split: Split, fraction: float) -> frozenset[int]:
-    return held_out(
-        {i: str(image.get("source_image") or file_name(image)) for i, image in split.images.items()}, fraction
-    )
+    names = {i: original_picture(image.get("source_image"), str(file_name(image))) for i, image in split.images.items()}
+    return held_out(names, fraction)
 
 
 def _pictures(split: Split) -> Path:

@@ -32,7 +32,7 @@ from vlpart.training.teacher import TeacherSource
 from vlpart.types import Batch
 from vlpart.zoo.download import Progress
 from vlpart.zoo.mixing import mixed
-from vlpart.zoo.run_folder import INITIAL_WEIGHTS
+from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
@@ -50,6 +50,8 @@ class Assembly:
         compute: forward pass and losses of one batch.
         initial: the first weights, on the CPU, where the run still needs them (`Recipe.remembers`), else None.
         generator: what `compute` draws from; None = torch's own of the device.
+        teacher: what holds the names that the data does not teach, or None.
+        held: the vocabulary of the teacher, or None.
     """
 
     recipe: Recipe
@@ -60,6 +62,8 @@ class Assembly:
     compute: LossFunction
     initial: Mapping[str, Tensor] | None
     generator: torch.Generator | None
+    teacher: TeacherSource | None
+    held: Vocabulary | None
 
 
 def assemble(
@@ -69,6 +73,7 @@ def assemble(
     world: World | None = None,
     progress: Progress | None = None,
     initial_file: Path | None = None,
+    held_file: Path | None = None,
 ) -> Assembly:
     """Load the data, build and initialise the model, embed the vocabularies.
 
@@ -79,12 +84,14 @@ def assemble(
         progress: told about the bytes of initial weights that have to be downloaded.
         initial_file: where the first weights of a resumed run are, instead of `recipe.init`, which may be another file
             by now.
+        held_file: where the vocabulary of the teacher of a resumed run is, instead of `recipe.teacher_vocabulary`.
 
     Raises:
         DataError: a source cannot be read.
         WeightsError: the initial weights are missing or do not fit.
         TextEncoderError: the text encoder is not available.
-        TrainingError: the recipe cannot run on this device.
+        TrainingError: the recipe cannot run on this device, or leaves its teacher nothing to hold.
+        VocabularyError: the vocabulary of the teacher cannot be read.
     """
     world = world or World()
     on_cpu = world.device.startswith("cpu")
@@ -107,7 +114,8 @@ def assemble(
     options = loss_options(recipe)
     frequencies = {s.name: None if (f := class_frequencies(s)) is None else f.to(world.device) for s in sources}
     distractors = Distractors(sources, text, encoder, recipe.distractors) if recipe.distractors else None
-    teachers = make_teacher(recipe, detector, encoder, text)
+    held = teacher_vocabulary(recipe, held_file)
+    teachers = None if held is None else make_teacher(recipe, held, detector, encoder, text)
 
     def compute(batch: Batch) -> dict[str, Tensor]:
         name = batch.source
@@ -136,27 +144,43 @@ def assemble(
         compute=compute,
         initial=initial,
         generator=generator,
+        teacher=teachers,
+        held=held,
     )
 
 
-def make_teacher(
-    recipe: Recipe, detector: Detector, encoder: TextEncoder, text: Mapping[str, Tensor]
-) -> TeacherSource | None:
-    """The detector as it is now as teacher of the run, if the recipe wants one.
+def teacher_vocabulary(recipe: Recipe, held_file: Path | None = None) -> Vocabulary | None:
+    """The names that a teacher may hold; None without a teacher.
 
     Args:
         recipe: the run.
+        held_file: the copy of a resumed run, instead of `recipe.teacher_vocabulary`.
+
+    Raises:
+        VocabularyError: it cannot be read.
+    """
+    if not recipe.teacher_loss_weight:
+        return None
+    assert recipe.teacher_vocabulary is not None
+    return Vocabulary.load(recipe.teacher_vocabulary if held_file is None else held_file)
+
+
+def make_teacher(
+    recipe: Recipe, held: Vocabulary, detector: Detector, encoder: TextEncoder, text: Mapping[str, Tensor]
+) -> TeacherSource:
+    """The detector as it is now as teacher of the run.
+
+    Args:
+        recipe: the run.
+        held: the names that the first weights came with.
         detector: with its first weights, on the device of the process.
         encoder: of the names.
         text: (C, D) embeddings of each source's names, by source name.
 
     Raises:
-        VocabularyError: `recipe.teacher_vocabulary` cannot be read.
+        TrainingError: the data teaches all of them.
     """
-    if not recipe.teacher_loss_weight:
-        return None
-    assert recipe.teacher_vocabulary is not None
-    known = embed(encoder, Vocabulary.load(recipe.teacher_vocabulary), recipe.prompt)
+    known = embed(encoder, held, recipe.prompt)
     device = next(iter(text.values())).device
     return TeacherSource(
         detector, known.to(device), text, count=recipe.teacher_names, weight=recipe.teacher_loss_weight
@@ -232,11 +256,22 @@ def build_trainer(
     stream: TextIO | None = None,
     progress: Progress | None = None,
 ) -> tuple[Trainer, Assembly]:
-    """A trainer over the real data and model of a recipe, not yet resumed or started."""
+    """A trainer over the real data and model of a recipe, not yet resumed or started.
+
+    Raises:
+        DataError: an evaluation set of the recipe cannot be scored.
+        DataError, WeightsError, TextEncoderError, TrainingError, VocabularyError: see `assemble`.
+    """
     world = world or World()
-    kept = output / INITIAL_WEIGHTS
-    resumed = kept if kept.is_file() and list_checkpoints(output / "checkpoints") else None
-    parts = assemble(recipe, workers=workers, world=world, progress=progress, initial_file=resumed)
+    if recipe.evaluate_every is not None and recipe.evaluate_on and world.is_main:
+        from vlpart.evaluation.periodic import check_sets
+
+        check_sets(recipe.evaluate_on, recipe.detections_per_image)
+    begun = bool(list_checkpoints(output / "checkpoints"))  # then it goes on with what it began with
+    kept, held = (
+        path if begun and (path := output / name).is_file() else None for name in (INITIAL_WEIGHTS, HELD_VOCABULARY)
+    )
+    parts = assemble(recipe, workers=workers, world=world, progress=progress, initial_file=kept, held_file=held)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         weights = model.state_dict()

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vlpart.errors import OutputError
 from vlpart.files import write_file
 from vlpart.text.vocabulary import Entry, Vocabulary
 from vlpart.training.assemble import Assembly
 from vlpart.training.checkpoint import list_checkpoints, save_weights
 from vlpart.training.recipe import Recipe
-from vlpart.zoo.run_folder import INITIAL_WEIGHTS, KNOWN_VOCABULARY, RECIPE, VOCABULARY
+from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS, KNOWN_VOCABULARY, RECIPE, VOCABULARY, WEIGHTS
 
 
 def describe_run(recipe: Recipe, parts: Assembly, output: Path) -> None:
@@ -21,16 +22,35 @@ def describe_run(recipe: Recipe, parts: Assembly, output: Path) -> None:
 
     Raises:
         OutputError, TrainingError: a file cannot be written.
-        VocabularyError: a vocabulary that the recipe names cannot be read.
     """
     taught = joined((source.vocabulary for source in parts.sources), recipe.name)
     _write(output / RECIPE, recipe.to_dict())
     _write(output / VOCABULARY, taught.to_dict())
-    if recipe.teacher_loss_weight and recipe.teacher_vocabulary is not None:
-        held = Vocabulary.load(recipe.teacher_vocabulary)
-        _write(output / KNOWN_VOCABULARY, joined((taught, held), recipe.name).to_dict())
+    if parts.held is not None:
+        _write(output / KNOWN_VOCABULARY, joined((taught, parts.held), recipe.name).to_dict())
+        _write(output / HELD_VOCABULARY, parts.held.to_dict())
     if parts.initial is not None and not list_checkpoints(output / "checkpoints"):  # a resumed run has them already
         save_weights(output / INITIAL_WEIGHTS, parts.initial)
+
+
+def set_aside_weights(output: Path, step: int) -> Path | None:
+    """Rename the weights exported at `step` before training goes on: a run answers with them while they are there.
+
+    Returns:
+        Their new path, or None if there are none.
+
+    Raises:
+        OutputError: they cannot be renamed.
+    """
+    exported = output / WEIGHTS
+    aside = exported.with_stem(f"{exported.stem}_{step:08d}")
+    try:
+        exported.replace(aside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"cannot rename {exported} to {aside.name}: {error.strerror}; move it away") from error
+    return aside
 
 
 def joined(vocabularies: Iterable[Vocabulary], title: str) -> Vocabulary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ class Trainer:
         output: run folder: `log.jsonl`, `metrics.csv`, `checkpoints/`; written by the main process only. All processes
             must see it to resume.
         generator: the random generator `compute` draws from, if it has one of its own; its state is checkpointed.
-        evaluate: scores the weights the model holds at the call; the figure "score" selects the best checkpoint. Called
-            in the main process.
+        evaluate: scores the weights the model holds at the call; the figure "score" selects the best checkpoint (NaN
+            never does). Called in the main process.
         world: the training processes.
         log_to: sinks besides `log.jsonl`, see `vlpart.training.sinks.open_sinks`.
         stream: where progress goes (default: standard error).
@@ -99,6 +100,7 @@ class Trainer:
         self.seconds = 0.0
         self.skipped = 0
         self.best: float | None = None
+        self.changed: tuple[str, ...] = ()  # fields of the recipe that differ from those of the checkpoint
 
     @property
     def checkpoints(self) -> Path:
@@ -119,7 +121,7 @@ class Trainer:
             )
         if content is None:
             return 0
-        check_same_recipe(self.recipe, content["recipe"])
+        self.changed = tuple(check_same_recipe(self.recipe, content["recipe"]))
         if len(content["ranks"]) != self.world.size:
             raise TrainingError(
                 f"the checkpoint was made by {len(content['ranks'])} processes, this run has {self.world.size}: "
@@ -178,11 +180,13 @@ class Trainer:
             self.seconds = before + time.monotonic() - began
             if time_limit is not None and world.is_main and time.monotonic() - began >= time_limit * 60:
                 stop.ask("time limit")
-            improved = self._evaluate_if_due(recorder)
-            if improved or self.step % recipe.checkpoint_every == 0:
-                path = self._save()
+            if self.step % recipe.checkpoint_every == 0 or self.step == recipe.iterations:
+                path = self._save()  # an evaluation that fails must not cost the steps before it
                 saved_at = self.step
-                if improved and world.is_main:
+            if self._evaluate_if_due(recorder):
+                path = self._save()  # again: what a resumed run has to beat is in it
+                saved_at = self.step
+                if world.is_main:
                     mark_best(path)
             if world.any(stop.reason is not None):
                 stopped = next(reason for reason in world.all_gather(stop.reason) if reason)
@@ -265,12 +269,12 @@ class Trainer:
         recorder.line(f"skipped: {text}")
 
     def _evaluate_if_due(self, recorder: Recorder) -> bool:
-        """Score the averaged weights (the plain ones without an average); True if the score is the best so far."""
+        """Score the averaged weights (the plain ones without an average); True for a valid score, the best so far."""
         every = self.recipe.evaluate_every
         if self.evaluate is None or every is None or (self.step % every and self.step != self.recipe.iterations):
             return False
         score = self.world.from_main(self._evaluate(recorder) if self.world.is_main else None)
-        if self.best is not None and score <= self.best:
+        if math.isnan(score) or (self.best is not None and score <= self.best):
             return False
         self.best = score
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -231,16 +231,21 @@ class Recipe:
 
 
 #: Fields that must agree between a checkpoint and the recipe that resumes it.
-IDENTITY = ("name", "architecture", "text_encoder", "seed", "accumulate", "precision")
+IDENTITY = (
+    *("name", "architecture", "text_encoder", "seed", "accumulate", "precision"),
+    *("teacher_loss_weight", "teacher_names", "initial_share"),
+)
 
 
 def check_same_recipe(recipe: Recipe, saved: Mapping[str, Any]) -> list[str]:
     """Compare a recipe with the `to_dict()` in a checkpoint; returns the names of harmless fields that changed.
 
     Raises:
-        TrainingError: the checkpoint belongs to another recipe, seed, or set of sources.
+        TrainingError: the checkpoint belongs to another recipe, seed, teacher, share of the first weights, or set of
+            sources.
     """
     now = recipe.to_dict()
+    saved = {**_defaults(), **saved}  # a checkpoint from before a field was there was made with its default
     for key in IDENTITY:
         if saved.get(key) != now[key]:
             raise TrainingError(
@@ -251,6 +256,14 @@ def check_same_recipe(recipe: Recipe, saved: Mapping[str, Any]) -> list[str]:
     if before != after:
         raise TrainingError(f"the checkpoint was made with the sources {before}, this run has {after}")
     return [key for key in now if saved.get(key) != now[key]]
+
+
+def _defaults() -> dict[str, Any]:
+    """The defaults of a recipe as `to_dict` writes them."""
+    known = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
+    plain = json.loads(json.dumps(known, default=_plain))
+    assert isinstance(plain, dict)
+    return plain
 
 
 def _plain(value: object) -> object:

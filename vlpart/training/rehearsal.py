@@ -40,6 +40,7 @@ class DryRun:
         seconds_per_step: median over the measured steps.
         images_per_step: mean over the measured steps, all processes together.
         hours: estimate for all iterations.
+        teacher: how many names it holds, in words; None without one.
     """
 
     sources: tuple[SourceRow, ...]
@@ -50,6 +51,7 @@ class DryRun:
     seconds_per_step: float
     images_per_step: float
     hours: float
+    teacher: str | None = None
 
 
 def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | None = None) -> DryRun:
@@ -58,7 +60,7 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
     Initial weights that are not on this machine are not downloaded: random ones take the same time.
 
     Raises:
-        TrainingError: a loss is not finite.
+        TrainingError: a loss is not finite, or a teacher has nothing to hold.
     """
     world = world or World()
     here = recipe.init == "none" or local_file(recipe.init, recipe.architecture) is not None
@@ -98,4 +100,5 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
         seconds_per_step=each,
         images_per_step=statistics.mean(images[1:]),
         hours=each * recipe.iterations / 3600,
+        teacher=None if parts.teacher is None else str(parts.teacher),
     )

@@ -1,7 +1,8 @@
 """A run folder as a model: its weights, its architecture and text encoder, and the names that it was trained on.
 
 `vlpart train` leaves in a run folder: `recipe.json`, `vocabulary.json`, `checkpoints/`, and `weights.safetensors` once
-the run is finished; where the first weights still matter, also `initial.safetensors` and `known_vocabulary.json`.
+the run is finished; where the first weights still matter, also `initial.safetensors`, `known_vocabulary.json` (what a
+next run holds) and `held_vocabulary.json` (what this one does).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 RECIPE = "recipe.json"
 VOCABULARY = "vocabulary.json"
 KNOWN_VOCABULARY = "known_vocabulary.json"
+HELD_VOCABULARY = "held_vocabulary.json"
 WEIGHTS = "weights.safetensors"
 INITIAL_WEIGHTS = "initial.safetensors"
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
@@ -84,7 +86,8 @@ def open_run(folder: Path) -> RunFolder:
     """The run in a folder, with its exported weights; before there are any, with its best or newest checkpoint.
 
     Raises:
-        WeightsError: the folder is no run, or a run without weights; the message says what is missing.
+        WeightsError: the folder is no run, a run of an unknown architecture, or one without weights; the message says
+            what is missing.
     """
     try:
         recipe = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
@@ -97,6 +100,12 @@ def open_run(folder: Path) -> RunFolder:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder / RECIPE} is damaged ({type(error).__name__}: {error})") from None
+    known = sorted({entry.architecture for entry in list_models()})
+    if recipe["architecture"] not in known:
+        raise WeightsError(
+            f"{folder / RECIPE} names the architecture {recipe['architecture']!r}, which this version does not have; "
+            f"known: {', '.join(known)}"
+        )
     if not (recipe.get("inference_vocabulary") or (folder / VOCABULARY).is_file()):
         raise WeightsError(
             f"{folder} has no {VOCABULARY}, the names that it was trained on (an older run?): "

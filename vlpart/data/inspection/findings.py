@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "unreadable-image": ("error", "pictures are damaged, cut off or of an unknown format"),
     "image-size": ("error", "pictures have another size than the file says"),
     "leak-file": ("error", "the same picture file is in two splits"),
-    "leak-source": ("error", "crops of the same source picture are in two splits"),
+    "leak-source": ("error", "crops or variants of the same source picture are in two splits"),
     "leak-content": ("error", "pictures in two splits are equal byte for byte"),
     "categories-differ": ("error", "two files have the same categories with other ids; use one list for all splits"),
     "empty-box": ("warning", "boxes have no width or no height; training leaves them out"),

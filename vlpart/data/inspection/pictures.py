@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from vlpart.data.inspection.findings import Findings
-from vlpart.data.inspection.split import Split, file_name
+from vlpart.data.inspection.split import Split, file_name, split_name
 from vlpart.data.parallel import Progress, run_over
 
 FOLDERS = (
@@ -26,9 +26,10 @@ def find_pictures(split: Split, root: Path, given: Path | None) -> Path | None:
         return given
     names = [str(file_name(image)) for image in list(split.images.values())[:_TRIED]]
     folders = [folder.format(kind=split.kind or "train", stem=split.path.stem) for folder in FOLDERS]
-    places = dict.fromkeys(
-        parent / folder for parent in (root, split.path.parent, split.path.parent.parent) for folder in folders
-    )
+    beside = split.path.parent
+    places = dict.fromkeys(parent / folder for parent in (root, beside, beside.parent) for folder in folders)
+    if beside != root and split_name(split.path) != split.path.name:  # the folder of a split: its pictures are its own
+        places = {beside: None, **places}
     counts = {place: sum((place / name).is_file() for name in names) for place in places if place.is_dir()}
     best = max(counts, key=lambda place: counts[place], default=None)
     return best if best is not None and counts[best] else None

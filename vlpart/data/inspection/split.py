@@ -25,6 +25,7 @@ class Split:
 
     Attributes:
         path: the file; `name`: its name for messages.
+        root: the folder that it was found in; None if the user named this very file.
         images: id -> entry with a file name and a size; the first one of an id that occurs twice.
         annotations: image id -> entries of listed images with a known category.
         categories: id -> entry.
@@ -38,6 +39,7 @@ class Split:
     categories: dict[int, Entry]
     total_annotations: int
     pictures: Path | None = None
+    root: Path | None = None
     histogram: Counter[int] = field(default_factory=Counter)
     pictures_with: Counter[int] = field(default_factory=Counter)
 
@@ -49,7 +51,7 @@ class Split:
     @property
     def kind(self) -> str | None:
         """See `split_kind`."""
-        return split_kind(self.path)
+        return split_kind(self.path, self.root)
 
     def category_name(self, category_id: int) -> str:
         """Name for messages."""
@@ -68,9 +70,16 @@ def split_name(path: Path) -> str:
     return f"{path.parent.name}/{path.name}" if in_folder and not in_name else path.name
 
 
-def split_kind(path: Path) -> str | None:
-    """ "train", "val", "test" by the file name, else by its folder, else the name itself; None for "trainval"."""
-    found = _KIND.search(path.stem.casefold()) or _KIND.fullmatch(path.parent.name.casefold())
+def split_kind(path: Path, root: Path | None = None) -> str | None:
+    """ "train", "val", "test" by the file name, else by its folder, else the name itself; None for "trainval".
+
+    Args:
+        path: the annotation file.
+        root: folder of the data set: what it is called ("dev", "test") says nothing about its files.
+    """
+    found = _KIND.search(path.stem.casefold())
+    if found is None and path.parent != root:
+        found = _KIND.fullmatch(path.parent.name.casefold())
     if found is None:
         return path.stem
     kind = _SAME_KIND.get(found[1], found[1])
@@ -85,7 +94,7 @@ def file_name(image: Entry) -> str | None:
     return "/".join(address.split("/")[-2:]) if isinstance(address, str) and address else None
 
 
-def build_split(path: Path, content: dict[str, Any], findings: Findings) -> Split:
+def build_split(path: Path, content: dict[str, Any], findings: Findings, root: Path | None = None) -> Split:
     """Index a parsed file; entries that cannot be used are reported and left out."""
     name = split_name(path)
     categories = _by_id(content.get("categories"), "category", name, findings)
@@ -107,7 +116,14 @@ def build_split(path: Path, content: dict[str, Any], findings: Findings) -> Spli
         findings.add("broken-entry", name, f"annotations are a {type(raw).__name__}, expected a list")
         raw = []
     annotations = _annotations(raw, images, categories, name, findings)
-    split = Split(path=path, images=images, annotations=annotations, categories=categories, total_annotations=len(raw))
+    split = Split(
+        path=path,
+        root=root,
+        images=images,
+        annotations=annotations,
+        categories=categories,
+        total_annotations=len(raw),
+    )
     for image_id, entries in annotations.items():
         split.histogram.update(entry["category_id"] for entry in entries)
         labels = split.known_labels(images[image_id])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from vlpart.data.hold_out import made_from
 from vlpart.data.inspection.findings import Findings
 from vlpart.data.inspection.pictures import sizes_on_disk
 from vlpart.data.inspection.split import Split, file_name
@@ -48,7 +49,7 @@ def check_leaks(
         same = _same_files(one, other)
         for name in same:
             findings.add("leak-file", pair, name)
-        for source in sorted(_sources(one) & _sources(other)):
+        for source in sorted(source_pictures(one) & source_pictures(other)):
             findings.add("leak-source", pair, source)
         left = {i: path for i, path in files.get(one.name, {}).items() if str(file_name(one.images[i])) not in same}
         right = {
@@ -66,8 +67,10 @@ def _same_files(one: Split, other: Split) -> list[str]:
     return sorted(names & {str(file_name(image)) for image in other.images.values()})
 
 
-def _sources(split: Split) -> set[str]:
-    return {str(image["source_image"]) for image in split.images.values() if image.get("source_image")}
+def source_pictures(split: Split) -> set[str]:
+    """Names of the pictures that those of a split are crops or variants of."""
+    names = (made_from(image.get("source_image"), str(file_name(image))) for image in split.images.values())
+    return {name for name in names if name is not None}
 
 
 def _equal_content(

@@ -61,7 +61,7 @@ def _images(images: list[Any], by_image: dict[int, list[Mapping[str, Any]]], pat
             positive_ids=image.get("pos_category_ids") or (),
             negative_ids=image.get("neg_category_ids") or (),
             not_exhaustive_ids=image.get("not_exhaustive_category_ids") or (),
-            source_image=image.get("source_image"),
+            source_image=None if (source := image.get("source_image")) in (None, "") else str(source),
         )
 
 
