@@ -98,16 +98,11 @@ def build_bank(
         raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
     counts = {"skipped": 0}
 
-    def seen(picture: NDArray[np.uint8], reference: Reference) -> NDArray[np.uint8] | None:
-        if reference.object_box_xyxy is not None:
-            return object_picture(picture, reference, short)
-        return resize_shorter_side(picture, short, longest)
-
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):
             sizes = [references[i].cut_from for i in chunk]
             pictures = _read([images / references[i].file_name for i in chunk], on_failure, sizes)
-            shown = [None if p is None else seen(p, references[i]) for i, p in zip(chunk, pictures, strict=True)]
+            shown = [_seen(p, references[i], short, longest) for i, p in zip(chunk, pictures, strict=True)]
             good = {k: picture for k, picture in enumerate(shown) if picture is not None}
             tokens = {k: f.class_token for k, f in zip(good, features.describe(list(good.values())), strict=True)}
             for k, item in enumerate(chunk):
@@ -206,6 +201,17 @@ def _read(
             if on_failure is not None:
                 on_failure(str(path), error)
     return pictures
+
+
+def _seen(
+    picture: NDArray[np.uint8] | None, reference: Reference, short_side: int, max_side: int
+) -> NDArray[np.uint8] | None:
+    """What is described of a base picture; None where there is nothing."""
+    if picture is None:
+        return None
+    if reference.object_box_xyxy is not None:
+        return object_picture(picture, reference, short_side)
+    return resize_shorter_side(picture, short_side, max_side)
 
 
 def _work_folder(output: Path) -> Path:

@@ -94,8 +94,7 @@ def assemble(
         VocabularyError: the vocabulary of the teacher cannot be read.
     """
     world = world or World()
-    on_cpu = world.device.startswith("cpu")
-    if recipe.precision == "fp16" and on_cpu:
+    if recipe.precision == "fp16" and world.device.startswith("cpu"):
         raise TrainingError("fp16 needs a GPU: use --precision bf16 or float32 on this device")
     check_files(recipe.sources)
     torch.manual_seed(recipe.seed)
@@ -106,11 +105,7 @@ def assemble(
     initialise(detector, recipe.init if initial_file is None else str(initial_file), recipe.architecture, progress)
     initial = {k: v.clone() for k, v in detector.state_dict().items()} if recipe.remembers else None
     detector.to(world.device).train()
-    # Samples of anchors and regions are drawn on the CPU, federated classes where the weights are: one generator can
-    # serve both on the CPU only.
-    generator = torch.Generator().manual_seed(world.seed(recipe.seed)) if on_cpu else None
-    if not (world.is_main and on_cpu):
-        torch.manual_seed(world.seed(recipe.seed))
+    generator = _seeded(recipe, world)
     options = loss_options(recipe)
     frequencies = {s.name: None if (f := class_frequencies(s)) is None else f.to(world.device) for s in sources}
     distractors = Distractors(sources, text, encoder, recipe.distractors) if recipe.distractors else None
@@ -147,6 +142,18 @@ def assemble(
         teacher=teachers,
         held=held,
     )
+
+
+def _seeded(recipe: Recipe, world: World) -> torch.Generator | None:
+    """The generator that samples are drawn from, seeded for this process; None = torch's own, then seeded.
+
+    Samples of anchors and regions are drawn on the CPU, federated classes where the weights are: one generator can
+    serve both on the CPU only.
+    """
+    on_cpu = world.device.startswith("cpu")
+    if not (world.is_main and on_cpu):
+        torch.manual_seed(world.seed(recipe.seed))
+    return torch.Generator().manual_seed(world.seed(recipe.seed)) if on_cpu else None
 
 
 def teacher_vocabulary(recipe: Recipe, held_file: Path | None = None) -> Vocabulary | None:
