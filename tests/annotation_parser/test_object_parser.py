@@ -21,7 +21,7 @@ from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank, find_parts
 from vlpart.annotation_parser.voting import Witness, coverage, region, votes
 from vlpart.data.source import Source, load_source
-from vlpart.errors import DataError
+from vlpart.errors import DataError, OutputError
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import AnnotationKind
 
@@ -81,6 +81,20 @@ def test_a_part_belongs_to_the_object_that_it_names(base_data: Path) -> None:
     base_data.write_text(json.dumps(document))
     (owner,) = [r for r in read_base_objects(base_data).references if r.image_id == 1]
     assert owner.object_box_xyxy == (0, 0, 64, 48)
+
+
+def test_unfinished_banks_are_of_the_same_places(
+    base_data: Path, features: ColourFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("vlpart.annotation_parser.run.write_bank", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build_bank(tmp_path / "bank", read_base_objects(base_data), base_data.parent, features)
+    document = json.loads(base_data.read_text())
+    document["annotations"][0]["bbox"] = [10, 10, 50, 30]
+    base_data.write_text(json.dumps(document))
+    with pytest.raises(OutputError):
+        build_bank(tmp_path / "bank", read_base_objects(base_data), base_data.parent, features)
 
 
 def test_parts_are_voted_for(bank: ReferenceBank, features: ColourFeatures) -> None:

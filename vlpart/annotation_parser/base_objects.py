@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from pathlib import Path
@@ -31,22 +30,21 @@ def read_base_objects(
     only = None if only_objects is None else {plain(name) for name in only_objects}
     excluded = {plain(name) for name in exclude_objects}
     categories = {c.id: c for c in file.categories}
-    data, left_out = BaseData(references=[]), Counter[str]()
+    data = BaseData(references=[])
     for image, objects in annotated_objects(file, path):
         parts = [a for a in image.annotations if categories[a.category_id].part is not None and not a.crowd]
         for entry in objects:
             name = categories[entry.category_id].object_name
             if plain(name) in excluded or (only is not None and plain(name) not in only):
-                left_out["objects that are not wanted"] += 1
+                data.left_out["objects that are not wanted"] += 1
                 continue
             own = parts_of(entry, parts, objects, categories)
             if not own:
-                left_out["objects without parts"] += 1
+                data.left_out["objects without parts"] += 1
                 continue
             data.references.append(_reference(image, entry, name, own, categories))
-    data.left_out = left_out
     if not data.references:
-        why = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it lists no objects"
+        why = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items()) or "it lists no objects"
         raise DataError(f"{path} has no object with parts ({why})")
     return data
 

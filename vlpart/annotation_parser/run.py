@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vlpart.annotation_parser.base_data import BaseData, Reference
 from vlpart.annotation_parser.coco_output import picture_record, settings_of, write_coco
 from vlpart.annotation_parser.features import FeatureExtractor
-from vlpart.annotation_parser.labelled_images import LabelledImage, digest
+from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest
 from vlpart.annotation_parser.object_parser import ObjectParser, check_size, object_picture
 from vlpart.annotation_parser.parser import Parser
 from vlpart.annotation_parser.reference_bank import (
@@ -118,9 +118,7 @@ def build_bank(
 
         write_bank(folder, entries(), settings)
 
-    pictures = digest(
-        [LabelledImage(image_id=r.image_id, file_name=r.file_name, labels=(r.object,)) for r in references]
-    )
+    pictures = digest([_labelled(reference) for reference in references])
     job = Job(folder=_work_folder(folder), settings=settings | {"pictures": pictures}, total=len(references))
     finished = job.run(compute, write, progress)
     return Outcome(written=folder if finished else None, items=len(references), skipped=counts["skipped"])
@@ -201,6 +199,17 @@ def _read(
             if on_failure is not None:
                 on_failure(str(path), error)
     return pictures
+
+
+def _labelled(reference: Reference) -> LabelledImage:
+    """A reference as a picture with a label, and with a place where it has one: unfinished work is good for it only."""
+    objects: tuple[AnnotatedObject, ...] = ()
+    if reference.object_box_xyxy is not None:
+        box, segmentation = reference.object_box_xyxy, reference.object_segmentation
+        objects = (AnnotatedObject(label=reference.object, box_xyxy=box, segmentation=segmentation),)
+    return LabelledImage(
+        image_id=reference.image_id, file_name=reference.file_name, labels=(reference.object,), objects=objects
+    )
 
 
 def _seen(

@@ -336,7 +336,8 @@ def show(
 ) -> None:
     """Draw how a novel object is parsed: reference, target, correspondences, transferred parts and final boxes."""
     from vlpart.annotation_parser.assemble import ParserSetup, open_parser
-    from vlpart.annotation_parser.object_parser import ObjectParser
+    from vlpart.annotation_parser.parser import Parser
+    from vlpart.annotation_parser.reference_bank import ReferenceBank
     from vlpart.annotation_parser.show import draw_transfer
     from vlpart.data.images import read_image
     from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
@@ -344,6 +345,8 @@ def show(
 
     if output.suffix.lower() not in PICTURE_FORMATS:
         raise typer.BadParameter(f"{output} must end in {', '.join(PICTURE_FORMATS)}", param_hint="--output")
+    if ReferenceBank(bank, base_images).of_objects:  # before anything large is loaded
+        raise typer.BadParameter(f"{bank} is a bank of objects; show draws banks of pictures", param_hint="BANK")
     picture = read_image(image)
     parser = open_parser(
         ParserSetup(
@@ -359,9 +362,8 @@ def show(
             precision=precision,
         )
     )
+    assert isinstance(parser, Parser)
     say_features(parser.features)
-    if isinstance(parser, ObjectParser):
-        raise typer.BadParameter(f"{bank} is a bank of objects; show draws banks of pictures", param_hint="BANK")
     transfer = parser.transfer(picture, label)
     drawn = draw_transfer(transfer, label, parser.renamer, height=height)
     write_file(output, encode_picture(drawn, PICTURE_FORMATS[output.suffix.lower()], output.name))
