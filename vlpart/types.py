@@ -38,6 +38,10 @@ class Targets:
         image_labels: (K,) int64 indices into the vocabulary of the source (image-label sources; else empty).
         unknown_labels: (C,) bool or None. True = whether this class occurs elsewhere in the picture is not known: no
             negative for proposals away from any annotation. None = everything not annotated is absent.
+        open_objects: (N,) bool or None. True = inside of this annotation other things may be unlabelled: the parts of
+            an object of which only the outline is known. None = there are no such annotations.
+        only_at_matches: (C,) bool or None. True = this class is a negative for regions that are matched to an
+            annotation of another class, and says nothing elsewhere. None = there are no such classes.
     """
 
     boxes_xyxy: Tensor
@@ -45,6 +49,8 @@ class Targets:
     masks: Tensor | None
     image_labels: Tensor
     unknown_labels: Tensor | None = None
+    open_objects: Tensor | None = None
+    only_at_matches: Tensor | None = None
 
     def to(self, device: object) -> Targets:
         """The same targets with every tensor on `device`."""
@@ -58,6 +64,8 @@ class Targets:
             masks=move(self.masks),
             image_labels=self.image_labels.to(device),  # type: ignore[call-overload]
             unknown_labels=move(self.unknown_labels),
+            open_objects=move(self.open_objects),
+            only_at_matches=move(self.only_at_matches),
         )
 
 

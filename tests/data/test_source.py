@@ -238,6 +238,8 @@ def test_left_and_right_swap_only_where_both_exist(make_dataset: MakeDataset) ->
         {"batch_size": 0},
         {"repeat_threshold": -1.0},
         {"unlabelled": "maybe"},
+        {"inside_objects": "maybe"},
+        {"absent_names": "some"},
         {"flip": 1.5},
         {"min_visible": -0.1},
         {"scale_jitter": (2.0, 1.0)},

@@ -180,6 +180,20 @@ def test_left_and_right(make_dataset: MakeDataset) -> None:
         assert transform_targets(loaded, loaded.store[0], plain).labels.tolist() == [1]
 
 
+def test_objects_whose_inside_is_unknown(make_dataset: MakeDataset) -> None:
+    part, whole = ({"category_id": i, "bbox": [10, 8, 20, 12]} for i in (5, 3))
+    gone = {"category_id": 3, "bbox": [50, 8, 5, 5]}
+    data = make_dataset([{"size": (40, 60), "annotations": [part, gone, whole]}])
+    inner = geometry((0, 0, 40, 40), (40, 40))
+    open_ended = load_source(Source(**data, inside_objects="unknown"))
+    names = [open_ended.vocabulary.names[i] for i in open_ended.store[0].labels]
+    flags = transform_targets(open_ended, open_ended.store[0], inner).open_objects
+    assert flags is not None
+    assert flags.tolist() == [":" not in names[0], ":" not in names[2]] == [False, True]
+    plain = load_source(Source(**data))
+    assert transform_targets(plain, plain.store[0], inner).open_objects is None
+
+
 def test_sizes_that_are_drawn() -> None:
     common = {"name": "x", "annotations": "a", "images": "b"}
     choice = Source(**common, short_sides=(30, 50), max_side=1000)

@@ -19,15 +19,22 @@ LISTS = {  # what each source labels, and what may be taken as absent from it
     "faces": ("person: ear, nose", "all"),
     "plain": ("chair", "none"),
 }
+SHARED_OUT = {  # two sources of one list, and one that has nothing to do with it
+    "seats": ("chair: leg, seat; sofa: leg", "at_matches"),
+    "stools": ("stool: leg, seat; Chair", "at_matches"),
+    "faces": ("person: ear, nose", "all"),
+}
 
 
-def make(count: int = 100) -> tuple[Distractors, dict[str, Vocabulary], dict[str, torch.Tensor]]:
+def make(
+    count: int = 100, lists: dict[str, tuple[str, str]] = LISTS
+) -> tuple[Distractors, dict[str, Vocabulary], dict[str, torch.Tensor]]:
     encoder = get_text_encoder("static")
-    vocabularies = {name: Vocabulary.parse(words) for name, (words, _) in LISTS.items()}
+    vocabularies = {name: Vocabulary.parse(words) for name, (words, _) in lists.items()}
     text = {name: torch.tensor(encode_vocabulary(encoder, v)) for name, v in vocabularies.items()}
     sources: list[Any] = [
         SimpleNamespace(name=name, vocabulary=vocabularies[name], source=SimpleNamespace(absent_names=rule))
-        for name, (_, rule) in LISTS.items()
+        for name, (_, rule) in lists.items()
     ]
     return Distractors(sources, text, encoder, count), vocabularies, text
 
@@ -44,15 +51,18 @@ def batch(source: str, labels: list[int], unknown: list[bool] | None = None) -> 
     return Batch(images=images, targets=[targets], source=source, kind=AnnotationKind.PARTS)
 
 
-def added(source: str, labels: list[int], unknown: list[bool] | None = None) -> set[str]:
+def added(
+    source: str,
+    labels: list[int],
+    unknown: list[bool] | None = None,
+    lists: dict[str, tuple[str, str]] = LISTS,
+) -> set[str]:
     """Names of the columns that joined."""
-    distractors, vocabularies, text = make()
+    distractors, vocabularies, text = make(lists=lists)
     _, words = distractors.add(batch(source, labels, unknown), text[source], torch.Generator().manual_seed(0))
     extra = words[len(text[source]) :]
-    everything = [
-        (name, row) for s, v in vocabularies.items() if s != source for name, row in zip(v.names, text[s], strict=True)
-    ]
-    return {name for vector in extra for name, row in everything if torch.equal(row, vector)}
+    everything = {name: row for s, v in vocabularies.items() for name, row in zip(v.names, text[s], strict=True)}
+    return {name for vector in extra for name, row in everything.items() if torch.equal(row, vector)}
 
 
 def test_a_source_of_cars_may_deny_everything_unlike_cars() -> None:
@@ -95,6 +105,20 @@ def test_the_number_is_limited_and_unknown_labels_grow_along() -> None:
     grown = after.targets[0].unknown_labels
     assert grown is not None
     assert grown.tolist() == [*unknown, False, False]
+
+
+def test_sources_that_share_out_a_list_contrast_their_names_at_annotations() -> None:
+    assert added("seats", [1], lists=SHARED_OUT) == {"stool", "stool:leg", "stool:seat"}  # "Chair" is an own name
+    assert added("stools", [0], lists=SHARED_OUT) == {"chair:leg", "chair:seat", "sofa", "sofa:leg"}
+    distractors, _, text = make(lists=SHARED_OUT)
+    own = len(text["seats"])
+    for unknown in (None, [True] * own):
+        after, words = distractors.add(batch("seats", [1], unknown), text["seats"], torch.Generator().manual_seed(0))
+        (target,) = after.targets
+        assert target.only_at_matches is not None
+        assert target.only_at_matches.tolist() == [False] * own + [True] * (len(words) - own)
+        assert (target.unknown_labels is None) == (unknown is None)
+        assert unknown is None or target.unknown_labels.tolist() == unknown + [False] * (len(words) - own)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -39,6 +39,7 @@ class PackedSample:
     masks: PackedMasks | None
     image_labels: NDArray[np.int64]
     unknown_labels: NDArray[np.bool_] | None
+    open_objects: NDArray[np.bool_] | None
     source: str
     image_id: int
     path: str
@@ -59,6 +60,7 @@ def pack(sample: Sample) -> PackedSample:
         masks=masks,
         image_labels=targets.image_labels.numpy(),
         unknown_labels=None if targets.unknown_labels is None else targets.unknown_labels.numpy(),
+        open_objects=None if targets.open_objects is None else targets.open_objects.numpy(),
         source=sample.source,
         image_id=sample.image_id,
         path=sample.path,
@@ -85,4 +87,5 @@ def _targets(sample: PackedSample) -> Targets:
         masks=None if sample.masks is None else sample.masks.unpack(),
         image_labels=torch.from_numpy(sample.image_labels),
         unknown_labels=None if sample.unknown_labels is None else torch.from_numpy(sample.unknown_labels),
+        open_objects=None if sample.open_objects is None else torch.from_numpy(sample.open_objects),
     )

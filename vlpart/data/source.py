@@ -42,9 +42,14 @@ class Source:
         boxes_from_masks: after augmentation a box is the tight box of its mask (where there are masks).
         unlabelled: "absent" = what is not annotated is not there; "unknown" = see `Targets.unknown_labels` and
             `indexing.unknown_classes`.
+        inside_objects: "background", or "unknown" = the file may label an object and not its parts, so what lies inside
+            of an object, without an annotation of its own, is no background for the proposals, and where `unlabelled`
+            is "unknown", no negative of unknown classes, see `Targets.open_objects`.
         absent_names: which names of the other sources may be taken as absent from its pictures (`Recipe.distractors`):
-            "none", "own_objects" = parts of objects that it labels, where that object is not in the picture, or "all" =
-            everything unlike what it labels.
+            "none", "own_objects" = parts of objects that it labels, where that object is not in the picture, "all" =
+            everything unlike what it labels, or "at_matches" = the names of the other sources with this rule, but only
+            on regions matched to an annotation: several sources share out one list of names, and what is annotated as
+            one of them is none of the others.
         only_objects, exclude_objects: object names; annotations of other / these objects and of their parts are left
             out, and so are their classes. For zero-shot runs.
         take: "all" categories, whole "objects" only, or "parts" only; the others are left out in the same way.
@@ -75,7 +80,8 @@ class Source:
     masks: bool = True
     boxes_from_masks: bool = True
     unlabelled: Literal["absent", "unknown"] = "absent"
-    absent_names: Literal["none", "own_objects", "all"] = "none"
+    inside_objects: Literal["background", "unknown"] = "background"
+    absent_names: Literal["none", "own_objects", "all", "at_matches"] = "none"
     only_objects: frozenset[str] | None = None
     exclude_objects: frozenset[str] = frozenset()
     take: Literal["all", "objects", "parts"] = "all"
@@ -108,7 +114,9 @@ class Source:
             "repeat_threshold must not be negative": (self.repeat_threshold or 0) >= 0,
             "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
             "take is 'all', 'objects' or 'parts'": self.take in ("all", "objects", "parts"),
-            "absent_names is 'none', 'own_objects' or 'all'": self.absent_names in ("none", "own_objects", "all"),
+            "inside_objects is 'background' or 'unknown'": self.inside_objects in ("background", "unknown"),
+            "absent_names is 'none', 'own_objects', 'all' or 'at_matches'": self.absent_names
+            in ("none", "own_objects", "all", "at_matches"),
             "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,
             "scale_jitter is (lo, hi) with 0 < lo <= hi": self.scale_jitter is None
             or (len(self.scale_jitter) == 2 and 0 < self.scale_jitter[0] <= self.scale_jitter[1]),

@@ -156,13 +156,20 @@ def transform_targets(loaded: LoadedSource, record: Record, geometry: Geometry) 
     if geometry.mirrored:
         labels, image_labels = loaded.flip_labels[labels], loaded.flip_labels[image_labels]
         unknown = unknown[loaded.flip_labels]
+    labels = labels[keep]
     return Targets(
         boxes_xyxy=torch.from_numpy(clipped[keep]),
-        labels=torch.from_numpy(labels[keep]),
+        labels=torch.from_numpy(labels),
         masks=None if masks is None else torch.from_numpy(masks if keep.all() else masks[keep]),
         image_labels=torch.from_numpy(image_labels),
         unknown_labels=torch.from_numpy(unknown) if source.unlabelled == "unknown" else None,
+        open_objects=_whole_objects(loaded, labels) if source.inside_objects == "unknown" else None,
     )
+
+
+def _whole_objects(loaded: LoadedSource, labels: NDArray[np.int64]) -> Tensor:
+    """(N,) bool: which labels name objects, not parts."""
+    return torch.tensor([not loaded.vocabulary.is_part(int(label)) for label in labels], dtype=torch.bool)
 
 
 def rasterise(

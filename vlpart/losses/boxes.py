@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vlpart.losses.matching import maybe_unlabelled
 from vlpart.losses.regions import LabelledRegions
 from vlpart.models import boxes
 from vlpart.types import Targets
@@ -35,17 +36,21 @@ def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None =
 def known_weights(regions: Sequence[LabelledRegions], targets: Sequence[Targets], below_iou: float) -> Tensor | None:
     """(N, C) 0 where a class is unknown at a region, else 1; None where every image is labelled exhaustively.
 
-    Unknown is a class that may occur unlabelled in the picture, at a region that overlaps no annotation by `below_iou`.
-    A region beside an annotation is a poor box of that annotation, which the classifier has to learn to reject.
+    Unknown is a class that may occur unlabelled in the picture, at a region that overlaps no annotation by `below_iou`
+    or lies inside of an object whose parts may be unlabelled. Another region beside an annotation is a poor box of that
+    annotation, which the classifier has to learn to reject. Classes of `Targets.only_at_matches` are unknown wherever
+    nothing is matched.
     """
-    if all(target.unknown_labels is None for target in targets):
+    if all(target.unknown_labels is None and target.only_at_matches is None for target in targets):
         return None
     rows = []
     for region, target in zip(regions, targets, strict=True):
         weight = region.boxes_xyxy.new_ones(len(region.labels), region.classes)
         if target.unknown_labels is not None:
-            far = region.overlap < below_iou
+            far = (region.overlap < below_iou) | maybe_unlabelled(region.boxes_xyxy, target)
             weight[far] = (~target.unknown_labels).float()
+        if target.only_at_matches is not None:
+            weight[~region.foreground] *= (~target.only_at_matches).float()
         rows.append(weight)
     return torch.cat(rows)
 

@@ -178,12 +178,13 @@ def _matched_part_losses(step: _Step) -> dict[str, Tensor]:
     labelled = sample_regions(step.proposals, step.batch.targets, len(step.text), step.options, step.generator)
     labels = torch.cat([r.labels for r in labelled])
     regions = [r.boxes_xyxy for r in labelled]
+    known = known_weights(labelled, step.batch.targets, step.options.unknown_below_iou)
     count = len(step.detector.roi_heads.stages)
     losses = {}
     for number, stage, pyramid in _stages(step):
         logits, _ = stage(pool_regions(pyramid, regions, BOX_SIZE), step.text)
         losses[_named("parsed_part", number, count)] = step.options.parsed_part_weight * classification_loss(
-            logits, labels
+            logits, labels, known
         )
     return losses
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vlpart.models import boxes
+from vlpart.types import Targets
+
 NEGATIVE, IGNORED, POSITIVE = 0, -1, 1
+
+#: A box that overlaps an object by less is no attempt at that object; inside of it, it may be an unlabelled part.
+NO_ATTEMPT = 0.3
+
+#: So much of its area lies in the object that it is inside of.
+INSIDE_SHARE = 0.8
 
 
 def match_anchors(iou: Tensor, low: float = 0.3, high: float = 0.7) -> tuple[Tensor, Tensor]:
@@ -29,6 +38,23 @@ def match_anchors(iou: Tensor, low: float = 0.3, high: float = 0.7) -> tuple[Ten
     best_of_truth = iou.amax(dim=1, keepdim=True)
     state[(iou == best_of_truth).any(dim=0)] = POSITIVE
     return index, state
+
+
+def maybe_unlabelled(boxes_xyxy: Tensor, target: Targets) -> Tensor:
+    """Boxes that may hold what nobody annotated: inside of an object whose parts are not all known.
+
+    Args:
+        boxes_xyxy: (N, 4) anchors or regions.
+        target: ground truth of the image.
+
+    Returns:
+        (N,) bool. Boxes that are matched to an annotation, or a poor box of the object itself, are none of them.
+    """
+    if target.open_objects is None or not target.open_objects.any():
+        return torch.zeros(len(boxes_xyxy), dtype=torch.bool, device=boxes_xyxy.device)
+    best = boxes.iou(target.boxes_xyxy, boxes_xyxy).amax(dim=0)
+    objects = target.boxes_xyxy[target.open_objects]
+    return (best < NO_ATTEMPT) & boxes.inside(boxes_xyxy, objects, INSIDE_SHARE)
 
 
 def match_regions(iou: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlpart.losses.matching import NEGATIVE, POSITIVE, match_anchors, subsample
+from vlpart.losses.matching import IGNORED, NEGATIVE, POSITIVE, match_anchors, maybe_unlabelled, subsample
 from vlpart.losses.options import LossOptions
 from vlpart.models import boxes
 from vlpart.models.rpn import DELTA_WEIGHTS, RpnOutput
@@ -24,7 +24,8 @@ def rpn_losses(
 ) -> dict[str, Tensor]:
     """`rpn_objectness` (BCE over sampled anchors) and `rpn_box` (L1 over the positive ones).
 
-    Both are divided by the nominal number of sampled anchors, whatever was sampled (SPEC.md 6.2).
+    Both are divided by the nominal number of sampled anchors, whatever was sampled (SPEC.md 6.2). Negative anchors
+    inside of an object that may hold unlabelled parts are never sampled.
 
     Args:
         output: predictions at every anchor.
@@ -38,6 +39,8 @@ def rpn_losses(
     objectness, box = logits.new_zeros(()), logits.new_zeros(())
     for number, (image_logits, image_deltas, target) in enumerate(zip(logits, deltas, targets, strict=True)):
         index, state = match_anchors(boxes.iou(target.boxes_xyxy, anchors))
+        if target.open_objects is not None:
+            state[maybe_unlabelled(anchors, target) & (state == NEGATIVE)] = IGNORED
         sampled = subsample(
             state == POSITIVE, state == NEGATIVE, options.rpn_anchors, options.rpn_positive_fraction, generator
         )

@@ -29,6 +29,14 @@ def nonempty(boxes_xyxy: Tensor) -> Tensor:
     return (boxes_xyxy[:, 2] > boxes_xyxy[:, 0]) & (boxes_xyxy[:, 3] > boxes_xyxy[:, 1])
 
 
+def inside(boxes_xyxy: Tensor, containers_xyxy: Tensor, share: float) -> Tensor:
+    """(N,) bool: boxes of which at least `share` of the area lies in one of the (M, 4) containers."""
+    lower = torch.maximum(boxes_xyxy[:, None, :2], containers_xyxy[None, :, :2])
+    upper = torch.minimum(boxes_xyxy[:, None, 2:], containers_xyxy[None, :, 2:])
+    covered = (upper - lower).clamp(min=0).prod(dim=2)
+    return (covered >= share * area(boxes_xyxy)[:, None]).any(dim=1)
+
+
 def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     """(N, M) intersection over union; 0 where the boxes do not touch (also for empty boxes)."""
     lower = torch.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])

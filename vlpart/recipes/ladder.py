@@ -22,6 +22,9 @@ NOVEL_OBJECTS = frozenset(
 FIRST_PHASE = "runs/ladder_start/weights.safetensors"
 START = "runs/ladder_base/weights.safetensors"
 
+#: More than there are: every name of the other sources joins a batch (`absent_names="at_matches"`).
+ALL_NAMES = 300
+
 #: What the two parsers make of the novel objects; `docs/ladder.md` has the commands.
 PARSED = "runs/ladder_parsed.json"
 PARSED_AS_PUBLISHED = "runs/ladder_parsed_published.json"
@@ -117,7 +120,7 @@ def ladder_oracle(data_root: Path) -> Recipe:
 
 def _arm(name: str, data_root: Path, *sources: Source) -> Recipe:
     """One rung: the same start, steps and schedule for all."""
-    return _recipe(name, data_root, *sources, init=START, learning_rate=1e-4, warmup_iterations=50, iterations=700)
+    return _recipe(name, data_root, *sources, init=START, learning_rate=2e-4, warmup_iterations=50, iterations=1500)
 
 
 def _recipe(
@@ -159,6 +162,7 @@ def _recipe(
         proposals_before_nms=500,
         proposals=300,
         roi_regions=128,
+        distractors=ALL_NAMES,
         checkpoint_every=100,
         warmup_iterations=warmup_iterations,
         iterations=iterations,
@@ -172,7 +176,7 @@ def _base_parts(data_root: Path) -> Source:
 
 def _base(data_root: Path) -> Source:
     """Base objects and their parts."""
-    return _source(data_root, "base", exclude_objects=NOVEL_OBJECTS, ratio=2.0)
+    return _source(data_root, "base", exclude_objects=NOVEL_OBJECTS, ratio=2.0, absent_names="at_matches")
 
 
 def _novel_objects(data_root: Path, ratio: float) -> Source:
@@ -181,8 +185,12 @@ def _novel_objects(data_root: Path, ratio: float) -> Source:
 
 
 def _novel(data_root: Path, name: str, **options: object) -> Source:
-    """Novel objects. Parts that a file calls not exhaustively annotated are unknown, not absent."""
-    return _source(data_root, name, only_objects=NOVEL_OBJECTS, **options)
+    """Novel objects. Parts that a file calls not exhaustively annotated are unknown, not absent.
+
+    Names of base objects are none of theirs, and the other way round. Rare ones are drawn more often.
+    """
+    rules = {"absent_names": "at_matches", "inside_objects": "unknown", "repeat_threshold": 0.1}
+    return _source(data_root, name, only_objects=NOVEL_OBJECTS, **rules, **options)
 
 
 def _image_labels(data_root: Path) -> Source:

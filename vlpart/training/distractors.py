@@ -4,6 +4,10 @@ With a vocabulary of its own for every source, a face's "ear" is only ever told 
 faces, and at test time, among all names at once, the side of a bus may look like one. So a few names of other sources
 join the vocabulary of a batch as classes that nothing in it is. `Source.absent_names` says which names may be taken as
 absent; a name is never taken where its object, or a similar one, is or may be in a picture of the batch.
+
+Sources that share out one list of names ("at_matches") are another case: what one of them annotates as a "chair:leg" is
+not what another calls "stool:leg", however similar. There the names join all the same, but as negatives of annotated
+regions only: what else is in the picture is left open.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from torch import Tensor
 
 from vlpart.data.source import LoadedSource
 from vlpart.text.encoders import TextEncoder
-from vlpart.types import Batch
+from vlpart.types import Batch, Targets
 
+AT_MATCHES = "at_matches"
 SIMILAR = 0.5  # cosine of two object names from which on one may be what the other means
 SAME = 0.9
 
@@ -54,14 +59,18 @@ class Distractors:
         }
         self._candidates = {}
         for source in sources:
-            others = [s.name for s in sources if s is not source]
-            if others and source.source.absent_names != "none":
+            rule = source.source.absent_names
+            others = [s for s in sources if s is not source and (rule != AT_MATCHES or s.source.absent_names == rule)]
+            if others and rule != "none":
+                own = {name.casefold() for name in source.vocabulary.names} if rule == AT_MATCHES else set()
+                new = torch.tensor([name.casefold() not in own for s in others for name in s.vocabulary.names])
                 self._candidates[source.name] = _Candidates(
-                    text=torch.cat([text[o] for o in others]), objects=torch.cat([self._objects[o] for o in others])
+                    text=torch.cat([text[s.name] for s in others])[new.to(text[source.name].device)],
+                    objects=torch.cat([self._objects[s.name] for s in others])[new],
                 )
 
     def add(self, batch: Batch, text: Tensor, generator: torch.Generator | None) -> tuple[Batch, Tensor]:
-        """The batch and its (C + K, D) text with up to `count` names that nothing in the batch is.
+        """The batch and its (C + K, D) text with up to `count` names that nothing annotated in the batch is.
 
         Args:
             batch: of a source of the run.
@@ -74,18 +83,22 @@ class Distractors:
         allowed = self._absent(batch, candidates).nonzero().squeeze(1)
         order = torch.randperm(len(allowed), generator=generator)[: self.count]
         chosen = candidates.text[allowed[order].to(candidates.text.device)]
-        targets = [
-            target
-            if target.unknown_labels is None
-            else replace(
-                target, unknown_labels=torch.cat((target.unknown_labels, target.unknown_labels.new_zeros(len(chosen))))
-            )
-            for target in batch.targets
-        ]
+        targets = [self._with_names(batch.source, target, len(text), len(chosen)) for target in batch.targets]
         return replace(batch, targets=targets), torch.cat((text, chosen))
 
+    def _with_names(self, source: str, target: Targets, classes: int, more: int) -> Targets:
+        """The targets with `more` classes after the own ones."""
+        unknown, new = target.unknown_labels, target.labels.new_zeros(more, dtype=torch.bool)
+        if unknown is not None:
+            target = replace(target, unknown_labels=torch.cat((unknown, new)))
+        if self._rules[source] == AT_MATCHES:
+            target = replace(target, only_at_matches=torch.cat((new.new_zeros(classes), ~new)))
+        return target
+
     def _absent(self, batch: Batch, candidates: _Candidates) -> Tensor:
-        """(K,) bool: candidates that are in no picture of the batch."""
+        """(K,) bool: candidates that may be taken as negatives in this batch."""
+        if self._rules[batch.source] == AT_MATCHES:
+            return torch.ones(len(candidates.objects), dtype=torch.bool)
         own = self._objects[batch.source]
         to_candidates = self._similarity[:, candidates.objects]
         if self._rules[batch.source] == "all":
