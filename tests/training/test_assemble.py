@@ -161,6 +161,8 @@ def test_evaluation_sets_are_checked_before_the_first_step(root, tmp_path, chang
     recipe = small_recipe(root, evaluate_every=2, evaluate_on=(val,))
     with pytest.raises(DataError, match=message):
         build_trainer(recipe, tmp_path / "run", workers=0, stream=io.StringIO())
+    with pytest.raises(DataError, match=message):
+        dry_run(recipe, steps=2, workers=0)
     build_trainer(small_recipe(root, evaluate_on=(val,)), tmp_path / "run", workers=0)  # never evaluated
 
 

@@ -194,6 +194,18 @@ def make_teacher(
     )
 
 
+def check_evaluation(recipe: Recipe, world: World) -> None:
+    """Look through the sets of the periodic evaluation, in the first process, before anything slow starts.
+
+    Raises:
+        DataError: one of them cannot be scored.
+    """
+    if recipe.evaluate_every is not None and recipe.evaluate_on and world.is_main:
+        from vlpart.evaluation.periodic import check_sets
+
+        check_sets(recipe.evaluate_on, recipe.detections_per_image)
+
+
 def check_files(sources: Sequence[Source]) -> None:
     """Look for the files of all sources before anything slow starts.
 
@@ -270,10 +282,7 @@ def build_trainer(
         DataError, WeightsError, TextEncoderError, TrainingError, VocabularyError: see `assemble`.
     """
     world = world or World()
-    if recipe.evaluate_every is not None and recipe.evaluate_on and world.is_main:
-        from vlpart.evaluation.periodic import check_sets
-
-        check_sets(recipe.evaluate_on, recipe.detections_per_image)
+    check_evaluation(recipe, world)
     begun = bool(list_checkpoints(output / "checkpoints"))  # then it goes on with what it began with
     kept, held = (
         path if begun and (path := output / name).is_file() else None for name in (INITIAL_WEIGHTS, HELD_VOCABULARY)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from vlpart.errors import TrainingError
-from vlpart.training.assemble import assemble
+from vlpart.training.assemble import assemble, check_evaluation
 from vlpart.training.distributed import World
 from vlpart.training.initial_weights import local_file
 from vlpart.training.optimizer import trainable
@@ -61,8 +61,10 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
 
     Raises:
         TrainingError: a loss is not finite, or a teacher has nothing to hold.
+        DataError: data, or an evaluation set, that the run would refuse.
     """
     world = world or World()
+    check_evaluation(recipe, world)
     here = recipe.init == "none" or local_file(recipe.init, recipe.architecture) is not None
     parts = assemble(recipe if here else recipe.changed(init="none"), workers=workers, world=world)
     stepper = Stepper(recipe, parts.detector, parts.compute, world)
