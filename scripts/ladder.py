@@ -10,24 +10,15 @@ what is there. With `--seed` the arms are trained once more from the same start,
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlpart.evaluation.coco import Rule, score_detections
-from vlpart.recipes.ladder import FIRST_PHASE, NOVEL_OBJECTS, PARSED, PARSED_AS_PUBLISHED, START
+from ladder_results import ARMS, chart, results, run_folder, table
 
-ARMS = {
-    "ladder_parts": "(a) base parts",
-    "ladder_objects": "(b) + objects",
-    "ladder_labels": "(c) + image labels",
-    "ladder_parsed_published": "(d) + parsed parts, as published",
-    "ladder_parsed": "(d) + parsed parts, ours",
-    "ladder_oracle": "oracle",
-}
+from vlpart.recipes.ladder import FIRST_PHASE, NOVEL_OBJECTS, PARSED, PARSED_AS_PUBLISHED, START
 
 #: Base objects that may lend their parts.
 SOURCES = {
@@ -67,17 +58,14 @@ def steps(root: Path, seed: int, threads: int) -> list[Step]:
         _train("ladder_start", first.parent, root, 0, threads),
         _train("ladder_base", start.parent, root, 0, threads),
     ]
-    for bank, unit, sure, output in (
-        (Path("runs/ladder_bank"), ["--objects"], ["--min-confidence", "0.4"], Path(PARSED)),
-        (Path("runs/ladder_bank_pictures"), [], [], Path(PARSED_AS_PUBLISHED)),
+    for name, bank, unit, sure, output in (
+        ("parse", Path("runs/ladder_bank"), ["--objects"], ["--min-confidence", "0.4"], Path(PARSED)),
+        ("parse_published", Path("runs/ladder_bank_pictures"), [], [], Path(PARSED_AS_PUBLISHED)),
     ):
         build = ["parse", "build", str(bank), *unit, *files, "--exclude-objects", novel, "--features", "embedded"]
-        found.append(Step(name="parse", result=bank / "bank.json", command=[*build, *weights]))
-        found.append(
-            Step(
-                name="parse", result=output, command=["parse", "find", str(bank), *find, *sure, "--output", str(output)]
-            )
-        )
+        found.append(Step(name=name, result=bank / "bank.json", command=[*build, *weights]))
+        written = ["--output", str(output)]
+        found.append(Step(name=name, result=output, command=["parse", "find", str(bank), *find, *sure, *written]))
     for arm in ("ladder_base", *ARMS):
         run = run_folder(arm, 0 if arm == "ladder_base" else seed)
         if arm in ARMS:
@@ -88,52 +76,11 @@ def steps(root: Path, seed: int, threads: int) -> list[Step]:
     return found
 
 
-def run_folder(arm: str, seed: int) -> Path:
-    """Where an arm is trained."""
-    return Path("runs") / (arm if seed == 0 else f"{arm}_seed{seed}")
-
-
 def _train(recipe: str, run: Path, root: Path, seed: int, threads: int) -> Step:
     command = ["train", recipe, "--data", str(root), "--output", str(run), "--resume", "--seed", str(seed)]
     return Step(
         name=recipe, result=run / "weights.safetensors", command=[*command, "--threads", str(threads), "--workers", "1"]
     )
-
-
-def table(root: Path, seeds: list[int]) -> str:
-    """Mask AP / AP50 of the parts in percent, under both rules; several seeds as mean and half of the range."""
-    truth = json.loads((root / "ade_parts" / "val.json").read_text(encoding="utf-8"))
-    names = {c["id"]: c for c in truth["categories"]}
-    annotated = {a["category_id"] for a in truth["annotations"]}
-    parts = sorted(i for i in annotated if names[i]["part"])
-    groups = {
-        "all": parts,
-        "base": [i for i in parts if names[i]["object"] not in NOVEL_OBJECTS],
-        "novel": [i for i in parts if names[i]["object"] in NOVEL_OBJECTS],
-    }
-    lines = []
-    rules: tuple[tuple[Rule, str], ...] = (("lvis", "annotated classes only"), ("coco", "all classes"))
-    for rule, title in rules:
-        lines += [f"| {title} | all | base | novel |", "| --- | --- | --- | --- |"]
-        for arm, what in {"ladder_base": "the common start", **ARMS}.items():
-            rows = []
-            for seed in seeds:
-                path = run_folder(arm, seed if arm in ARMS else 0) / "evaluation" / "predictions.json"
-                if path.is_file():
-                    found = json.loads(path.read_text(encoding="utf-8"))
-                    scores = score_detections(truth, found, rule=rule, kinds=("masks",), groups=groups).masks
-                    assert scores is not None
-                    rows.append([(scores.groups[g].ap * 100, scores.groups[g].ap50 * 100) for g in groups])
-            if rows:
-                cells = [" / ".join(_spread([row[g][k] for row in rows]) for k in (0, 1)) for g in range(len(groups))]
-                lines.append(f"| {what} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    mean = f"{sum(values) / len(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {(max(values) - min(values)) / 2:.1f}"
 
 
 def main() -> None:
@@ -142,9 +89,10 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--seed", type=int, action="append", help="of the arms; may be given several times")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", help="steps by name, with commas: parse, ladder_start, ...")
+    parser.add_argument("--only", help="steps by name, with commas: ladder_start, parse, parse_published, ...")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--table", action="store_true", help="only the table")
+    parser.add_argument("--chart", type=Path, help="write the table as a picture, too: an .svg file")
     given = parser.parse_args()
     seeds = given.seed or [0]
     wanted = None if given.only is None else set(given.only.split(","))
@@ -157,7 +105,10 @@ def main() -> None:
             if done.returncode:
                 sys.exit(done.returncode)
     if not given.dry_run:
-        print(table(given.root, seeds))
+        found = results(given.root, seeds)
+        print(table(found))
+        if given.chart is not None and found["coco"]:
+            given.chart.write_text(chart(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

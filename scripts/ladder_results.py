@@ -1,0 +1,108 @@
+"""The results of `ladder.py` as a table and as a picture: AP of the arms that have been evaluated, in `runs/`."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+from vlpart.evaluation.coco import Rule, score_detections
+from vlpart.recipes.ladder import NOVEL_OBJECTS
+
+ARMS = {
+    "ladder_parts": "(a) base parts",
+    "ladder_objects": "(b) + objects",
+    "ladder_labels": "(c) + image labels",
+    "ladder_parsed_published": "(d) + parsed parts, as published",
+    "ladder_parsed": "(d) + parsed parts, ours",
+    "ladder_oracle": "oracle",
+}
+
+#: Titles of the two rules by which the arms are scored.
+RULES: dict[Rule, str] = {"lvis": "annotated classes only", "coco": "all classes"}
+
+#: Mask AP and AP50 of the parts in percent, one pair per seed: rule -> arm -> group ("all", "base", "novel").
+Results = dict[Rule, dict[str, dict[str, list[tuple[float, float]]]]]
+
+
+def run_folder(arm: str, seed: int) -> Path:
+    """Where an arm is trained."""
+    return Path("runs") / (arm if seed == 0 else f"{arm}_seed{seed}")
+
+
+def results(root: Path, seeds: list[int]) -> Results:
+    """Scores of the arms that have been evaluated."""
+    truth = json.loads((root / "ade_parts" / "val.json").read_text(encoding="utf-8"))
+    names = {c["id"]: c for c in truth["categories"]}
+    annotated = {a["category_id"] for a in truth["annotations"]}
+    parts = sorted(i for i in annotated if names[i]["part"])
+    groups = {
+        "all": parts,
+        "base": [i for i in parts if names[i]["object"] not in NOVEL_OBJECTS],
+        "novel": [i for i in parts if names[i]["object"] in NOVEL_OBJECTS],
+    }
+    found: Results = {rule: {} for rule in RULES}
+    for arm, title in {"ladder_base": "the common start", **ARMS}.items():
+        for seed in seeds if arm in ARMS else [0]:
+            path = run_folder(arm, seed) / "evaluation" / "predictions.json"
+            if not path.is_file():
+                continue
+            predictions = json.loads(path.read_text(encoding="utf-8"))
+            for rule in RULES:
+                scores = score_detections(truth, predictions, rule=rule, kinds=("masks",), groups=groups).masks
+                assert scores is not None
+                rows = found[rule].setdefault(title, {group: [] for group in groups})
+                for group in groups:
+                    rows[group].append((scores.groups[group].ap * 100, scores.groups[group].ap50 * 100))
+    return found
+
+
+def table(found: Results) -> str:
+    """AP / AP50 under both rules; several seeds as mean and half of the range."""
+    lines = []
+    for rule, title in RULES.items():
+        lines += [f"| {title} | all | base | novel |", "| --- | --- | --- | --- |"]
+        for arm, groups in found[rule].items():
+            cells = [" / ".join(_spread([pair[k] for pair in pairs]) for k in (0, 1)) for pairs in groups.values()]
+            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    mean = f"{_mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {(max(values) - min(values)) / 2:.1f}"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def chart(found: Results) -> str:
+    """An SVG picture of AP50, novel and base parts side by side, a panel for each rule."""
+    label, plot, bar, gap, top = 210, 230, 11, 12, 58
+    arms = list(found["coco"])
+    width, height = label + len(RULES) * (plot + 60), top + len(arms) * (2 * bar + gap) + 10
+    colours = {"novel": "#D55E00", "base": "#9CC3DE"}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">',
+        f'<rect width="{width}" height="{height}" fill="white"/><g font-size="12">',
+    ]
+    for k, (group, colour) in enumerate(colours.items()):
+        parts.append(f'<rect x="{12 + 80 * k}" y="12" width="11" height="11" fill="{colour}"/>')
+        parts.append(f'<text x="{28 + 80 * k}" y="22">{group}</text>')
+    for panel, (rule, title) in enumerate(RULES.items()):
+        left = label + panel * (plot + 60)
+        largest = max(_mean([p[1] for p in groups[g]]) for groups in found[rule].values() for g in colours)
+        parts.append(f'<text x="{left}" y="22" font-size="13">AP50, {title}</text>')
+        parts.append(f'<line x1="{left}" x2="{left}" y1="{top - 8}" y2="{height - 8}" stroke="#999"/>')
+        for row, arm in enumerate(arms):
+            y = top + row * (2 * bar + gap)
+            if panel == 0:
+                parts.append(f'<text x="{label - 10}" y="{y + bar + 4}" text-anchor="end">{escape(arm)}</text>')
+            for k, (group, colour) in enumerate(colours.items()):
+                value = _mean([pair[1] for pair in found[rule][arm][group]])
+                length, down = plot * value / largest, y + k * bar
+                parts.append(f'<rect x="{left}" y="{down}" width="{length:.1f}" height="{bar - 1}" fill="{colour}"/>')
+                parts.append(f'<text x="{left + length + 5:.1f}" y="{down + 9}" font-size="10">{value:.1f}</text>')
+    return "\n".join([*parts, "</g></svg>", ""])
