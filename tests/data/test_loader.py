@@ -34,13 +34,18 @@ AUGMENTATION: dict[str, Any] = {
     "scale_jitter": (0.7, 1.4),
     "color_jitter": 0.2,
 }
+INCOMPLETE: dict[str, Any] = {
+    "unlabelled": "unknown",
+    "inside_objects": "unknown",
+    "scored_annotations": "inexact",
+}
 
 
 @pytest.fixture
 def sources(boxed: dict[str, Any], make_dataset: MakeDataset) -> list[LoadedSource]:
     labels = make_dataset([{"size": (20, 30), "pos_category_ids": [8, 3]}] * 3, name="labels")
     return [
-        load_source(Source(**boxed, **AUGMENTATION, batch_size=3, unlabelled="unknown", inside_objects="unknown")),
+        load_source(Source(**boxed, **AUGMENTATION, batch_size=3, **INCOMPLETE)),
         load_source(Source(**labels, **AUGMENTATION, batch_size=2, kind=AnnotationKind.IMAGE_LABELS)),
     ]
 

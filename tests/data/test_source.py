@@ -240,6 +240,7 @@ def test_left_and_right_swap_only_where_both_exist(make_dataset: MakeDataset) ->
         {"unlabelled": "maybe"},
         {"inside_objects": "maybe"},
         {"absent_names": "some"},
+        {"scored_annotations": "maybe"},
         {"flip": 1.5},
         {"min_visible": -0.1},
         {"scale_jitter": (2.0, 1.0)},

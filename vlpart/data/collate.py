@@ -40,6 +40,7 @@ class PackedSample:
     image_labels: NDArray[np.int64]
     unknown_labels: NDArray[np.bool_] | None
     open_objects: NDArray[np.bool_] | None
+    inexact: NDArray[np.bool_] | None
     source: str
     image_id: int
     path: str
@@ -61,6 +62,7 @@ def pack(sample: Sample) -> PackedSample:
         image_labels=targets.image_labels.numpy(),
         unknown_labels=None if targets.unknown_labels is None else targets.unknown_labels.numpy(),
         open_objects=None if targets.open_objects is None else targets.open_objects.numpy(),
+        inexact=None if targets.inexact is None else targets.inexact.numpy(),
         source=sample.source,
         image_id=sample.image_id,
         path=sample.path,
@@ -88,4 +90,5 @@ def _targets(sample: PackedSample) -> Targets:
         image_labels=torch.from_numpy(sample.image_labels),
         unknown_labels=None if sample.unknown_labels is None else torch.from_numpy(sample.unknown_labels),
         open_objects=None if sample.open_objects is None else torch.from_numpy(sample.open_objects),
+        inexact=None if sample.inexact is None else torch.from_numpy(sample.inexact),
     )

@@ -198,7 +198,7 @@ class _Indexer:
         if reason is not None or box is None:
             self.report.drop_annotation(reason or "no box", annotation.id)
             return False
-        self.builder.add_annotation(box, label, segmentation)
+        self.builder.add_annotation(box, label, segmentation, annotation.scored)
         return True
 
 

@@ -29,6 +29,7 @@ class Record:
     Attributes:
         boxes_xyxy: (N, 4) float32.
         labels: (N,) int64 vocabulary indices.
+        scored: (N,) bool, see `AnnotationEntry.scored`.
         segmentations: N polygons lists or compressed RLE strings, or None where the source has no masks.
         image_labels, unknown_labels: vocabulary indices, int64.
     """
@@ -39,6 +40,7 @@ class Record:
     width: int
     boxes_xyxy: NDArray[np.float32]
     labels: NDArray[np.int64]
+    scored: NDArray[np.bool_]
     segmentations: list[Segmentation] | None
     image_labels: NDArray[np.int64]
     unknown_labels: NDArray[np.int64]
@@ -52,7 +54,8 @@ class RecordStore:
         root: folder of the pictures.
         has_masks: whether `Record.segmentations` is given.
         image_ids (I,) int64; heights, widths (I,) int32; names: all file names in UTF-8, one after the other.
-        boxes_xyxy (A, 4) float32; labels (A,) int32; segments: packed segmentations, one after the other.
+        boxes_xyxy (A, 4) float32; labels (A,) int32; scored (A,) bool; segments: packed segmentations, one after the
+            other.
         image_labels, unknown_labels: int32 lists of vocabulary indices.
     """
 
@@ -66,6 +69,7 @@ class RecordStore:
     annotations_start: NDArray[np.int64]
     boxes_xyxy: NDArray[np.float32]
     labels: NDArray[np.int32]
+    scored: NDArray[np.bool_]
     segments: NDArray[np.uint8]
     segments_start: NDArray[np.int64]
     image_labels: NDArray[np.int32]
@@ -93,6 +97,7 @@ class RecordStore:
             width=int(self.widths[index]),
             boxes_xyxy=self.boxes_xyxy[first:last].copy(),
             labels=self.labels[first:last].astype(np.int64),
+            scored=self.scored[first:last].copy(),
             segmentations=segmentations,
             image_labels=_row(self.image_labels, self.image_labels_start, index),
             unknown_labels=_row(self.unknown_labels, self.unknown_labels_start, index),
@@ -143,16 +148,21 @@ class RecordStoreBuilder:
             array("q", [0]),
             array("q", [0]),
         )
-        self.boxes, self.labels = array("f"), array("i")
+        self.boxes, self.labels, self.scored = array("f"), array("i"), array("b")
         self.image_labels, self.image_labels_start = array("i"), array("q", [0])
         self.unknown_labels, self.unknown_labels_start = array("i"), array("q", [0])
 
     def add_annotation(
-        self, box_xyxy: tuple[float, float, float, float], label: int, segmentation: Segmentation | None
+        self,
+        box_xyxy: tuple[float, float, float, float],
+        label: int,
+        segmentation: Segmentation | None,
+        scored: bool = False,
     ) -> None:
         """Append an annotation to the picture that the next `add_image` closes."""
         self.boxes.extend(box_xyxy)
         self.labels.append(label)
+        self.scored.append(scored)
         if self.has_masks:
             if segmentation is None:
                 raise ValueError("a store with masks needs a segmentation for every annotation")
@@ -191,6 +201,7 @@ class RecordStoreBuilder:
             annotations_start=np.array(self.annotations_start, dtype=np.int64),
             boxes_xyxy=np.array(self.boxes, dtype=np.float32).reshape(-1, 4),
             labels=np.array(self.labels, dtype=np.int32),
+            scored=np.array(self.scored, dtype=bool),
             segments=np.frombuffer(bytes(self.segments), dtype=np.uint8),
             segments_start=np.array(self.segments_start, dtype=np.int64),
             image_labels=np.array(self.image_labels, dtype=np.int32),

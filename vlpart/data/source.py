@@ -45,6 +45,8 @@ class Source:
         inside_objects: "background", or "unknown" = the file may label an object and not its parts, so what lies inside
             of an object, without an annotation of its own, is no background for the proposals, and where `unlabelled`
             is "unknown", no negative of unknown classes, see `Targets.open_objects`.
+        scored_annotations: "exact" = those with a `score` (parsed, not drawn by a person) train like any other, or
+            "inexact" = they teach which name is where, but not the regression of boxes, nor masks.
         absent_names: which names of the other sources may be taken as absent from its pictures (`Recipe.distractors`):
             "none", "own_objects" = parts of objects that it labels, where that object is not in the picture, "all" =
             everything unlike what it labels, or "at_matches" = the names of the other sources with this rule, but only
@@ -81,6 +83,7 @@ class Source:
     boxes_from_masks: bool = True
     unlabelled: Literal["absent", "unknown"] = "absent"
     inside_objects: Literal["background", "unknown"] = "background"
+    scored_annotations: Literal["exact", "inexact"] = "exact"
     absent_names: Literal["none", "own_objects", "all", "at_matches"] = "none"
     only_objects: frozenset[str] | None = None
     exclude_objects: frozenset[str] = frozenset()
@@ -115,6 +118,7 @@ class Source:
             "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
             "take is 'all', 'objects' or 'parts'": self.take in ("all", "objects", "parts"),
             "inside_objects is 'background' or 'unknown'": self.inside_objects in ("background", "unknown"),
+            "scored_annotations is 'exact' or 'inexact'": self.scored_annotations in ("exact", "inexact"),
             "absent_names is 'none', 'own_objects', 'all' or 'at_matches'": self.absent_names
             in ("none", "own_objects", "all", "at_matches"),
             "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlpart.losses.matching import maybe_unlabelled
+from vlpart.losses.matching import exact, maybe_unlabelled
 from vlpart.losses.regions import LabelledRegions
 from vlpart.models import boxes
 from vlpart.types import Targets
@@ -58,7 +58,7 @@ def known_weights(regions: Sequence[LabelledRegions], targets: Sequence[Targets]
 def box_loss(
     deltas: Tensor, regions: Sequence[LabelledRegions], targets: Sequence[Targets], delta_weights: Sequence[float]
 ) -> Tensor:
-    """L1 over the matched regions, divided by the number of all regions.
+    """L1 over the regions matched to exact boxes, divided by the number of all regions.
 
     Args:
         deltas: (N, 4) predictions for the regions of all images.
@@ -70,8 +70,9 @@ def box_loss(
     for image_deltas, region, target in zip(
         deltas.split([len(r.labels) for r in regions]), regions, targets, strict=True
     ):
-        matched = region.foreground
-        if matched.any():
+        matched = region.foreground.nonzero().squeeze(1)
+        matched = matched[exact(region.truth_index[matched], target)]
+        if len(matched):
             truth = target.boxes_xyxy[region.truth_index[matched]]
             wanted = boxes.encode(region.boxes_xyxy[matched], truth, delta_weights)
             loss = loss + (image_deltas[matched] - wanted).abs().sum()

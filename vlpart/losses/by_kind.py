@@ -12,6 +12,7 @@ from torch import Tensor
 from vlpart.losses.boxes import box_loss, classification_loss, known_weights
 from vlpart.losses.federated import class_mask, federated_classes
 from vlpart.losses.masks import mask_loss
+from vlpart.losses.matching import exact
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.regions import LabelledRegions, label_regions, sample_regions
 from vlpart.losses.rpn import rpn_losses
@@ -168,6 +169,7 @@ def _box_losses(step: _Step) -> dict[str, Tensor]:
 
 def _mask_loss(step: _Step, labelled: Sequence[LabelledRegions]) -> Tensor:
     matched = [r.take(r.foreground) for r in labelled]
+    matched = [r.take(exact(r.truth_index, t)) for r, t in zip(matched, step.batch.targets, strict=True)]
     regions = [r.boxes_xyxy for r in matched]
     logits = step.detector.roi_heads.masks(step.pyramid, regions)
     return mask_loss(logits, regions, [r.truth_index for r in matched], step.batch.targets)

@@ -57,6 +57,13 @@ def maybe_unlabelled(boxes_xyxy: Tensor, target: Targets) -> Tensor:
     return (best < NO_ATTEMPT) & boxes.inside(boxes_xyxy, objects, INSIDE_SHARE)
 
 
+def exact(index: Tensor, target: Targets) -> Tensor:
+    """(N,) bool: whether the ground truth at `index` has an outline to learn from."""
+    if target.inexact is None:
+        return torch.ones_like(index, dtype=torch.bool)
+    return ~target.inexact[index]
+
+
 def match_regions(iou: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Match regions to ground truth by the best overlap.
 

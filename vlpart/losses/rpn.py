@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlpart.losses.matching import IGNORED, NEGATIVE, POSITIVE, match_anchors, maybe_unlabelled, subsample
+from vlpart.losses.matching import IGNORED, NEGATIVE, POSITIVE, exact, match_anchors, maybe_unlabelled, subsample
 from vlpart.losses.options import LossOptions
 from vlpart.models import boxes
 from vlpart.models.rpn import DELTA_WEIGHTS, RpnOutput
@@ -22,7 +22,7 @@ def rpn_losses(
     generator: torch.Generator | None = None,
     unlabelled: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """`rpn_objectness` (BCE over sampled anchors) and `rpn_box` (L1 over the positive ones).
+    """`rpn_objectness` (BCE over sampled anchors) and `rpn_box` (L1 over the positive ones of exact boxes).
 
     Both are divided by the nominal number of sampled anchors, whatever was sampled (SPEC.md 6.2). Negative anchors
     inside of an object that may hold unlabelled parts are never sampled.
@@ -50,6 +50,7 @@ def rpn_losses(
             truth = torch.where(is_positive, truth, unlabelled[number, sampled])
         objectness = objectness + F.binary_cross_entropy_with_logits(image_logits[sampled], truth, reduction="sum")
         positive = sampled[is_positive]
+        positive = positive[exact(index[positive], target)]
         if len(positive):
             wanted = boxes.encode(anchors[positive], target.boxes_xyxy[index[positive]], DELTA_WEIGHTS)
             box = box + (image_deltas[positive] - wanted).abs().sum()

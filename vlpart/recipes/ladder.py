@@ -87,11 +87,14 @@ def ladder_labels(data_root: Path) -> Recipe:
 
 
 def ladder_parsed(data_root: Path) -> Recipe:
-    """(d) = (c), and the novel objects have the parts that our parser found: with masks, trained on like annotations.
+    """(d) = (c), and the novel objects have the parts that our parser found.
+
+    They teach which part is where; the outlines of boxes and masks are left to the parts that a person drew.
 
     Command: `vlpart train ladder_parsed --data ROOT`, after `ladder_base` and the parser.
     """
-    parsed = replace(_novel(data_root, "parsed"), annotations=Path(PARSED), reader="parsed")
+    found = _novel(data_root, "parsed", scored_annotations="inexact")
+    parsed = replace(found, annotations=Path(PARSED), reader="parsed")
     return _arm("ladder_parsed", data_root, _base(data_root), parsed, _image_labels(data_root))
 
 
@@ -176,7 +179,7 @@ def _base_parts(data_root: Path) -> Source:
 
 def _base(data_root: Path) -> Source:
     """Base objects and their parts."""
-    return _source(data_root, "base", exclude_objects=NOVEL_OBJECTS, ratio=2.0, absent_names="at_matches")
+    return _source(data_root, "base", exclude_objects=NOVEL_OBJECTS, ratio=4.0, absent_names="at_matches")
 
 
 def _novel_objects(data_root: Path, ratio: float) -> Source:

@@ -210,6 +210,7 @@ def save_batch(path: Path, batch: Batch, losses: dict[str, float]) -> None:
             "image_labels": t.image_labels,
             "unknown_labels": t.unknown_labels,
             "open_objects": t.open_objects,
+            "inexact": t.inexact,
             "only_at_matches": t.only_at_matches,
         }
         for t in batch.targets

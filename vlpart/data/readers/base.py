@@ -32,6 +32,7 @@ class AnnotationEntry:
         box_xyxy: pixels, x1 and y1 exclusive, or None where the file has no box.
         segmentation: polygons (lists of x, y, ...), RLE (`{"size": [h, w], "counts": str | bytes | list}`) or None.
         crowd: a region of many instances, left out of training.
+        scored: it has a score: a program found it, nobody drew it.
         owner_id: of a part, the annotation of the object that it belongs to, where the file says so.
     """
 
@@ -40,6 +41,7 @@ class AnnotationEntry:
     box_xyxy: tuple[float, float, float, float] | None
     segmentation: Any = None
     crowd: bool = False
+    scored: bool = False
     owner_id: int | None = None
 
 

@@ -80,6 +80,7 @@ def _annotation(annotation: Mapping[str, Any], path: Path) -> AnnotationEntry:
         box_xyxy=box,
         segmentation=annotation.get("segmentation") or None,
         crowd=bool(annotation.get("iscrowd", 0)),
+        scored=annotation.get("score") is not None,
         owner_id=next((owner for field in OWNER_FIELDS if isinstance(owner := annotation.get(field), int)), None),
     )
 
