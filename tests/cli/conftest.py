@@ -28,7 +28,9 @@ class Outcome:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `vlpart` with arguments in this process."""
-    from vlpart.cli.main import main
+    from vlpart.cli.main import SPIN, main
+
+    monkeypatch.setenv("GOMP_SPINCOUNT", SPIN)  # set here, so that what the command sets does not stay
 
     def command(*arguments: str | Path) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import vlpart
 from tests.cli.conftest import Run
+from vlpart.cli.main import SPIN
 
 
 def test_help_names_every_command(run: Run) -> None:
@@ -28,6 +30,29 @@ def test_help_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "spin"),
+    [
+        ("doctor", {}, SPIN),
+        ("doctor", {"OMP_WAIT_POLICY": "ACTIVE"}, "-"),
+        ("doctor", {"GOMP_SPINCOUNT": "7"}, "7"),
+        ("train", {}, "-"),
+    ],
+)
+def test_threads_spin_briefly_unless_the_user_says_otherwise(command: str, given: dict[str, str], spin: str) -> None:
+    script = (
+        "import os, sys; from vlpart.cli.main import main\n"
+        f"sys.argv = ['vlpart', {command!r}, '--help']\n"
+        "try: main()\n"
+        "except SystemExit: print(os.environ.get('GOMP_SPINCOUNT', '-'))"
+    )
+    others = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=others | given
+    )
+    assert done.stdout.splitlines()[-1] == spin
 
 
 @pytest.mark.parametrize(

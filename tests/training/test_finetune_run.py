@@ -37,6 +37,7 @@ def command(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):

@@ -21,6 +21,12 @@ from vlpart.errors import VlpartError
 
 INTERRUPTED = 130
 
+#: Turns that a thread of GNU OpenMP spins while it waits for the others. Its default is 300,000: where the cores are
+#: shared with another program, the thread that is waited for may be the one that is kept from running, and a picture
+#: takes many times as long. Without any spinning, the many short operations of a small model take twice as long. See
+#: `benchmarks/shared_cores.py`.
+SPIN = "1000"
+
 
 class _Commands(TyperGroup):
     """The group of all commands. Ctrl-C ends every command with one line and exit code 130."""
@@ -54,6 +60,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -63,6 +70,8 @@ def _options(
 ) -> None:
     if debug:
         os.environ["VLPART_DEBUG"] = "1"
+    if context.invoked_subcommand != "train" and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = SPIN  # read when torch starts; training has its own policy
 
 
 def main() -> None:

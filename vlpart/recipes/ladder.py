@@ -87,14 +87,11 @@ def ladder_labels(data_root: Path) -> Recipe:
 
 
 def ladder_parsed(data_root: Path) -> Recipe:
-    """(d) = (c), and the novel objects have the parts that our parser found.
-
-    They teach which part is where; the outlines of boxes and masks are left to the parts that a person drew.
+    """(d) = (c), and the novel objects have the parts that our parser found: with masks, trained on like annotations.
 
     Command: `vlpart train ladder_parsed --data ROOT`, after `ladder_base` and the parser.
     """
-    found = _novel(data_root, "parsed", scored_annotations="inexact")
-    parsed = replace(found, annotations=Path(PARSED), reader="parsed")
+    parsed = replace(_novel(data_root, "parsed"), annotations=Path(PARSED), reader="parsed")
     return _arm("ladder_parsed", data_root, _base(data_root), parsed, _image_labels(data_root))
 
 
