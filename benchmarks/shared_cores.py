@@ -1,4 +1,4 @@
-"""Seconds per photo alone and beside a second process, for both ways in which threads can wait for each other.
+"""Seconds per photo alone and beside a second process, for the ways in which threads can wait for each other.
 
     python benchmarks/shared_cores.py
 

@@ -47,7 +47,7 @@ def known_weights(regions: Sequence[LabelledRegions], targets: Sequence[Targets]
     for region, target in zip(regions, targets, strict=True):
         weight = region.boxes_xyxy.new_ones(len(region.labels), region.classes)
         if target.unknown_labels is not None:
-            far = (region.overlap < below_iou) | maybe_unlabelled(region.boxes_xyxy, target)
+            far = (region.overlap < below_iou) | maybe_unlabelled(region.boxes_xyxy, region.overlap, target)
             weight[far] = (~target.unknown_labels).float()
         if target.only_at_matches is not None:
             weight[~region.foreground] *= (~target.only_at_matches).float()

@@ -40,11 +40,12 @@ def match_anchors(iou: Tensor, low: float = 0.3, high: float = 0.7) -> tuple[Ten
     return index, state
 
 
-def maybe_unlabelled(boxes_xyxy: Tensor, target: Targets) -> Tensor:
+def maybe_unlabelled(boxes_xyxy: Tensor, overlap: Tensor, target: Targets) -> Tensor:
     """Boxes that may hold what nobody annotated: inside of an object whose parts are not all known.
 
     Args:
         boxes_xyxy: (N, 4) anchors or regions.
+        overlap: (N,) IoU with the best annotation.
         target: ground truth of the image.
 
     Returns:
@@ -52,9 +53,8 @@ def maybe_unlabelled(boxes_xyxy: Tensor, target: Targets) -> Tensor:
     """
     if target.open_objects is None or not target.open_objects.any():
         return torch.zeros(len(boxes_xyxy), dtype=torch.bool, device=boxes_xyxy.device)
-    best = boxes.iou(target.boxes_xyxy, boxes_xyxy).amax(dim=0)
     objects = target.boxes_xyxy[target.open_objects]
-    return (best < NO_ATTEMPT) & boxes.inside(boxes_xyxy, objects, INSIDE_SHARE)
+    return (overlap < NO_ATTEMPT) & boxes.inside(boxes_xyxy, objects, INSIDE_SHARE)
 
 
 def exact(index: Tensor, target: Targets) -> Tensor:

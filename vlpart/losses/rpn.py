@@ -38,9 +38,10 @@ def rpn_losses(
     logits, deltas = torch.cat(output.logits, dim=1), torch.cat(output.deltas, dim=1)
     objectness, box = logits.new_zeros(()), logits.new_zeros(())
     for number, (image_logits, image_deltas, target) in enumerate(zip(logits, deltas, targets, strict=True)):
-        index, state = match_anchors(boxes.iou(target.boxes_xyxy, anchors))
-        if target.open_objects is not None:
-            state[maybe_unlabelled(anchors, target) & (state == NEGATIVE)] = IGNORED
+        iou = boxes.iou(target.boxes_xyxy, anchors)
+        index, state = match_anchors(iou)
+        if target.open_objects is not None and len(iou):
+            state[maybe_unlabelled(anchors, iou.amax(dim=0), target) & (state == NEGATIVE)] = IGNORED
         sampled = subsample(
             state == POSITIVE, state == NEGATIVE, options.rpn_anchors, options.rpn_positive_fraction, generator
         )

@@ -31,19 +31,22 @@ def nonempty(boxes_xyxy: Tensor) -> Tensor:
 
 def inside(boxes_xyxy: Tensor, containers_xyxy: Tensor, share: float) -> Tensor:
     """(N,) bool: boxes of which at least `share` of the area lies in one of the (M, 4) containers."""
-    lower = torch.maximum(boxes_xyxy[:, None, :2], containers_xyxy[None, :, :2])
-    upper = torch.minimum(boxes_xyxy[:, None, 2:], containers_xyxy[None, :, 2:])
-    covered = (upper - lower).clamp(min=0).prod(dim=2)
+    covered = _intersection(boxes_xyxy, containers_xyxy)
     return (covered >= share * area(boxes_xyxy)[:, None]).any(dim=1)
 
 
 def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     """(N, M) intersection over union; 0 where the boxes do not touch (also for empty boxes)."""
-    lower = torch.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
-    upper = torch.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
-    inter = (upper - lower).clamp(min=0).prod(dim=2)
+    inter = _intersection(a_xyxy, b_xyxy)
     union = area(a_xyxy)[:, None] + area(b_xyxy)[None, :] - inter
     return torch.where(inter > 0, inter / union, torch.zeros_like(inter))
+
+
+def _intersection(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
+    """(N, M) areas of overlap."""
+    lower = torch.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
+    upper = torch.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
+    return (upper - lower).clamp(min=0).prod(dim=2)
 
 
 def encode(boxes_xyxy: Tensor, targets_xyxy: Tensor, weights: Sequence[float]) -> Tensor:
