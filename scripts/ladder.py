@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ladder_results import ARMS, chart, results, run_folder, table
+from ladder_results import ARMS, DETECTIONS, chart, results, run_folder, table
 
 from vlpart.recipes.ladder import FIRST_PHASE, NOVEL_OBJECTS, PARSED, PARSED_AS_PUBLISHED, START
 
@@ -71,6 +71,7 @@ def steps(root: Path, seed: int, threads: int) -> list[Step]:
         if arm in ARMS:
             found.append(_train(arm, run, root, seed, threads))
         evaluate = ["evaluate", str(run / "weights.safetensors"), "--on", "ade_parts", "--data", str(root), "--quick"]
+        evaluate += ["--max-detections", str(DETECTIONS)]
         scores = run / "evaluation"
         found.append(Step(name=arm, result=scores / "scores.json", command=[*evaluate, "--output", str(scores)]))
     return found

@@ -37,8 +37,8 @@ def test_the_split_is_that_of_the_data(shared: Path) -> None:
     root = shared / "data"
     split = json.loads((root / "ade_parts" / "train.json").read_text())["info"]["ov_parts_zero_shot"]
     assert set(split["novel_objects"]) == NOVEL_OBJECTS
-    base, novel, labels = get_recipe("ladder_labels", root).sources
-    seen = {name for source in (base, novel) for name in load_source(source).vocabulary.names}
+    *annotated, labels = get_recipe("ladder_labels", root).sources
+    seen = {name for source in annotated for name in load_source(source).vocabulary.names}
     assert {name for name in seen if name.split(":")[0] in NOVEL_OBJECTS} == NOVEL_OBJECTS
     assert {name.split(":")[0] for name in seen} == {*split["base_objects"], *split["novel_objects"]}
     assert len(load_source(labels).vocabulary) > 990

@@ -58,7 +58,7 @@ def ladder_base(data_root: Path) -> Recipe:
         init=FIRST_PHASE,
         learning_rate=1.5e-4,
         warmup_iterations=50,
-        iterations=700,
+        iterations=1400,
     )
 
 
@@ -75,7 +75,7 @@ def ladder_objects(data_root: Path) -> Recipe:
 
     Command: `vlpart train ladder_objects --data ROOT`, after `ladder_base`.
     """
-    return _arm("ladder_objects", data_root, _base(data_root), _novel_objects(data_root, 1.0))
+    return _arm("ladder_objects", data_root, *_base(data_root), _novel_objects(data_root, 1.0))
 
 
 def ladder_labels(data_root: Path) -> Recipe:
@@ -83,7 +83,8 @@ def ladder_labels(data_root: Path) -> Recipe:
 
     Command: `vlpart train ladder_labels --data ROOT`, after `ladder_base`.
     """
-    return _arm("ladder_labels", data_root, _base(data_root), _novel_objects(data_root, 1.0), _image_labels(data_root))
+    others = (_novel_objects(data_root, 1.0), _image_labels(data_root))
+    return _arm("ladder_labels", data_root, *_base(data_root), *others)
 
 
 def ladder_parsed(data_root: Path) -> Recipe:
@@ -92,7 +93,7 @@ def ladder_parsed(data_root: Path) -> Recipe:
     Command: `vlpart train ladder_parsed --data ROOT`, after `ladder_base` and the parser.
     """
     parsed = replace(_novel(data_root, "parsed"), annotations=Path(PARSED), reader="parsed")
-    return _arm("ladder_parsed", data_root, _base(data_root), parsed, _image_labels(data_root))
+    return _arm("ladder_parsed", data_root, *_base(data_root), parsed, _image_labels(data_root))
 
 
 def ladder_parsed_published(data_root: Path) -> Recipe:
@@ -105,8 +106,8 @@ def ladder_parsed_published(data_root: Path) -> Recipe:
         annotations=Path(PARSED_AS_PUBLISHED),
         reader="parsed",
     )
-    others = (_base(data_root), _novel_objects(data_root, 0.5), _image_labels(data_root))
-    return _arm("ladder_parsed_published", data_root, *others, parsed)
+    others = (_novel_objects(data_root, 0.5), _image_labels(data_root))
+    return _arm("ladder_parsed_published", data_root, *_base(data_root), *others, parsed)
 
 
 def ladder_oracle(data_root: Path) -> Recipe:
@@ -115,7 +116,7 @@ def ladder_oracle(data_root: Path) -> Recipe:
     Command: `vlpart train ladder_oracle --data ROOT`, after `ladder_base`.
     """
     truth = _novel(data_root, "novel_parts")
-    return _arm("ladder_oracle", data_root, _base(data_root), truth, _image_labels(data_root))
+    return _arm("ladder_oracle", data_root, *_base(data_root), truth, _image_labels(data_root))
 
 
 def _arm(name: str, data_root: Path, *sources: Source) -> Recipe:
@@ -169,14 +170,21 @@ def _recipe(
     )
 
 
-def _base_parts(data_root: Path) -> Source:
+def _base_parts(data_root: Path, **options: object) -> Source:
     """Parts of the base objects."""
-    return _source(data_root, "base_parts", exclude_objects=NOVEL_OBJECTS, take="parts")
+    return _source(data_root, "base_parts", exclude_objects=NOVEL_OBJECTS, take="parts", **options)
 
 
-def _base(data_root: Path) -> Source:
-    """Base objects and their parts."""
-    return _source(data_root, "base", exclude_objects=NOVEL_OBJECTS, ratio=4.0, absent_names="at_matches")
+def _base(data_root: Path) -> tuple[Source, Source]:
+    """Parts of the base objects, and the same objects as wholes, as two sources like the paper's part and object data.
+
+    In one source a part that fills most of its object would have to be one of both, and parts that are not annotated
+    would lie on an annotated object, and so count as background.
+    """
+    whole = _source(
+        data_root, "base_objects", exclude_objects=NOVEL_OBJECTS, take="objects", ratio=0.5, inside_objects="unknown"
+    )
+    return _base_parts(data_root, ratio=5.0, absent_names="at_matches"), whole
 
 
 def _novel_objects(data_root: Path, ratio: float) -> Source:
