@@ -1,10 +1,11 @@
-"""Seconds per photo alone and beside a second process, for the ways in which threads can wait for each other.
+"""Seconds per photo or training step, alone and beside a second process, for the ways threads can wait for each other.
 
     python benchmarks/shared_cores.py
+    python benchmarks/shared_cores.py --work step        # a training step of four pictures
 
 By default the threads of GNU OpenMP spin for a long time until the last one is done; `vlpart` commands let them spin
-briefly (`vlpart/cli/main.py`), training lets them sleep. Every row starts new processes, since torch reads the policy
-once. The ratio is to the first row.
+briefly (`vlpart/cli/main.py`). Every row starts new processes, since torch reads the policy once. The ratio is to the
+first row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,24 +29,41 @@ POLICIES: dict[str, dict[str, str]] = {
 }
 
 
-def child(runs: int) -> None:
-    """Print the wall seconds of every run."""
+def photo() -> Callable[[], object]:
+    """The embedded model on a photo of noise."""
     from vlpart.predictor import load
 
     predictor = load("tiny", device="cpu")
-    photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    predictor(photo)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    return lambda: predictor(noise)
+
+
+def step() -> Callable[[], object]:
+    """A training step of the embedded model's architecture."""
+    from train_step import make_batch, make_stepper
+
+    stepper, batch = make_stepper("tiny", "bf16", None), make_batch(4, 320, 384)
+    return lambda: stepper(batch)
+
+
+WORK = {"photo": photo, "step": step}
+
+
+def child(work: str, runs: int) -> None:
+    """Print the wall seconds of every run, after one that warms up."""
+    run = WORK[work]()
+    run()
     for _ in range(runs):
         began = time.perf_counter()
-        predictor(photo)
+        run()
         print(time.perf_counter() - began, flush=True)
 
 
-def measure(policy: dict[str, str], processes: int, runs: int, limit: float) -> list[float]:
-    """Seconds per photo of all processes together; slow ones are stopped at the limit."""
+def measure(work: str, policy: dict[str, str], processes: int, runs: int, limit: float) -> list[float]:
+    """Seconds per run of all processes together; slow ones are stopped at the limit."""
     known = {name for each in POLICIES.values() for name in each}
     environment = {name: value for name, value in os.environ.items() if name not in known} | policy
-    command = [sys.executable, __file__, "--child", "--runs", str(runs)]
+    command = [sys.executable, __file__, "--child", "--work", work, "--runs", str(runs)]
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     seconds: list[float] = []
     end = time.monotonic() + limit
@@ -60,25 +79,26 @@ def measure(policy: dict[str, str], processes: int, runs: int, limit: float) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=15, help="photos of each process")
+    parser.add_argument("--work", choices=WORK, default="photo")
+    parser.add_argument("--runs", type=int, default=15, help="photos or steps of each process")
     parser.add_argument("--rounds", type=int, default=3, help="the rows are measured in turn, so often")
     parser.add_argument("--limit", type=float, default=40, help="seconds for one row of a round")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child(arguments.runs)
+        child(arguments.work, arguments.runs)
         return
     rows: dict[tuple[int, str], list[float]] = {}
     for _ in range(arguments.rounds):
         for processes in (1, 2):
             for name, policy in POLICIES.items():
-                found = measure(policy, processes, arguments.runs, arguments.limit)
+                found = measure(arguments.work, policy, processes, arguments.runs, arguments.limit)
                 rows.setdefault((processes, name), []).extend(found)
-    print(f"{'processes':<12}{'threads':<14}{'median s':>10}{'slowest s':>11}{'photos':>8}{'ratio':>8}")
+    print(f"{'processes':<12}{'threads':<14}{'median s':>10}{'slowest s':>11}{'runs':>8}{'ratio':>8}")
     first = None
     for (processes, name), seconds in rows.items():
         if not seconds:
-            print(f"{processes:<12}{name:<14}{'no photo in time':>29}")
+            print(f"{processes:<12}{name:<14}{'none in time':>29}")
             continue
         middle = statistics.median(seconds)
         first = first or middle

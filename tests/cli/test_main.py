@@ -38,7 +38,8 @@ def test_help_does_not_import_torch() -> None:
         ("doctor", {}, SPIN),
         ("doctor", {"OMP_WAIT_POLICY": "ACTIVE"}, "-"),
         ("doctor", {"GOMP_SPINCOUNT": "7"}, "7"),
-        ("train", {}, "-"),
+        ("train", {}, SPIN),
+        ("train", {"OMP_WAIT_POLICY": "PASSIVE"}, "-"),
     ],
 )
 def test_threads_spin_briefly_unless_the_user_says_otherwise(command: str, given: dict[str, str], spin: str) -> None:

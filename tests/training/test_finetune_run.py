@@ -35,7 +35,6 @@ def root(tmp_path):
 def command(monkeypatch, capsys, tmp_path):
     """Run `vlpart` with arguments in this process: (exit code, standard output, standard error)."""
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
     monkeypatch.chdir(tmp_path)

@@ -24,8 +24,7 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def call(monkeypatch):
     """Run the command; errors of the library come out as they are."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # set here, so that what the command sets does not stay
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")  # set here, so that what the command sets does not stay
     app = typer.Typer()
     app.callback()(lambda: None)
     train.register(app)

@@ -30,7 +30,10 @@ PACKAGES = (
     "rich",
 )
 EXTRAS = {"open_clip_torch": "clip", "hotcoco": "evaluate", "scipy": "train", "supervision": "supervision"}
-VARIABLES = ("VLPART_", "OMP_", "MKL_", "TORCH_", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "THP_MEM_ALLOC_ENABLE")
+VARIABLES = (
+    *("VLPART_", "OMP_", "GOMP_", "MKL_", "TORCH_"),
+    *("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "THP_MEM_ALLOC_ENABLE"),
+)
 
 
 def register(app: typer.Typer) -> None:

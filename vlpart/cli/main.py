@@ -60,7 +60,6 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -70,8 +69,8 @@ def _options(
 ) -> None:
     if debug:
         os.environ["VLPART_DEBUG"] = "1"
-    if context.invoked_subcommand != "train" and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
-        os.environ["GOMP_SPINCOUNT"] = SPIN  # read when torch starts; training has its own policy
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = SPIN  # read when torch starts
 
 
 def main() -> None:

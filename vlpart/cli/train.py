@@ -104,9 +104,7 @@ def train(
     """
     import os
 
-    # Read when torch starts. Threads that spin at barriers cost several times the work when the cores are shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read when torch starts
 
     from vlpart.recipes import get_recipe
 
