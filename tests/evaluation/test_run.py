@@ -97,6 +97,15 @@ def test_a_perfect_predictor(dataset, tmp_path):
     assert (parts["ap"], parts["ap50"], parts["ap75"], parts["ar"], parts["classes"]) == (1, 1, 1, 1, 1)
 
 
+def test_a_limit_that_most_pictures_reach_is_noted(dataset):
+    """Found on 266 names: 99 % of the pictures were at the limit, and whole objects took the places of parts."""
+    tight = evaluate(ColourPredictor(), dataset, dataset.parent, max_detections=1)
+    (note,) = tight.notes
+    assert note.startswith("100% of the pictures have as many detections as count (1)")
+    assert "--max-detections" in note
+    assert not evaluate(ColourPredictor(), dataset, dataset.parent).notes
+
+
 def test_other_wordings_and_subsets(dataset):
     from vlpart.text.vocabulary import Vocabulary
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 #: Called after every image with (done, total) of this process.
 Progress = Callable[[int, int], None]
+
+#: So large a share of pictures at the limit of detections is worth a note.
+FULL = 0.5
+
 EXTRAS = ("pairs", "part_iou", "recall")
 """What can be asked for besides AP; see `Evaluation`."""
 
@@ -240,11 +245,18 @@ def score_all(dataset: Dataset, predictions: Predictions, *, extras: Sequence[st
         result = replace(result, part_iou=ious[0], part_iou_in_objects=ious[1])
     if "recall" in extras:
         result = replace(result, recall=box_recall(checked, predictions.proposals or None))
-    return replace(result, notes=_notes(dataset, result)), checked
+    return replace(result, notes=_notes(dataset, predictions, result)), checked
 
 
-def _notes(dataset: Dataset, result: Evaluation) -> tuple[str, ...]:
+def _notes(dataset: Dataset, predictions: Predictions, result: Evaluation) -> tuple[str, ...]:
     notes = []
+    counts = Counter(detection["image_id"] for detection in predictions.detections)
+    full = sum(count >= result.max_detections for count in counts.values()) / result.images
+    if full >= FULL:
+        notes.append(
+            f"{full:.0%} of the pictures have as many detections as count ({result.max_detections}): with many names a "
+            "higher limit (--max-detections) may find more."
+        )
     if result.rule == "lvis":
         notes.append(
             "Only the classes annotated in a picture (and its verified absent ones) count; unmatched detections of "
