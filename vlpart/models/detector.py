@@ -57,5 +57,7 @@ class Detector(nn.Module):
         return self._with_masks(pyramid, found)
 
     def _with_masks(self, pyramid: Sequence[Tensor], found: Sequence[Detections]) -> list[Detections]:
-        masks = self.roi_heads.masks(pyramid, [d.boxes_xyxy for d in found])
-        return [replace(d, mask_logits=m) for d, m in zip(found, masks, strict=True)]
+        """Boxes and masks belong to no class, so a region that goes by several names is segmented once."""
+        regions = [torch.unique(d.boxes_xyxy, dim=0, return_inverse=True) for d in found]
+        masks = self.roi_heads.masks(pyramid, [boxes for boxes, _ in regions])
+        return [replace(d, mask_logits=m[index]) for d, m, (_, index) in zip(found, masks, regions, strict=True)]
