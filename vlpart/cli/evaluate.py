@@ -36,6 +36,10 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Score these detections (COCO results, or a folder of shards) without a model.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Detections of another model, to tell how sure the difference is (COCO results or shards)."),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(envvar="VLPART_DATA", help="Folder of the benchmarks.", file_okay=False)
     ] = None,
@@ -94,6 +98,7 @@ def evaluate(
         dataset=dataset,
         title=f"{model or (predictions and predictions.name)} on {dataset.benchmark.title}",
         predictions=predictions,
+        against=against,
         options=Options(
             vocabulary=_vocabulary(vocabulary),
             score_threshold=threshold,
@@ -189,10 +194,29 @@ def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
             f"{k} {_percent(v)} ({_percent(-variant.drop[k], sign=True)})" for k, v in variant.headline.items()
         )
         typer.echo(f"{variant.name} ({variant.about}): {drops}")
+    for line in _against(request, outcome):
+        typer.echo(line)
     for note in evaluation.notes:
         typer.echo(f"note: {note}")
     for path in outcome.files:
         typer.echo(f"wrote {path}")
+
+
+def _against(request: Request, outcome: Outcome) -> Iterator[str]:
+    """The differences from other detections, a line for each group of classes."""
+    if not outcome.differences:
+        return
+    from vlpart.evaluation.compare import CONFIDENCE
+
+    yield f"change from {request.against} (in brackets: {CONFIDENCE:.0%} of the draws of other pictures like these):"
+    for group, figures in outcome.differences.items():
+        cells = [
+            f"{title} {_percent(figures[key].first)} -> {_percent(figures[key].second)}, "
+            f"{_percent(figures[key].change, sign=True)} ({_percent(figures[key].low, sign=True)} to "
+            f"{_percent(figures[key].high, sign=True)})"
+            for key, title in (("ap", "AP"), ("ap50", "AP50"))
+        ]
+        yield f"  {group}: {'; '.join(cells)}"
 
 
 def _rows(evaluation: Evaluation, per_class: bool) -> list[list[str]]:

@@ -50,6 +50,10 @@ class Checked:
     rule: Rule
     max_detections: int
 
+    def counted(self, kind: str) -> DetectionTable:
+        """The detections that count for "masks" or "boxes": lvis-api leaves out what has no area, by mask or by box."""
+        return self.table.take(self.table.areas(kind) > 0) if self.rule == "lvis" else self.table
+
 
 def score_detections(
     ground_truth: Mapping[str, Any] | Path | str,
@@ -134,9 +138,9 @@ def score(checked: Checked, *, kinds: Sequence[str], groups: Groups | None = Non
         if rule == "voc":
             scores[kind] = _voc_scores(truth, checked.table, wanted)
             continue
-        # lvis-api leaves out what has no area, by mask or by box
-        table = checked.table.take(checked.table.areas(kind) > 0) if rule == "lvis" else checked.table
-        tensors = engine.measure(checked.index, table, kind, rule=rule, max_detections=checked.max_detections)
+        tensors = engine.measure(
+            checked.index, checked.counted(kind), kind, rule=rule, max_detections=checked.max_detections
+        )
         scores[kind] = summarise(truth, tensors, wanted)
     return Evaluation(
         masks=scores["masks"],

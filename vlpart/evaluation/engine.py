@@ -75,6 +75,13 @@ def library() -> Any:
     return hotcoco
 
 
+def limits_of(rule: Rule, max_detections: int) -> tuple[int, ...]:
+    """The limits on detections that a rule reports recall for; the last one is that of precision."""
+    if rule == "lvis":
+        return (max_detections,)
+    return tuple(limit for limit in sorted({1, 10, max_detections}) if limit <= max_detections)
+
+
 def evaluator(
     index: Index,
     table: DetectionTable,
@@ -95,8 +102,7 @@ def evaluator(
 
 def measure(index: Index, table: DetectionTable, kind: str, *, rule: Rule, max_detections: int) -> Tensors:
     """Precision and recall under the COCO or LVIS rule. The caller has applied the limit per picture of LVIS."""
-    limits = (max_detections,) if rule == "lvis" else tuple(sorted({min(1, max_detections), 10, max_detections}))
-    limits = tuple(limit for limit in limits if limit <= max_detections)
+    limits = limits_of(rule, max_detections)
     result = evaluator(index, table, kind, federated=rule == "lvis", limits=limits).eval
     assert result is not None
     return Tensors(

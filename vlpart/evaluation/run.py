@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vlpart.data.readers.lvis import picture_name
 from vlpart.errors import DataError, EvaluationError
-from vlpart.evaluation.benchmarks import Benchmark, custom, part_split
+from vlpart.evaluation.benchmarks import Benchmark, PartSplit, custom, part_split
 from vlpart.evaluation.coco import Checked, check, score
 from vlpart.evaluation.distributed import Group
 from vlpart.evaluation.pairs import pair_precision
@@ -233,10 +233,7 @@ def score_all(dataset: Dataset, predictions: Predictions, *, extras: Sequence[st
         max_detections=benchmark.max_detections,
         kinds=benchmark.kinds,
     )
-    groups = benchmark.group_ids(dataset.truth)
-    split = part_split(dataset.truth, groups)
-    if split is not None and not {"base", "novel"} & set(groups):
-        groups |= {name: list(ids) for name, ids in zip(("base", "novel"), split, strict=True) if ids}
+    groups, split = groups_of(dataset)
     result = score(checked, kinds=benchmark.kinds, groups=groups)
     with_parts = "masks" in benchmark.kinds and any(is_part(c) for c in dataset.truth["categories"])
     if "pairs" in extras and with_parts:
@@ -246,6 +243,15 @@ def score_all(dataset: Dataset, predictions: Predictions, *, extras: Sequence[st
     if "recall" in extras:
         result = replace(result, recall=box_recall(checked, predictions.proposals or None))
     return replace(result, notes=_notes(dataset, predictions, result)), checked
+
+
+def groups_of(dataset: Dataset) -> tuple[dict[str, list[int]], PartSplit | None]:
+    """The groups of classes that a data set is reported by, as category ids, and its base and novel parts if any."""
+    groups = dataset.benchmark.group_ids(dataset.truth)
+    split = part_split(dataset.truth, groups)
+    if split is not None and not {"base", "novel"} & set(groups):
+        groups |= {name: list(ids) for name, ids in zip(("base", "novel"), split, strict=True) if ids}
+    return groups, split
 
 
 def _notes(dataset: Dataset, predictions: Predictions, result: Evaluation) -> tuple[str, ...]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlpart.evaluation.coco import Checked
+from vlpart.evaluation.coco import Checked, check
+from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import read_detections
 from vlpart.evaluation.distributed import Group
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
-from vlpart.evaluation.run import Dataset, Options, Predicts, Progress, predict, score_all, write_report
+from vlpart.evaluation.run import Dataset, Options, Predicts, Progress, groups_of, predict, score_all, write_report
 from vlpart.evaluation.scores import Evaluation
 from vlpart.evaluation.shards import Predictions
+from vlpart.evaluation.truth import is_part
 from vlpart.files import write_file
 
 
@@ -27,6 +29,7 @@ class Request:
         title: of the report.
         predictor: None scores the file `predictions`.
         predictions: detections to score.
+        against: other detections of the same pictures, to compare with, see `vlpart.evaluation.compare`.
         options: how the model is asked; its `output` is filled in.
         extras: see `vlpart.evaluation.run.EXTRAS`.
         wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
@@ -38,6 +41,7 @@ class Request:
     title: str
     predictor: Predicts | None = None
     predictions: Path | None = None
+    against: Path | None = None
     options: Options = field(default_factory=Options)
     extras: tuple[str, ...] = ()
     wordings: Mapping[str, str] | None = None
@@ -54,12 +58,14 @@ class Outcome:
         evaluation: the scores.
         headline: the figures of the benchmark's table, in 0..1.
         variants: of the vocabulary.
+        differences: from the detections to compare with: group of classes -> "ap", "ap50".
         files: what was written.
     """
 
     evaluation: Evaluation
     headline: Mapping[str, float]
     variants: tuple[Variant, ...]
+    differences: Mapping[str, Mapping[str, Difference]]
     files: tuple[Path, ...]
 
 
@@ -79,6 +85,7 @@ def run(
     together = group or Group()
     dataset = request.dataset
     variants = {}
+    others = _others(request) if together.rank == 0 else None
     if request.predictor is not None:  # a wrong file of wordings is told before hours of work
         variants = vocabulary_variants(dataset, request.options, request.wordings, request.distractors)
     predictions = _predictions(request, together, progress)
@@ -102,6 +109,7 @@ def run(
         evaluation=evaluation,
         headline=dataset.benchmark.headline_figures(evaluation),
         variants=tuple(compared),
+        differences={} if others is None else _differences(dataset, others, checked),
         files=(),
     )
     return replace(outcome, files=tuple(_write(request, outcome, checked, predictions)))
@@ -116,10 +124,7 @@ def _predictions(request: Request, group: Group, progress: Callable[[str], Progr
         assert request.predictions is not None
         if group.rank > 0:
             return None
-        found = read_detections(request.predictions)
-        if request.dataset.left_out:  # what is of other pictures of the file is no mistake
-            found = [each for each in found if each.get("image_id") not in request.dataset.left_out]
-        return Predictions(detections=found, proposals={})
+        return Predictions(detections=_read(request.predictions, request.dataset), proposals={})
     options = replace(
         request.options,
         output=_folder(request, "predictions"),
@@ -127,6 +132,36 @@ def _predictions(request: Request, group: Group, progress: Callable[[str], Progr
     )
     call = progress("predicting") if progress else None
     return predict(request.predictor, request.dataset, options, group=group, progress=call)
+
+
+def _read(path: Path, dataset: Dataset) -> list[dict[str, Any]]:
+    """Detections of a file; those of pictures that are left out are no mistake."""
+    return [each for each in read_detections(path) if each.get("image_id") not in dataset.left_out]
+
+
+def _others(request: Request) -> Checked | None:
+    """The detections to compare with."""
+    if request.against is None:
+        return None
+    dataset = request.dataset
+    check_rule(dataset.benchmark.rule)
+    return check(
+        dataset.truth,
+        _read(request.against, dataset),
+        rule=dataset.benchmark.rule,
+        max_detections=dataset.benchmark.max_detections,
+        kinds=dataset.benchmark.kinds,
+    )
+
+
+def _differences(dataset: Dataset, others: Checked, checked: Checked) -> dict[str, dict[str, Difference]]:
+    """By all classes, parts, objects, and the groups of the data set; of masks where there are some."""
+    everything = dataset.truth["categories"]
+    groups = {"all": [c["id"] for c in everything]}
+    if parts := {c["id"] for c in everything if is_part(c)}:
+        groups |= {"parts": list(parts), "objects": [c["id"] for c in everything if c["id"] not in parts]}
+    kind = "masks" if "masks" in dataset.benchmark.kinds else "boxes"
+    return compare(others, checked, kind, groups | groups_of(dataset)[0])
 
 
 def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Predictions | None) -> list[Path]:
@@ -168,4 +203,8 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
             }
             for variant in outcome.variants
         ],
+        "against": {
+            group: {metric: asdict(difference) for metric, difference in figures.items()}
+            for group, figures in outcome.differences.items()
+        },
     }
