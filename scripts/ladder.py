@@ -4,7 +4,8 @@
 
 ROOT holds `ade_parts` and `imagenet_samples`. Every step is one `vlpart` command, which is printed; steps whose result
 is there are skipped, and interrupted ones go on. `--dry-run` prints the commands only, `--table` prints the table of
-what is there. With `--seed` the arms are trained once more from the same start, into runs of their own.
+what is there. With `--seed` the arms are trained once more from the same start, into runs of their own; with
+`--rounds 2` every arm goes on from its own weights for as many steps again.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Step:
     command: list[str]
 
 
-def steps(root: Path, seed: int, threads: int) -> list[Step]:
+def steps(root: Path, seed: int, threads: int, rounds: int) -> list[Step]:
     """All steps in order; the paths of the recipes are relative to the working folder."""
     data, first, start = root / "ade_parts", Path(FIRST_PHASE), Path(START)
     files = ["--annotations", str(data / "train.json"), "--images", str(data / "images")]
@@ -54,10 +55,8 @@ def steps(root: Path, seed: int, threads: int) -> list[Step]:
     find = ["--labels", str(data / "train.json"), "--images", str(data / "images"), "--only-labels", novel]
     find += ["--names", str(data / "train.json"), "--model", str(first), *weights]
     find += ["--from", "; ".join(f"{label}: {bases}" for label, bases in SOURCES.items())]
-    found = [
-        _train("ladder_start", first.parent, root, 0, threads),
-        _train("ladder_base", start.parent, root, 0, threads),
-    ]
+    options = ["--data", str(root), "--threads", str(threads), "--workers", "1"]
+    found = [_train("ladder_start", first.parent, options), _train("ladder_base", start.parent, options)]
     for name, bank, unit, sure, output in (
         ("parse", Path("runs/ladder_bank"), ["--objects"], ["--min-confidence", "0.4"], Path(PARSED)),
         ("parse_published", Path("runs/ladder_bank_pictures"), [], [], Path(PARSED_AS_PUBLISHED)),
@@ -66,22 +65,29 @@ def steps(root: Path, seed: int, threads: int) -> list[Step]:
         found.append(Step(name=name, result=bank / "bank.json", command=[*build, *weights]))
         written = ["--output", str(output)]
         found.append(Step(name=name, result=output, command=["parse", "find", str(bank), *find, *sure, *written]))
-    for arm in ("ladder_base", *ARMS):
-        run = run_folder(arm, 0 if arm == "ladder_base" else seed)
-        if arm in ARMS:
-            found.append(_train(arm, run, root, seed, threads))
-        evaluate = ["evaluate", str(run / "weights.safetensors"), "--on", "ade_parts", "--data", str(root), "--quick"]
-        evaluate += ["--max-detections", str(DETECTIONS)]
-        scores = run / "evaluation"
-        found.append(Step(name=arm, result=scores / "scores.json", command=[*evaluate, "--output", str(scores)]))
+    found.append(_evaluate("ladder_base", start.parent, root))
+    for training in range(1, rounds + 1):
+        for arm in ARMS:
+            run, more = run_folder(arm, seed, training), ["--seed", str(seed)]
+            if training > 1:
+                more += ["--init", str(run_folder(arm, seed, training - 1) / "weights.safetensors")]
+            found += [_train(arm, run, [*options, *more]), _evaluate(arm, run, root)]
     return found
 
 
-def _train(recipe: str, run: Path, root: Path, seed: int, threads: int) -> Step:
-    command = ["train", recipe, "--data", str(root), "--output", str(run), "--resume", "--seed", str(seed)]
+def _train(recipe: str, run: Path, options: list[str]) -> Step:
     return Step(
-        name=recipe, result=run / "weights.safetensors", command=[*command, "--threads", str(threads), "--workers", "1"]
+        name=recipe,
+        result=run / "weights.safetensors",
+        command=["train", recipe, "--output", str(run), "--resume", *options],
     )
+
+
+def _evaluate(arm: str, run: Path, root: Path) -> Step:
+    scores = run / "evaluation"
+    command = ["evaluate", str(run / "weights.safetensors"), "--on", "ade_parts", "--data", str(root), "--quick"]
+    command += ["--max-detections", str(DETECTIONS), "--output", str(scores)]
+    return Step(name=arm, result=scores / "scores.json", command=command)
 
 
 def main() -> None:
@@ -89,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path)
     parser.add_argument("--seed", type=int, action="append", help="of the arms; may be given several times")
+    parser.add_argument("--rounds", type=int, default=1, help="trainings of every arm; the table is of the last")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", help="steps by name, with commas: ladder_start, parse, parse_published, ...")
     parser.add_argument("--dry-run", action="store_true")
@@ -97,7 +104,9 @@ def main() -> None:
     given = parser.parse_args()
     seeds = given.seed or [0]
     wanted = None if given.only is None else set(given.only.split(","))
-    for step in [] if given.table else [s for seed in seeds for s in steps(given.root, seed, given.threads)]:
+    for step in (
+        [] if given.table else [s for seed in seeds for s in steps(given.root, seed, given.threads, given.rounds)]
+    ):
         if (wanted is not None and step.name not in wanted) or (step.result.is_file() and not given.dry_run):
             continue
         print("vlpart " + shlex.join(step.command), flush=True)
@@ -106,7 +115,7 @@ def main() -> None:
             if done.returncode:
                 sys.exit(done.returncode)
     if not given.dry_run:
-        found = results(given.root, seeds)
+        found = results(given.root, seeds, given.rounds)
         print(table(found))
         if given.chart is not None and found["coco"]:
             given.chart.write_text(chart(found), encoding="utf-8")

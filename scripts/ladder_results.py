@@ -28,13 +28,14 @@ RULES: dict[Rule, str] = {"lvis": "annotated classes only", "coco": "all classes
 Results = dict[Rule, dict[str, dict[str, list[tuple[float, float]]]]]
 
 
-def run_folder(arm: str, seed: int) -> Path:
-    """Where an arm is trained."""
-    return Path("runs") / (arm if seed == 0 else f"{arm}_seed{seed}")
+def run_folder(arm: str, seed: int = 0, training: int = 1) -> Path:
+    """Where an arm is trained, for the first time or once more from its own weights (round 2, 3, ...)."""
+    name = arm if seed == 0 else f"{arm}_seed{seed}"
+    return Path("runs") / (name if training == 1 else f"{name}_round{training}")
 
 
-def results(root: Path, seeds: list[int]) -> Results:
-    """Scores of the arms that have been evaluated."""
+def results(root: Path, seeds: list[int], rounds: int = 1) -> Results:
+    """Scores of the arms that have been evaluated after so many rounds."""
     truth = json.loads((root / "ade_parts" / "val.json").read_text(encoding="utf-8"))
     names = {c["id"]: c for c in truth["categories"]}
     annotated = {a["category_id"] for a in truth["annotations"]}
@@ -46,8 +47,8 @@ def results(root: Path, seeds: list[int]) -> Results:
     }
     found: Results = {rule: {} for rule in RULES}
     for arm, title in {"ladder_base": "the common start", **ARMS}.items():
-        for seed in seeds if arm in ARMS else [0]:
-            path = run_folder(arm, seed) / "evaluation" / "predictions.json"
+        for folder in [run_folder(arm, seed, rounds) for seed in seeds] if arm in ARMS else [run_folder(arm)]:
+            path = folder / "evaluation" / "predictions.json"
             if not path.is_file():
                 continue
             predictions = json.loads(path.read_text(encoding="utf-8"))

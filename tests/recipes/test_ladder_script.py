@@ -47,7 +47,7 @@ def test_every_command_is_understood(tmp_path: Path) -> None:
     for file in ("ade_parts/train.json", "ade_parts/val.json", "imagenet_samples/image_labels.json"):
         (tmp_path / file).write_text("{}")
     printed = subprocess.run(
-        [sys.executable, str(SCRIPTS / "ladder.py"), str(tmp_path), "--dry-run", "--seed", "1"],
+        [sys.executable, str(SCRIPTS / "ladder.py"), str(tmp_path), "--dry-run", "--seed", "1", "--rounds", "2"],
         capture_output=True,
         text=True,
         check=True,
@@ -58,6 +58,13 @@ def test_every_command_is_understood(tmp_path: Path) -> None:
     assert {"train", "parse build", "parse find", "evaluate"} == set(kinds)
     trained = {command[1] for command, kind in zip(commands, kinds, strict=True) if kind == "train"}
     assert trained == {name for name in list_recipes() if name.startswith("ladder_")}
+    again = [command for command in commands if command[0] == "train" and command[1] == "ladder_parsed"]
+    assert [command[command.index("--output") + 1] for command in again] == [
+        "runs/ladder_parsed_seed1",
+        "runs/ladder_parsed_seed1_round2",
+    ]
+    assert "--init" not in again[0]
+    assert again[1][again[1].index("--init") + 1] == "runs/ladder_parsed_seed1/weights.safetensors"
     assert not (tmp_path / "runs").exists()
 
 
