@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ def compare(
     *,
     samples: int = SAMPLES,
     confidence: float = CONFIDENCE,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, Difference]]:
     """AP and AP50 of two sets of detections for the same ground truth, for groups of classes.
 
@@ -67,6 +68,7 @@ def compare(
         groups: category ids by name; groups without an annotation are left out.
         samples: how often the pictures are drawn with replacement, the same ones for both.
         confidence: share of the samples between `Difference.low` and `Difference.high`.
+        progress: called after every group with (done, total).
 
     Returns:
         Group to {"ap": ..., "ap50": ...}.
@@ -81,11 +83,13 @@ def compare(
         raise EvaluationError("detections are compared on the same ground truth under the same rule")
     annotated = {annotation["category_id"] for annotation in first.annotations}
     found = {}
-    for name, ids in groups.items():
+    for number, (name, ids) in enumerate(groups.items(), start=1):
         if annotated & set(ids):
             pair = [_evaluator(checked, kind, set(ids)) for checked in (first, second)]
             result = engine.library().compare(*pair, n_bootstrap=samples, seed=0, confidence=confidence)
             found[name] = {ours: _difference(result, theirs) for ours, theirs in METRICS.items()}
+        if progress is not None:
+            progress(number, len(groups))
     return found
 
 

@@ -105,11 +105,12 @@ def run(
             compared.append(found)
     if evaluation is None or checked is None:
         return None
+    call = progress("comparing") if progress and others is not None else None
     outcome = Outcome(
         evaluation=evaluation,
         headline=dataset.benchmark.headline_figures(evaluation),
         variants=tuple(compared),
-        differences={} if others is None else _differences(dataset, others, checked),
+        differences={} if others is None else _differences(dataset, others, checked, call),
         files=(),
     )
     return replace(outcome, files=tuple(_write(request, outcome, checked, predictions)))
@@ -154,14 +155,16 @@ def _others(request: Request) -> Checked | None:
     )
 
 
-def _differences(dataset: Dataset, others: Checked, checked: Checked) -> dict[str, dict[str, Difference]]:
+def _differences(
+    dataset: Dataset, others: Checked, checked: Checked, progress: Progress | None
+) -> dict[str, dict[str, Difference]]:
     """By all classes, parts, objects, and the groups of the data set; of masks where there are some."""
     everything = dataset.truth["categories"]
     groups = {"all": [c["id"] for c in everything]}
     if parts := {c["id"] for c in everything if is_part(c)}:
         groups |= {"parts": list(parts), "objects": [c["id"] for c in everything if c["id"] not in parts]}
     kind = "masks" if "masks" in dataset.benchmark.kinds else "boxes"
-    return compare(others, checked, kind, groups | groups_of(dataset)[0])
+    return compare(others, checked, kind, groups | groups_of(dataset)[0], progress=progress)
 
 
 def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Predictions | None) -> list[Path]:
