@@ -104,9 +104,8 @@ def main() -> None:
     given = parser.parse_args()
     seeds = given.seed or [0]
     wanted = None if given.only is None else set(given.only.split(","))
-    for step in (
-        [] if given.table else [s for seed in seeds for s in steps(given.root, seed, given.threads, given.rounds)]
-    ):
+    planned = [step for seed in seeds for step in steps(given.root, seed, given.threads, given.rounds)]
+    for step in [] if given.table else planned:
         if (wanted is not None and step.name not in wanted) or (step.result.is_file() and not given.dry_run):
             continue
         print("vlpart " + shlex.join(step.command), flush=True)

@@ -85,7 +85,8 @@ def compare(
     found = {}
     for number, (name, ids) in enumerate(groups.items(), start=1):
         if annotated & set(ids):
-            pair = [_evaluator(checked, kind, set(ids)) for checked in (first, second)]
+            index = _index(first, set(ids))
+            pair = [_evaluator(checked, index, kind) for checked in (first, second)]
             result = engine.library().compare(*pair, n_bootstrap=samples, seed=0, confidence=confidence)
             found[name] = {ours: _difference(result, theirs) for ours, theirs in METRICS.items()}
         if progress is not None:
@@ -93,14 +94,18 @@ def compare(
     return found
 
 
-def _evaluator(checked: Checked, kind: str, ids: set[int]) -> object:
-    """The library's evaluator of some classes; the limit on detections has been applied to all of them."""
+def _index(checked: Checked, ids: set[int]) -> engine.Index:
+    """The ground truth of some classes."""
     truth = {**checked.truth, "categories": [c for c in checked.truth["categories"] if c["id"] in ids]}
-    annotations = [annotation for annotation in checked.annotations if annotation["category_id"] in ids]
+    return engine.Index(truth, [annotation for annotation in checked.annotations if annotation["category_id"] in ids])
+
+
+def _evaluator(checked: Checked, index: engine.Index, kind: str) -> object:
+    """The library's evaluator of the classes of the index; the limit on detections was applied to all classes."""
     table = checked.counted(kind)
     return engine.evaluator(
-        engine.Index(truth, annotations),
-        table.take(np.isin(table.category_ids, list(ids))),
+        index,
+        table.take(np.isin(table.category_ids, index.category_ids)),
         kind,
         federated=checked.rule == "lvis",
         limits=engine.limits_of(checked.rule, checked.max_detections),
