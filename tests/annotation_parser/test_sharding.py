@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_work_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         Squares(tmp_path).run(stop_after=1)
     for other in (Squares(tmp_path, power=3), Squares(tmp_path, total=11)):
-        with pytest.raises(OutputError, match="unfinished work of other settings: delete that folder"):
+        with pytest.raises(OutputError, match="unfinished work of other settings: use --overwrite"):
             other.run()
 
 
@@ -109,3 +110,65 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         Squares(tmp_path / "file").run()
+
+
+class Unreliable(Squares):
+    """Squares that skips some items."""
+
+    bad: frozenset[int] = frozenset()
+
+    def run(self, stop_after: int | None = None) -> bool:
+        def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
+            for item in items:
+                if stop_after is not None and len(self.computed) == stop_after:
+                    raise KeyboardInterrupt
+                self.computed.append(item)
+                yield item, {"skipped": str(item)} if item in self.bad else {"square": item**2}
+
+        def write(records: Iterator[Record]) -> None:
+            self.written = list(records)
+
+        return self.job.run(compute, write)
+
+
+def test_what_was_skipped_is_tried_again(tmp_path: Path) -> None:
+    first, second = Unreliable(tmp_path), Unreliable(tmp_path)
+    first.bad, second.bad = frozenset({1, 3}), frozenset({3})  # 1 is mended between the two
+    with pytest.raises(KeyboardInterrupt):
+        first.run(stop_after=6)
+    assert second.run()
+    assert sorted(second.computed) == [1, 3, 6, 7, 8, 9]
+    assert second.written == [{"skipped": "3"} if i == 3 else {"square": i**2} for i in range(10)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_tries_what_others_skipped_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Unreliable(tmp_path)
+    alone.bad = frozenset({1, 2})
+    with pytest.raises(KeyboardInterrupt):
+        alone.run(stop_after=9)
+    first, second = Unreliable(tmp_path), Unreliable(tmp_path)
+    as_process(monkeypatch, 0, 2)
+    assert not first.run()  # 1 and 9 are of the other process
+    as_process(monkeypatch, 1, 2)
+    assert second.run()
+    assert (first.computed, second.computed) == ([2], [1, 9])
+    assert second.written == [{"square": i**2} for i in range(10)]
+
+
+def test_work_of_other_settings_can_be_thrown_away(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Squares(tmp_path).run(stop_after=4)
+    other = Squares(tmp_path, power=3)
+    other.job = replace(other.job, restart=True)
+    assert other.run()
+    assert sorted(other.computed) == list(range(10))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_late_process_without_a_share_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_process(monkeypatch, 0, 2)
+    assert Squares(tmp_path, total=1).run()
+    as_process(monkeypatch, 1, 2)
+    assert not Squares(tmp_path, total=1).run()
+    assert list(tmp_path.iterdir()) == []

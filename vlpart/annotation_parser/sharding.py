@@ -1,27 +1,37 @@
 """Long jobs over many items: shared out over processes, written as they go, and taken up again after an interruption.
 
 Every process appends one JSON line per finished item to a file of its own in the job's folder. Starting the same job
-again, with any number of processes, does what is missing. The process that finds the last item done writes the result.
+again, with any number of processes, does what is missing, and once more what was skipped (what was wrong with it may
+have been mended). The process that finds the last item done writes the result.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import DataError, OutputError
+from vlpart.files import write_file
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 Record = dict[str, Any]
 Progress = Callable[[int, int], None]
 """Called with the items done and the items of this process."""
 
+SKIPPED = "skipped"
+"""First key of the record of an item that could not be done."""
+
 _SETTINGS = "settings.json"
+_HEAD = re.compile(rb'\{"item": (\d+), "record": \{("skipped": )?')  # tells what a line is without reading the rest
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -47,11 +57,13 @@ class Job:
         folder: holds the finished items until the result is written.
         settings: whatever the result depends on, as JSON data; items of other settings are not taken up.
         total: number of items.
+        restart: throw away unfinished work of other settings, instead of refusing to go on.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     total: int
+    restart: bool = False
 
     def run(
         self,
@@ -72,9 +84,11 @@ class Job:
         Raises:
             OutputError: the folder belongs to a job with other settings, or cannot be written.
         """
-        self._prepare()
         rank, world = rank_and_world()
         share = range(rank, self.total, world)
+        if self.total and not share:
+            return False  # more processes than items: the others may be done already
+        self._prepare(share)
         done = self._finished()
         missing = [item for item in share if item not in done]
         count = len(share) - len(missing)
@@ -87,49 +101,65 @@ class Job:
                         progress(count, len(share))
         return self._finish(write)
 
-    def _prepare(self) -> None:
-        """Make the folder, or see that it is ours."""
+    def _prepare(self, share: Container[int]) -> None:
+        """Make the folder, or see that it is ours; what was skipped of this process's share is not done any more."""
         text = json.dumps(dict(self.settings) | {"items": self.total}, sort_keys=True)
         path = self.folder / _SETTINGS
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
-            temporary.write_text(text, encoding="utf-8")
-            try:
-                os.link(temporary, path)  # fails where another process was first
-            except FileExistsError:
-                pass
-            except OSError:  # a file system without links
-                if not path.exists():
-                    temporary.replace(path)
-            temporary.unlink(missing_ok=True)
-            known = path.read_text(encoding="utf-8")
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock():
+                if self.restart and path.is_file() and path.read_text(encoding="utf-8") != text:
+                    shutil.rmtree(self.folder)
+                self.folder.mkdir(exist_ok=True)
+                if not path.is_file():
+                    write_file(path, text.encode())
+                known = path.read_text(encoding="utf-8")
+                if known == text:
+                    self._forget_skipped(share)
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from error
         if known != text:
             raise OutputError(
-                f"{self.folder} holds unfinished work of other settings: delete that folder to start afresh, or name "
+                f"{self.folder} holds unfinished work of other settings: use --overwrite to throw it away, or name "
                 "another output"
             )
 
+    def _lock(self) -> BaseFileLock:
+        from filelock import FileLock
+
+        return FileLock(f"{self.folder}.lock")
+
+    def _forget_skipped(self, share: Container[int]) -> None:
+        """Nobody appends to the files of earlier processes, which alone have lines of this share."""
+        for path in sorted(self.folder.glob("items-*.jsonl")):
+            with path.open("rb") as file:
+                heads = (_HEAD.match(line) for line in file)
+                if not any(head is not None and head[2] and int(head[1]) in share for head in heads):
+                    continue
+                temporary = path.with_suffix(".tmp")
+                file.seek(0)
+                with temporary.open("wb") as kept:
+                    for line in file:
+                        head = _HEAD.match(line)
+                        if head is None or not head[2] or int(head[1]) not in share:
+                            kept.write(line)
+            temporary.replace(path)
+
     def _finished(self) -> dict[int, tuple[Path, int]]:
-        """Where the line of every finished item is. A line that was cut off by a crash does not count."""
+        """Where the line of every item is: file, and first byte. A line that was cut off by a crash does not count."""
         found: dict[int, tuple[Path, int]] = {}
         for path in sorted(self.folder.glob("items-*.jsonl")):
             with path.open("rb") as file:
                 offset = 0
                 for line in file:
-                    if line.endswith(b"}\n") and (item := _item_of(line)) is not None:
-                        found.setdefault(item, (path, offset))
+                    if line.endswith(b"}\n") and (head := _HEAD.match(line)) is not None:
+                        found.setdefault(int(head[1]), (path, offset))
                     offset += len(line)
         return found
 
     def _finish(self, write: Callable[[Iterator[Record]], None]) -> bool:
         """Write the result if all items are done and nobody else has."""
-        from filelock import FileLock
-
-        lock = FileLock(f"{self.folder}.lock")
-        with lock:
+        with self._lock():
             if not (self.folder / _SETTINGS).is_file():
                 return False  # another process wrote the result while this one waited
             found = self._finished()
@@ -137,14 +167,8 @@ class Job:
                 return False
             write(_records(found))
             shutil.rmtree(self.folder)
-        Path(lock.lock_file).unlink(missing_ok=True)
+        Path(f"{self.folder}.lock").unlink(missing_ok=True)
         return True
-
-
-def _item_of(line: bytes) -> int | None:
-    """The number at the head of a line, without reading the rest."""
-    head, _, _ = line.removeprefix(b'{"item": ').partition(b",")
-    return int(head) if head.isdigit() else None
 
 
 def _records(found: Mapping[int, tuple[Path, int]]) -> Iterator[Record]:
