@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,54 @@ def test_a_bank_of_nothing_is_not_written(tmp_path: Path) -> None:
 def test_tokens_survive_text() -> None:
     token = torch.randn(384)
     assert np.array_equal(unpack_token(pack_token(token)), token.numpy())
+
+
+def test_a_bank_stays_while_its_successor_is_not_whole(tmp_path: Path) -> None:
+    made_up(tmp_path / "bank")
+
+    def fails() -> Iterator[tuple[Reference, np.ndarray]]:
+        yield Reference(image_id=1, file_name="a.jpg", height=3, width=4, object="cat"), np.ones(8, dtype=np.float32)
+        raise DataError("no such picture")
+
+    for entries in (iter(()), fails()):
+        with pytest.raises(DataError):
+            write_bank(tmp_path / "bank", entries, HEADER)
+        assert [ReferenceBank(tmp_path / "bank").reference(i).image_id for i in (0, 39)] == [0, 39]
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
+
+
+@pytest.mark.parametrize("name", ["features", "fingerprint", "short_side", "max_side", "images", "objects"])
+def test_a_header_without_an_entry_is_damaged(tmp_path: Path, name: str) -> None:
+    made_up(tmp_path / "bank")
+    header = tmp_path / "bank" / "bank.json"
+    document = json.loads(header.read_text())
+    for wrong in (document | {name: -1}, {key: value for key, value in document.items() if key != name}):
+        header.write_text(json.dumps(wrong))
+        with pytest.raises(DataError, match=f"is damaged .*{name}"):
+            ReferenceBank(tmp_path / "bank")
+
+
+def test_damaged_records_are_found(tmp_path: Path) -> None:
+    made_up(tmp_path / "bank")
+    records = tmp_path / "bank" / "references.jsonl"
+    whole = records.read_bytes()
+    for broken in (whole[:-40], whole[40:], whole + b"x"):
+        records.write_bytes(broken)
+        with pytest.raises(DataError, match=r"is damaged \(references.jsonl"):
+            ReferenceBank(tmp_path / "bank")
+    records.write_bytes(b"?" * len(whole))
+    with pytest.raises(DataError, match="is damaged .*reference 3"):
+        ReferenceBank(tmp_path / "bank").reference(3)
+    records.unlink()
+    with pytest.raises(DataError, match=r"references.jsonl is missing"):
+        ReferenceBank(tmp_path / "bank")
+
+
+def test_tokens_that_are_not_finite(tmp_path: Path) -> None:
+    bank, tokens = made_up(tmp_path / "bank")
+    with pytest.raises(DataError, match="not finite"):
+        bank.search(torch.full((1, 8), torch.nan))
+    tokens[:] = np.nan
+    (tmp_path / "bank" / "tokens.f32").write_bytes(tokens.astype("<f4").tobytes())
+    with pytest.raises(DataError, match="not finite"):
+        ReferenceBank(tmp_path / "bank")

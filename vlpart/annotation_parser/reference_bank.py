@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
+import uuid
 import zipfile
 from array import array
 from collections.abc import Iterable, Mapping
@@ -21,7 +23,6 @@ from vlpart.annotation_parser.base_data import Reference
 from vlpart.annotation_parser.correspondence import Matches, nearest, normalised
 from vlpart.annotation_parser.rename import plain
 from vlpart.errors import DataError, OutputError
-from vlpart.files import write_file
 
 if TYPE_CHECKING:
     from vlpart.annotation_parser.features import FeatureExtractor
@@ -58,19 +59,29 @@ class ReferenceBank:
             tokens = np.memmap(self.folder / TOKENS, dtype="<f4", mode="c", shape=shape)
             with np.load(self.folder / INDEX, allow_pickle=False) as index:
                 self._offsets, self._object_ids = index["offsets"], index["object_ids"]
+            size = (self.folder / RECORDS).stat().st_size
         except FileNotFoundError as error:
             raise DataError(
                 f"{self.folder} is no reference bank ({Path(error.filename).name} is missing): vlpart parse build"
             ) from None
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise DataError(f"the reference bank {self.folder} is damaged ({error}): build it again") from error
+            raise self._damaged(str(error)) from error
         if self.header.get("format") != FORMAT or not len(tokens) == len(self._offsets) == len(self._object_ids):
             raise DataError(f"the reference bank {self.folder} is of another version or damaged: build it again")
+        if wrong := _wrong_in(self.header):
+            raise self._damaged(f"{HEADER} has no valid {wrong}")
+        if self.header.get("records_size", size) != size or not np.all(np.diff(self._offsets, append=size) > 0):
+            raise self._damaged(f"{RECORDS} is not the one that was written")
         self.tokens: Tensor = torch.from_numpy(tokens)
         sample = tokens[:: max(1, len(tokens) // 256)]
+        if not np.isfinite(sample).all():
+            raise self._damaged(f"{TOKENS} has values that are not finite")
         self.digest = hashlib.sha256(sample.tobytes() + self._offsets.tobytes()).hexdigest()[:16]
         self.images = Path(images if images is not None else self.header["images"])
         self._subsets: dict[frozenset[str], tuple[Tensor, Tensor]] = {}
+
+    def _damaged(self, why: str) -> DataError:
+        return DataError(f"the reference bank {self.folder} is damaged ({why}): build it again")
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -81,10 +92,17 @@ class ReferenceBank:
         return list(self.header["objects"])
 
     def reference(self, index: int) -> Reference:
-        """What is known about picture `index`."""
-        with (self.folder / RECORDS).open("rb") as file:
-            file.seek(int(self._offsets[index]))
-            return Reference.from_dict(json.loads(file.readline()))
+        """What is known about picture `index`.
+
+        Raises:
+            DataError: the bank is damaged.
+        """
+        try:
+            with (self.folder / RECORDS).open("rb") as file:
+                file.seek(int(self._offsets[index]))
+                return Reference.from_dict(json.loads(file.readline()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(f"reference {index}: {error}") from error
 
     @property
     def of_objects(self) -> bool:
@@ -122,10 +140,14 @@ class ReferenceBank:
             objects: only pictures of these objects; None = all.
 
         Raises:
-            DataError: no picture of these objects.
+            DataError: no picture of these objects, or a class token that is not finite.
         """
         keys, numbers = self._subset(objects)
         found = nearest(normalised(tokens).to(keys.device), keys, min(k, len(keys)))
+        if not torch.isfinite(found.similarities).all():
+            raise DataError(
+                f"similarities to the references of {self.folder} are not finite: build the bank again, in float32"
+            )
         return Matches(indices=numbers[found.indices], similarities=found.similarities)
 
     def to(self, device: str | torch.device) -> ReferenceBank:
@@ -159,10 +181,10 @@ class ReferenceBank:
 def write_bank(
     folder: Path, entries: Iterable[tuple[Reference, NDArray[np.float32]]], header: Mapping[str, Any]
 ) -> int:
-    """Write a bank, entry by entry; it is there whole or not at all (the header comes last).
+    """Write a bank, entry by entry; it is there whole or not at all.
 
     Args:
-        folder: created; an older bank in it is replaced.
+        folder: created; an older bank in it is replaced once the new one is whole.
         entries: references with their class tokens (T,).
         header: see `ReferenceBank.header`; format, count, token_dim and objects are filled in.
 
@@ -175,27 +197,45 @@ def write_bank(
     """
     objects: dict[str, int] = {}
     object_ids, offsets, width = array("i"), array("q"), 0
+    place = folder.resolve()
+    made = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / HEADER).unlink(missing_ok=True)
-        with (folder / RECORDS).open("wb") as records, (folder / TOKENS).open("wb") as tokens:
+        made.mkdir(parents=True)
+        with (made / RECORDS).open("wb") as records, (made / TOKENS).open("wb") as tokens:
             for reference, token in entries:
                 width = len(token)
                 tokens.write(normalised(torch.from_numpy(token)[None]).numpy().astype("<f4").tobytes())
                 offsets.append(records.tell())
                 object_ids.append(objects.setdefault(reference.object, len(objects)))
                 records.write(json.dumps(reference.to_dict()).encode() + b"\n")
+            size = records.tell()
         if not offsets:
             raise DataError("none of the base pictures could be read: nothing to build a bank from")
         names = sorted(objects)
-        place = np.array([names.index(name) for name in objects], dtype=np.int32)
-        index = {"offsets": np.array(offsets, dtype=np.int64), "object_ids": place[np.array(object_ids)]}
-        np.savez(folder / INDEX, **index)
+        order = np.array([names.index(name) for name in objects], dtype=np.int32)
+        index = {"offsets": np.array(offsets, dtype=np.int64), "object_ids": order[np.array(object_ids)]}
+        np.savez(made / INDEX, **index)
+        about = {"format": FORMAT, "count": len(offsets), "token_dim": width, "objects": names, "records_size": size}
+        (made / HEADER).write_text(json.dumps({**header, **about}, indent=1) + "\n", encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / HEADER).unlink(missing_ok=True)  # no header, no bank: what is half replaced is never read
+        for name in (RECORDS, TOKENS, INDEX, HEADER):
+            (made / name).replace(folder / name)
     except OSError as error:
         raise OutputError(f"cannot write the reference bank {folder}: {error.strerror or error}") from error
-    document = {**header, "format": FORMAT, "count": len(offsets), "token_dim": width, "objects": names}
-    write_file(folder / HEADER, json.dumps(document, indent=1).encode() + b"\n")
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     return len(offsets)
+
+
+def _wrong_in(header: Mapping[str, Any]) -> str | None:
+    """The name of an entry of a header that is missing or of a wrong kind."""
+    kinds = {"features": str, "fingerprint": str, "short_side": int, "max_side": int, "images": str, "objects": list}
+    for name, kind in kinds.items():
+        value = header.get(name)
+        if not isinstance(value, kind) or not value or (isinstance(value, int) and value < 1):
+            return name
+    return None
 
 
 def pack_token(token: Tensor) -> str:
