@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from vlpart.annotation_parser.base_data import Reference, read_base_data
+from vlpart.annotation_parser.base_objects import read_base_objects
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
 
@@ -33,7 +34,12 @@ def test_objects_can_be_chosen(base_data: Path) -> None:
     assert [r.object for r in read_base_data(base_data, only_objects=["Car"]).references] == ["car"]
     assert [r.object for r in read_base_data(base_data, exclude_objects=["car"]).references] == ["cat"]
     with pytest.raises(DataError, match="no picture with exactly one object and its parts"):
-        read_base_data(base_data, only_objects=["dog"])
+        read_base_data(base_data, exclude_objects=["car", "cat"])
+    for misspelt in ({"only_objects": ["car", "cet"]}, {"exclude_objects": ["cet"]}):
+        with pytest.raises(DataError, match="has no object 'cet': did you mean cat"):
+            read_base_data(base_data, **misspelt)
+        with pytest.raises(DataError, match="has no object 'cet': did you mean cat"):
+            read_base_objects(base_data, **misspelt)
 
 
 def test_without_objects_those_of_the_parts_count(base_data: Path) -> None:

@@ -49,7 +49,7 @@ def test_folders_by_name_or_wordnet_id(folders: Path) -> None:
 def test_nothing_found(folders: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
         read_labelled_folders(folders / "none")
-    with pytest.raises(DataError, match="no labelled picture with the label zebra"):
+    with pytest.raises(DataError, match="has no label 'zebra': it has "):
         read_labelled_folders(folders, only=["zebra"])
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -116,7 +117,7 @@ def test_sources_and_names_choose(bank: ReferenceBank, features: ColourFeatures)
     heads = ObjectParser(features, bank, None, Renamer(Vocabulary.parse("tiger: head")), options)
     assert [p.name for p in heads.parse_object(paint(TARGET), TIGER)] == ["tiger:head"]
     nobody = VotingOptions(detector_share=0, sources={"tiger": ("dog",)})
-    with pytest.raises(DataError, match="has no dog for the label 'tiger'; it has car, cat"):
+    with pytest.raises(DataError, match="has no 'dog': it has car, cat"):
         ObjectParser(features, bank, None, Renamer(None), nobody).parse_object(paint(TARGET), TIGER)
 
 
@@ -127,6 +128,21 @@ def test_a_part_stays_inside_its_object(bank: ReferenceBank, features: ColourFea
     (body,) = [p for p in parser.parse_object(two, TIGER) if p.name == "tiger:body"]
     assert near(body, TARGET[BLUE])
     assert parser.parse_object(two, AnnotatedObject(label="tiger", box_xyxy=(70, 60, 80, 70))) == []
+
+
+def test_objects_of_one_label_share_a_detector_pass(bank: ReferenceBank, features: ColourFeatures) -> None:
+    detector, passes = FixedPredictor(), []
+    predict = detector.predict
+    detector.predict = lambda *given, **more: passes.append(1) or predict(*given, **more)  # type: ignore[method-assign]
+    options = VotingOptions(long_side=96)
+    parser = ObjectParser(features, bank, detector, Renamer(None), options)  # type: ignore[arg-type]
+    lion = replace(TIGER, label="lion")
+    picture = LabelledImage(image_id=1, file_name="a.png", labels=("tiger", "lion"), objects=(TIGER, lion, TIGER))
+    (found,) = parser.parse_labelled([paint(TARGET)], [picture])
+    assert len(passes) == 2
+    assert [part.box_xyxy for part in found if part.object_index == 0] == [
+        part.box_xyxy for part in found if part.object_index == 2
+    ]
 
 
 def test_the_detector_is_evidence(bank: ReferenceBank, features: ColourFeatures) -> None:
@@ -247,7 +263,7 @@ def test_a_file_of_objects_becomes_a_file_of_parts(
     unknown = source.store[0].unknown_labels
     assert unknown is not None
     assert sorted(np.asarray(unknown).tolist()) == [0, 1, 2]
-    with pytest.raises(DataError, match="no labelled picture with the label bear"):
+    with pytest.raises(DataError, match="has no label 'bear': it has lion, tiger"):
         read_objects(labels, only=["bear"])
 
 

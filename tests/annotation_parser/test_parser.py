@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,6 +70,31 @@ def test_proposals_replace_boxes_or_drop_them(bank: ReferenceBank, features: Col
     assert [(p.name, p.box_xyxy) for p in found] == [("tiger:body", (9, 25, 31, 39))]
     transfer = parser.transfer(paint(TARGET), "tiger")
     assert (len(transfer.parts.masks), transfer.chosen.tolist(), float(transfer.overlaps)) == (2, [0], found[0].score)
+
+
+def test_a_picture_is_detected_and_a_batch_searched_once(
+    bank: ReferenceBank, features: ColourFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Counting(FixedDetector):
+        def refined_proposals(self, target: NDArray[np.uint8]) -> torch.Tensor:
+            calls.append("proposals")
+            return super().refined_proposals(target)
+
+        def base_parts(self, target: NDArray[np.uint8], picture_hw: tuple[int, int]) -> SimpleNamespace:
+            calls.append("parts")
+            return super().base_parts(target, picture_hw)
+
+    search = bank.search
+    monkeypatch.setattr(bank, "search", lambda *given, **more: calls.append("search") or search(*given, **more))
+    options = replace(PAINTED, use_proposals=True, base_objects=frozenset({"car", "van"}))
+    parser = Parser(features, bank, Counting((9, 25, 31, 39)), Renamer(None), options)  # type: ignore[arg-type]
+    labels = [["tiger", "car", "lion", "van"], ["tiger"]]
+    found = parser.parse([paint(TARGET), paint(TARGET)], labels)
+    assert sorted(calls) == ["parts", "proposals", "proposals", "search"]
+    assert {part.name.partition(":")[0] for part in found[0]} == {"tiger", "car", "lion", "van"}
+    assert [part.box_xyxy for part in found[1]] == [(9, 25, 31, 39)]
 
 
 def test_names_that_the_vocabulary_lacks_are_dropped(bank: ReferenceBank, features: ColourFeatures) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vlpart.annotation_parser.reference_bank import ReferenceBank
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import Outcome, build_bank, find_parts
 from vlpart.data.source import Source, load_source
-from vlpart.errors import DataError, OutputError
+from vlpart.errors import DataError, ImageError, OutputError
 from vlpart.rle import decode_runs
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import AnnotationKind
@@ -99,6 +100,104 @@ def test_a_bank_is_replaced_only_on_request(
     assert ReferenceBank(tmp_path / "bank").header["short_side"] == 24
 
 
+def test_a_bank_that_fails_leaves_the_old_one(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path
+) -> None:
+    build_bank(tmp_path / "bank", base, base_data.parent, features)
+    with pytest.raises(DataError, match="there is no folder"):
+        build_bank(tmp_path / "bank", base, tmp_path / "nowhere", features, overwrite=True)
+    assert ReferenceBank(tmp_path / "bank").objects == ["car", "cat"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "base"]
+
+
+def test_a_bank_in_the_working_folder(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert build_bank(Path(), base, base_data.parent, features).written == Path()
+    assert len(ReferenceBank(".")) == 2
+    with pytest.raises(OutputError, match="name a file or folder of its own"):
+        build_bank(Path("/"), base, base_data.parent, features)
+
+
+def test_pictures_that_come_later_are_described(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path
+) -> None:
+    hidden = base_data.parent.rename(tmp_path / "hidden")
+    base_data.parent.mkdir()
+    with pytest.raises(DataError, match="none of the base pictures"):
+        build_bank(tmp_path / "bank", base, base_data.parent, features)
+    base_data.parent.rmdir()
+    hidden.rename(base_data.parent)
+    assert build_bank(tmp_path / "bank", base, base_data.parent, features).skipped == 0
+
+
+@pytest.mark.parametrize("wrong", [{"counts": "no", "size": [48, 64]}, {"counts": [9], "size": [4, 4]}])
+def test_a_reference_with_a_broken_mask_is_left_out(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    cat = base.references[0]
+    base.references[0] = replace(cat, parts=(replace(cat.parts[0], segmentation=wrong), *cat.parts[1:]))
+    failed: list[str] = []
+    outcome = build_bank(
+        tmp_path / "bank", base, base_data.parent, features, on_failure=lambda name, _: failed.append(name)
+    )
+    assert (outcome.skipped, failed, ReferenceBank(tmp_path / "bank").objects) == (1, ["cat.png"], ["car"])
+
+
+def test_a_thin_reference_is_left_out(
+    base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path
+) -> None:
+    Image.fromarray(np.zeros((6, 60, 3), dtype=np.uint8)).save(base_data.parent / "cat.png")
+    why: list[str] = []
+    build_bank(tmp_path / "bank", base, base_data.parent, features, on_failure=lambda _, error: why.append(str(error)))
+    assert ["60x6 pixels: one side is over 8 times the other" in text for text in why] == [True]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_one_picture_that_cannot_be_parsed_is_skipped(
+    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = parser.features.describe  # type: ignore[union-attr]
+
+    def picky(images: Any) -> Any:
+        if any((image == RED).all(axis=-1).sum() == 16 * 16 for image in images):  # the fourth picture
+            raise ImageError("too red")
+        return describe(images)
+
+    monkeypatch.setattr(parser.features, "describe", picky)
+    outcome, failed = find(tmp_path, parser, pictures, batch=batch)
+    assert (outcome.skipped, sorted(failed)) == (2, ["3.png", "4.png"])
+    document = json.loads((tmp_path / "out" / "parsed.json").read_text())
+    assert [image["id"] for image in document["images"]] == [10, 11, 12]
+
+
+def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, parser: Parser, pictures: list[LabelledImage]) -> None:
+    with pytest.raises(DataError, match="none of the 1 pictures could be used"):
+        find(tmp_path, parser, pictures[4:])
+    assert not (tmp_path / "out" / "parsed.json").exists()
+    with pytest.raises(DataError, match="there is no folder"):
+        find_parts(tmp_path / "x.json", pictures, tmp_path / "nowhere", parser)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="folder is a folder: name the file"):
+        find_parts(tmp_path / "folder", pictures, tmp_path / "targets", parser, overwrite=True)
+
+
+def test_names_are_checked_before_the_work(tmp_path: Path, parser: Parser, pictures: list[LabelledImage]) -> None:
+    for sources, message in (
+        ({"tiger": ("kat",)}, "has no 'kat': did you mean cat"),
+        ({"tigre": ("cat",)}, "no picture has the label 'tigre': did you mean tiger"),
+    ):
+        other = Parser(parser.features, parser.bank, None, parser.renamer, replace(parser.options, sources=sources))
+        with pytest.raises(DataError, match=message):
+            find(tmp_path, other, pictures)
+    lonely = Parser(None, None, None, parser.renamer, parser.options)
+    with pytest.raises(DataError, match="'tiger' is no base object and needs a reference bank"):
+        find(tmp_path, lonely, pictures)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_file_that_is_found(tmp_path: Path, parser: Parser, pictures: list[LabelledImage], batch: int) -> None:
     outcome, failed = find(tmp_path, parser, pictures, batch=batch)
@@ -106,6 +205,7 @@ def test_the_file_that_is_found(tmp_path: Path, parser: Parser, pictures: list[L
     document = json.loads((tmp_path / "out" / "parsed.json").read_text())
     assert [image["id"] for image in document["images"]] == [10, 11, 12, 13]
     assert document["images"][0]["image_labels"] == ["tiger"]
+    assert [image["not_exhaustive_category_ids"] for image in document["images"]] == [[1, 2]] * 4
     assert [c["name"] for c in document["categories"]] == ["tiger:body", "tiger:head"]
     assert [(a["id"], a["image_id"], a["category_id"]) for a in document["annotations"]] == [
         *((1, 10, 1), (2, 10, 2), (3, 12, 1), (4, 12, 2)),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.annotation_parser.given_names import check_names
 from vlpart.annotation_parser.rename import plain
 from vlpart.data.readers import AnnotationEntry, CategoryEntry, ImageEntry, get_reader
 from vlpart.data.segmentation import decode_rle, parse_segmentation, rasterise_polygons
@@ -153,11 +154,17 @@ def read_base_data(
         only_objects, exclude_objects: objects that may / must not occur.
 
     Raises:
-        DataError: a broken file, a category that the vocabulary does not have, or no picture left.
+        DataError: a broken file, a category that the vocabulary does not have, an object that the file does not
+            know, or no picture left.
     """
     file = get_reader(reader)(Path(path))
     names = {c.id: _object_and_part(c, vocabulary, path) for c in file.categories}
     has_objects = any(part is None for _, part in names.values())
+    exclude_objects = list(exclude_objects)
+    only_objects = None if only_objects is None else list(only_objects)
+    check_names(
+        [*(only_objects or ()), *exclude_objects], (owner for owner, _ in names.values()), f"{path} has no object"
+    )
     chooser = _Chooser(
         names,
         has_objects,

@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from vlpart.annotation_parser.base_data import BaseData, Reference, ReferencePart
+from vlpart.annotation_parser.given_names import check_names
 from vlpart.annotation_parser.rename import plain
 from vlpart.data.readers import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry, get_reader
 from vlpart.errors import DataError
@@ -24,9 +25,13 @@ def read_base_objects(
         only_objects, exclude_objects: objects to take / to leave out.
 
     Raises:
-        DataError: a broken file, or no object left.
+        DataError: a broken file, an object that it does not know, or no object left.
     """
     file = get_reader("coco")(Path(path))
+    exclude_objects = list(exclude_objects)
+    only_objects = None if only_objects is None else list(only_objects)
+    known = (category.object_name for category in file.categories)
+    check_names([*(only_objects or ()), *exclude_objects], known, f"{path} has no object")
     only = None if only_objects is None else {plain(name) for name in only_objects}
     excluded = {plain(name) for name in exclude_objects}
     categories = {c.id: c for c in file.categories}

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledIm
 from vlpart.annotation_parser.parsed_part import ParsedPart
 from vlpart.annotation_parser.rename import plain
 from vlpart.annotation_parser.sharding import Record
-from vlpart.errors import OutputError
+from vlpart.errors import DataError, OutputError
 from vlpart.rle import encode_runs, runs_of_bitmap
 from vlpart.text.vocabulary import Vocabulary
 
@@ -35,38 +35,59 @@ def write_coco(
 
     Returns:
         How many "images", "annotations" (of parts) and "skipped" there are.
+
+    Raises:
+        DataError: every record is one of a skipped picture.
+        OutputError: the file cannot be written.
     """
     numbering = _Numbering(vocabulary)
     counts = {"images": 0, "annotations": 0, "skipped": 0}
-    open_ended = _OpenEnded(vocabulary)
     temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
-    annotations = temporary.with_suffix(".annotations")
+    images, annotations = temporary.with_suffix(".images"), temporary.with_suffix(".annotations")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file, annotations.open("w+", encoding="utf-8") as later:
-            info = {"description": "parts found by vlpart's annotation parser", "settings": settings}
-            file.write(f'{{"info": {json.dumps(info)},\n"images": [')
+        with images.open("w", encoding="utf-8") as first, annotations.open("w", encoding="utf-8") as second:
             for record in records:
                 if "image" not in record:
                     counts["skipped"] += 1
                     continue
-                entry = record["image"] | {"not_exhaustive_category_ids": open_ended(record["image"]["image_labels"])}
-                file.write((",\n" if counts["images"] else "\n") + json.dumps(entry))
+                first.write(json.dumps(record["image"]) + "\n")
                 counts["images"] += 1
                 for annotation in numbering(record):
-                    later.write((",\n" if annotation["id"] > 1 else "\n") + json.dumps(annotation))
-            later.seek(0)
-            file.write('],\n"annotations": [')
-            while block := later.read(1 << 20):
-                file.write(block)
-            file.write(f'],\n"categories": {json.dumps(_categories(vocabulary, numbering.ids))}}}\n')
+                    second.write(json.dumps(annotation) + "\n")
+        if not counts["images"]:
+            raise DataError(f"none of the {counts['skipped']} pictures could be used: {output} is not written")
+        categories = _categories(vocabulary, numbering.ids)
+        open_ended = _OpenEnded(categories)  # of all pictures: only now are the categories complete
+        with temporary.open("w", encoding="utf-8") as file:
+            info = {"description": "parts found by vlpart's annotation parser", "settings": settings}
+            file.write(f'{{"info": {json.dumps(info)},\n"images": [\n')
+            _join(file, (json.dumps(image | open_ended(image["image_labels"])) for image in _lines(images)))
+            file.write('],\n"annotations": [\n')
+            _join(file, (line.rstrip("\n") for line in _text(annotations)))
+            file.write(f'],\n"categories": {json.dumps(categories)}}}\n')
         temporary.replace(output)
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror or error}; run it again to go on") from error
     finally:
-        for path in (temporary, annotations):
+        for path in (temporary, images, annotations):
             path.unlink(missing_ok=True)
     return counts | {"annotations": numbering.parts}
+
+
+def _text(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from file
+
+
+def _lines(path: Path) -> Iterator[Record]:
+    return (json.loads(line) for line in _text(path))
+
+
+def _join(file: TextIO, entries: Iterable[str]) -> None:
+    """Entries of a JSON list, a line each."""
+    for number, entry in enumerate(entries):
+        file.write((",\n" if number else "") + entry)
 
 
 class _Numbering:
@@ -105,14 +126,15 @@ class _Numbering:
 class _OpenEnded:
     """The part classes of some labels: a parser may miss any of them, so that none is known to be absent."""
 
-    def __init__(self, vocabulary: Vocabulary | None) -> None:
+    def __init__(self, categories: Iterable[Mapping[str, Any]]) -> None:
         self._ids: dict[str, list[int]] = {}
-        for entry in () if vocabulary is None else vocabulary.entries:
-            if entry.part is not None and entry.object is not None:
-                self._ids.setdefault(plain(entry.object), []).append(entry.id)
+        for category in categories:
+            if category.get("part"):
+                self._ids.setdefault(plain(category["object"]), []).append(category["id"])
 
-    def __call__(self, labels: Iterable[str]) -> list[int]:
-        return sorted({identifier for label in labels for identifier in self._ids.get(plain(label), [])})
+    def __call__(self, labels: Iterable[str]) -> dict[str, list[int]]:
+        found = {identifier for label in labels for identifier in self._ids.get(plain(label), [])}
+        return {"not_exhaustive_category_ids": sorted(found)}
 
 
 def settings_of(output: Path) -> Any:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vlpart.annotation_parser.base_data import region_bitmap
 from vlpart.annotation_parser.base_objects import annotated_objects
+from vlpart.annotation_parser.given_names import check_names
 from vlpart.annotation_parser.rename import plain
 from vlpart.data.images import list_images
 from vlpart.data.readers import get_reader
@@ -65,7 +66,7 @@ def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[Labell
     file = get_reader("coco")(Path(path))
     names = {c.id: (c.name or c.object_name) for c in file.categories}
     parts = {c.id for c in file.categories if c.part is not None}
-    wanted = None if only is None else {plain(name) for name in only}
+    wanted = _wanted(only, (name for identifier, name in names.items() if identifier not in parts), path)
     found = []
     for image in file.images:
         ids = dict.fromkeys(image.positive_ids or [a.category_id for a in image.annotations])
@@ -90,7 +91,7 @@ def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[Label
     """
     file = get_reader("coco")(Path(path))
     names = {c.id: c.object_name for c in file.categories}
-    wanted = None if only is None else {plain(name) for name in only}
+    wanted = _wanted(only, names.values(), path)
     found = []
     for image, entries in annotated_objects(file, path):
         objects = []
@@ -135,11 +136,14 @@ def read_labelled_folders(
     if not root.is_dir():
         raise DataError(f"there is no folder {root}: name a folder with one folder per label")
     known = None if labels is None else _label_of_folder(labels)
-    wanted = None if only is None else {plain(name) for name in only}
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    named = {
+        folder: (folder.name.replace("_", " "),) if known is None else known.get(plain(folder.name), ())
+        for folder in folders
+    }
+    wanted = _wanted(only, (label for given in named.values() for label in given), root)
     found: list[LabelledImage] = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        name = plain(folder.name)
-        given = (folder.name.replace("_", " "),) if known is None else known.get(name, ())
+    for folder, given in named.items():
         chosen = tuple(label for label in given if wanted is None or plain(label) in wanted)
         if not chosen:
             continue
@@ -179,6 +183,15 @@ def _pictures(folder: Path) -> list[Path]:
         return [Path(path) for path in list_images(folder, recursive=True)]
     except ImageError:  # an empty folder
         return []
+
+
+def _wanted(only: Iterable[str] | None, known: Iterable[str], where: Path) -> set[str] | None:
+    """The labels to take, in the form of `plain`; None = all."""
+    if only is None:
+        return None
+    only = list(only)
+    check_names(only, known, f"{where} has no label")
+    return {plain(name) for name in only}
 
 
 def _not_empty(found: list[LabelledImage], where: Path, only: Iterable[str] | None) -> list[LabelledImage]:

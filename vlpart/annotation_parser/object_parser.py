@@ -9,8 +9,9 @@ verdict. Masks are kept.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from vlpart.annotation_parser.base_data import Reference
 from vlpart.annotation_parser.correspondence import normalised
 from vlpart.annotation_parser.features import FeatureExtractor, fingerprint
+from vlpart.annotation_parser.given_names import check_names, check_sources
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
 from vlpart.annotation_parser.parsed_part import ParsedPart
 from vlpart.annotation_parser.reference_bank import ReferenceBank, check_features
@@ -35,6 +37,7 @@ from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from vlpart.predictor import Predictor
+    from vlpart.results import Result
 
 REFERENCES_KEPT = 400  # about 3 MB each with the embedded features
 MARGIN = 0.1
@@ -85,6 +88,14 @@ class _CutOut:
     grid: tuple[int, int]
     inside: Tensor
     parts: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Detected:
+    """What the detector sees in a picture, and for every class that it was asked for the name to write."""
+
+    result: Result
+    written: list[str]
 
 
 class ObjectParser:
@@ -139,17 +150,37 @@ class ObjectParser:
         Raises:
             DataError: no base object may vote on a label, or a reference picture cannot be read.
         """
-        return [
-            [
-                replace(part, object_index=index)
-                for index, each in enumerate(image.objects)
-                for part in self.parse_object(picture, each)
-            ]
-            for picture, image in zip(pictures, images, strict=True)
-        ]
+        found = []
+        for picture, image in zip(pictures, images, strict=True):
+            detected = cache(partial(self._detected, picture))  # objects of one label share a pass of the detector
+            found.append(
+                [
+                    replace(part, object_index=index)
+                    for index, each in enumerate(image.objects)
+                    for part in self.parse_object(picture, each, detected)
+                ]
+            )
+        return found
 
-    def parse_object(self, picture: NDArray[np.uint8], target: AnnotatedObject) -> list[ParsedPart]:
-        """Parts of one annotated object."""
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Refuse `sources` of labels or base objects that there are not.
+
+        Raises:
+            DataError: there are some.
+        """
+        check_sources(self.options.sources, labels, self.bank)
+
+    def parse_object(
+        self,
+        picture: NDArray[np.uint8],
+        target: AnnotatedObject,
+        detected: Callable[[str], _Detected | None] | None = None,
+    ) -> list[ParsedPart]:
+        """Parts of one annotated object; `detected` gives what the detector sees for a label, None asks it.
+
+        Raises:
+            DataError: a malformed segmentation, or a reference picture that cannot be read.
+        """
         names = self._names(target.label)
         if not names:
             return []
@@ -161,7 +192,8 @@ class ObjectParser:
         x0, y0, x1, y1 = cut.window
         size = (y1 - y0, x1 - x0)
         inside = bitmap[y0:y1, x0:x1]
-        seen = self._seen(picture, target.label, names, bitmap, cut.window)
+        see = detected or partial(self._detected, picture)
+        seen = self._seen(see(target.label), bitmap, cut.window)
         ranked = self._ranked(cut, target.label)
         share, found = self.options.detector_share, []
         for name, wanted in names.items():
@@ -191,11 +223,8 @@ class ObjectParser:
         """Names to write -> the base parts (object, part) that they may come from."""
         allowed = self._sources.get(plain(label))
         wanted = None if allowed is None else {plain(name) for name in allowed}
-        if wanted is not None and not wanted & {plain(base) for base in self._parts_of}:
-            raise DataError(
-                f"the reference bank {self.bank.folder} has no {' or '.join(sorted(wanted))} for the label {label!r}; "
-                f"it has {', '.join(self.bank.objects)}"
-            )
+        if allowed is not None:
+            check_names(allowed, self._parts_of, f"the reference bank {self.bank.folder} has no")
         names: dict[str, set[tuple[str, str]]] = {}
         for base, parts in self._parts_of.items():
             if wanted is not None and plain(base) not in wanted:
@@ -229,33 +258,35 @@ class ObjectParser:
                 break
         return votes(target.descriptors, witnesses, self.options.neighbours) if witnesses else None
 
-    def _seen(
-        self,
-        picture: NDArray[np.uint8],
-        label: str,
-        names: Mapping[str, set[tuple[str, str]]],
-        bitmap: NDArray[np.bool_],
-        window: tuple[int, int, int, int],
-    ) -> dict[str, NDArray[np.float32]]:
-        """(H, W) evidence of the detector in the window, by the name to write: asked for the base parts and for it."""
+    def _detected(self, picture: NDArray[np.uint8], label: str) -> _Detected | None:
+        """What the detector sees, asked for the parts of a label and the base parts that they may come from."""
         if self.predictor is None or self.options.detector_share == 0:
-            return {}
+            return None
         asked: dict[tuple[str, ...], tuple[str, str]] = {}  # case and spaces aside, each once
-        for name, wanted in names.items():
+        for name, wanted in self._names(label).items():
             for phrase in (*(f"{base}:{part}" for base, part in sorted(wanted)), name):
                 asked[tuple(plain(piece) for piece in phrase.partition(":")[::2])] = (phrase, name)
         vocabulary = Vocabulary.from_categories({"id": i, "name": p} for i, (p, _) in enumerate(asked.values(), 1))
-        written = [name for _, name in asked.values()]
-        result = self.predictor.predict(picture, vocabulary=vocabulary, score_threshold=self.options.sure_score / 10)
-        x0, y0, x1, y1 = window
+        threshold = self.options.sure_score / 10
+        result = self.predictor.predict(picture, vocabulary=vocabulary, score_threshold=threshold)
+        return _Detected(result=result, written=[name for _, name in asked.values()])
+
+    def _seen(
+        self, detected: _Detected | None, bitmap: NDArray[np.bool_], window: tuple[int, int, int, int]
+    ) -> dict[str, NDArray[np.float32]]:
+        """(H, W) evidence of the detector in the window of an object, by the name to write."""
         seen: dict[str, NDArray[np.float32]] = {}
+        if detected is None:
+            return seen
+        result = detected.result
+        x0, y0, x1, y1 = window
         assert result.masks is not None
         for number, (found, score) in enumerate(zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)):
             mask = result.masks[number]
             if 2 * np.count_nonzero(mask & bitmap) < np.count_nonzero(mask) or not mask.any():
                 continue  # of another object
             weight = min(1.0, score / self.options.sure_score)
-            before = seen.setdefault(written[found], np.zeros((y1 - y0, x1 - x0), dtype=np.float32))
+            before = seen.setdefault(detected.written[found], np.zeros((y1 - y0, x1 - x0), dtype=np.float32))
             np.maximum(before, weight * mask[y0:y1, x0:x1], out=before)
         return seen
 
@@ -310,11 +341,15 @@ def check_size(picture: NDArray[np.uint8], size_hw: tuple[int, int] | None, path
         raise ImageError(f"{path} has {width}x{height} pixels, its annotations are made for {wide}x{high}")
 
 
-def object_picture(picture: NDArray[np.uint8], reference: Reference, long_side: int) -> NDArray[np.uint8] | None:
-    """A base object cut out of its picture, as its class token sees it; None where nothing of it is in the picture."""
+def object_picture(picture: NDArray[np.uint8], reference: Reference, long_side: int) -> NDArray[np.uint8]:
+    """A base object cut out of its picture, as its class token sees it.
+
+    Raises:
+        DataError: a malformed segmentation, or one of which nothing is in the picture.
+    """
     window = window_of(reference.object_bitmap())
     if window is None:
-        return None
+        raise DataError(f"nothing of the annotated {reference.object} is in the picture")
     x0, y0, x1, y1 = window
     return shrink(picture[y0:y1, x0:x1], long_side)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from vlpart.annotation_parser.base_data import Reference
 from vlpart.annotation_parser.correspondence import nearest, normalised
 from vlpart.annotation_parser.detections import PartDetector
 from vlpart.annotation_parser.features import FeatureExtractor, ImageFeatures, fingerprint
+from vlpart.annotation_parser.given_names import check_sources
 from vlpart.annotation_parser.labelled_images import LabelledImage
 from vlpart.annotation_parser.parsed_part import ParsedPart
 from vlpart.annotation_parser.reference_bank import ReferenceBank, check_features
@@ -26,7 +28,12 @@ from vlpart.data.images import read_image
 from vlpart.data.preprocess import resize_shorter_side
 from vlpart.errors import DataError, ImageError
 
+if TYPE_CHECKING:
+    from vlpart.models.postprocess import Detections
+
 REFERENCES_KEPT = 64  # about 8 MB each with DINO at 224 pixels
+LARGEST_RATIO = 8
+"""Of the sides of a reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,22 @@ class Transfer:
     overlaps: Tensor
 
 
+@dataclass(eq=False)
+class _Target:
+    """A picture at the size at which it is compared, and what is found out about it, once for all of its labels."""
+
+    image: NDArray[np.uint8]
+    features: ImageFeatures | None = None
+    base_parts: Detections | None = None
+    proposals: Tensor | None = None
+
+    @property
+    def described(self) -> ImageFeatures:
+        """Its features."""
+        assert self.features is not None
+        return self.features
+
+
 class Parser:
     """Finds the parts of pictures with an image-level label.
 
@@ -112,7 +135,7 @@ class Parser:
             raise DataError("base objects and proposals need a detector: name a model, or switch both off")
         self.features, self.bank, self.detector, self.renamer, self.options = features, bank, detector, renamer, options
         self._base = {plain(name) for name in options.base_objects}
-        self._sources = {plain(label): names for label, names in options.sources.items()}
+        self._sources = {plain(label): tuple(names) for label, names in options.sources.items()}
         self._references: OrderedDict[int, tuple[NDArray[np.uint8], ImageFeatures]] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
@@ -143,30 +166,49 @@ class Parser:
         """Whether the detector finds the parts of this label by itself."""
         return plain(label) in self._base
 
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Refuse labels that cannot be parsed, and `sources` of labels or base objects that there are not.
+
+        Raises:
+            DataError: there are some.
+        """
+        labels = list(labels)
+        novel = [label for label in labels if not self.is_base(label)]
+        if novel and self.bank is None:
+            raise DataError(f"{novel[0]!r} is no base object and needs a reference bank: vlpart parse build")
+        check_sources(self.options.sources, labels, self.bank)
+
     def parse(self, pictures: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]) -> list[list[ParsedPart]]:
         """Parts of (H, W, 3) uint8 RGB pictures, for each of the labels that it has.
 
         Raises:
             DataError: a novel label and no bank, or a reference picture that cannot be read.
+            ImageError: a picture that is too thin to be looked at.
         """
-        targets = [self._resized(picture) for picture in pictures]
-        novel = [i for i, names in enumerate(labels) if any(not self.is_base(name) for name in names)]
-        described = dict(zip(novel, self._describe([targets[i] for i in novel]), strict=True)) if novel else {}
+        targets = [_Target(self._resized(picture)) for picture in pictures]
+        novel = [
+            (t, name) for t, names in zip(targets, labels, strict=True) for name in names if not self.is_base(name)
+        ]
+        described = list(dict.fromkeys(target for target, _ in novel))
+        for target, features in zip(described, self._describe([t.image for t in described]), strict=True):
+            target.features = features
+        references = iter(self._search(novel))
         found: list[list[ParsedPart]] = []
-        for i, (picture, target, names) in enumerate(zip(pictures, targets, labels, strict=True)):
+        for picture, target, names in zip(pictures, targets, labels, strict=True):
             parts: list[ParsedPart] = []
             for label in names:
                 if self.is_base(label):
                     parts += self._detected(target, picture.shape[:2], label)
                 else:
-                    parts += self.named(self._transfer(target, described[i], label), picture.shape[:2], label)
+                    parts += self.named(self._transfer(target, *next(references)), picture.shape[:2], label)
             found.append(parts)
         return found
 
     def transfer(self, picture: NDArray[np.uint8], label: str) -> Transfer:
         """The transfer to one picture with all its intermediate results."""
-        target = self._resized(picture)
-        return self._transfer(target, self._describe([target])[0], label)
+        target = _Target(self._resized(picture))
+        (target.features,) = self._describe([target.image])
+        return self._transfer(target, *self._search([(target, label)])[0])
 
     def named(self, transfer: Transfer, picture_hw: tuple[int, int], label: str) -> list[ParsedPart]:
         """The transferred parts that the vocabulary has, in pixels of the picture."""
@@ -193,9 +235,11 @@ class Parser:
     def _resized(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return resize_shorter_side(picture, self.options.short_side, self.options.max_side)
 
-    def _detected(self, target: NDArray[np.uint8], picture_hw: tuple[int, int], label: str) -> list[ParsedPart]:
+    def _detected(self, target: _Target, picture_hw: tuple[int, int], label: str) -> list[ParsedPart]:
         assert self.detector is not None
-        found = self.detector.base_parts(target, picture_hw)
+        if target.base_parts is None:
+            target.base_parts = self.detector.base_parts(target.image, picture_hw)
+        found = target.base_parts
         vocabulary, parts = self.detector.vocabulary, []
         for box, score, index in zip(
             found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
@@ -209,15 +253,33 @@ class Parser:
                 )
         return parts
 
-    def _describe(self, targets: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
+    def _describe(self, pictures: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
+        if not pictures:
+            return []
         if self.features is None or self.bank is None:
             raise DataError("labels that are no base objects need a reference bank: vlpart parse build")
-        return self.features.describe(targets)
+        return self.features.describe(pictures)
 
-    def _transfer(self, target: NDArray[np.uint8], features: ImageFeatures, label: str) -> Transfer:
+    def _search(self, wanted: Sequence[tuple[_Target, str]]) -> list[tuple[int, float]]:
+        """The most similar reference of every target and label: its number and the cosine of the class tokens.
+
+        Targets that may take the same references are looked up together, which reads a large bank once.
+        """
+        found: list[tuple[int, float]] = [(0, 0.0)] * len(wanted)
+        groups: dict[tuple[str, ...] | None, list[int]] = {}
+        for i, (_, label) in enumerate(wanted):
+            groups.setdefault(self._sources.get(plain(label)), []).append(i)
+        for objects, members in groups.items():
+            assert self.bank is not None
+            tokens = torch.stack([wanted[i][0].described.class_token for i in members])
+            nearest_ones = self.bank.search(tokens, objects=objects)
+            for row, i in enumerate(members):
+                found[i] = (int(nearest_ones.indices[row, 0]), float(nearest_ones.similarities[row, 0]))
+        return found
+
+    def _transfer(self, target: _Target, index: int, similarity: float) -> Transfer:
         assert self.bank is not None
-        found = self.bank.search(features.class_token[None], objects=self._sources.get(plain(label)))
-        index = int(found.indices[0, 0])
+        features = target.described
         reference = self.bank.reference(index)
         reference_image, reference_features = self._described_reference(index, reference)
         matches = nearest(normalised(features.descriptors), normalised(reference_features.descriptors))
@@ -228,14 +290,14 @@ class Parser:
             nearest_patch,
             features.saliency > self.options.foreground,
             features.grid,
-            target.shape[:2],
+            target.image.shape[:2],
         )
         proposals, chosen, final, overlaps = self._boxes(target, parts)
         return Transfer(
             reference=reference,
-            similarity=float(found.similarities[0, 0]),
+            similarity=similarity,
             reference_image=reference_image,
-            target_image=target,
+            target_image=target.image,
             reference_features=reference_features,
             target_features=features,
             nearest_patch=nearest_patch.cpu(),
@@ -247,12 +309,14 @@ class Parser:
             overlaps=overlaps,
         )
 
-    def _boxes(self, target: NDArray[np.uint8], parts: TransferredParts) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _boxes(self, target: _Target, parts: TransferredParts) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Proposals, the parts that stay, their final boxes in pixels of the target, and the overlaps."""
         tight = torch.from_numpy(parts.boxes_xyxy)
         if self.options.use_proposals and len(tight):
             assert self.detector is not None
-            proposals = self.detector.refined_proposals(target)
+            if target.proposals is None:
+                target.proposals = self.detector.refined_proposals(target.image)
+            proposals = target.proposals
             chosen, proposal, overlaps = best_proposals(tight, proposals, self.options.min_iou)
             return proposals, chosen, proposals[proposal], overlaps
         edges = tight + 0.5  # from pixel centres to edges, which all other boxes count
@@ -264,6 +328,7 @@ class Parser:
             assert self.bank is not None
             try:
                 picture = read_image(self.bank.images / reference.file_name)
+                check_shape(picture, self.bank.images / reference.file_name)
             except ImageError as error:
                 raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
             image = shrink_reference(picture, self.options.short_side)
@@ -272,6 +337,17 @@ class Parser:
         while len(self._references) > REFERENCES_KEPT:
             self._references.popitem(last=False)
         return self._references[index]
+
+
+def check_shape(picture: NDArray[np.uint8], path: Path) -> None:
+    """Refuse a (H, W, 3) reference that `shrink_reference`, which does not limit the longer side, would make huge.
+
+    Raises:
+        ImageError: the picture is too thin.
+    """
+    height, width = picture.shape[:2]
+    if max(height, width) > LARGEST_RATIO * min(height, width):
+        raise ImageError(f"{path} has {width}x{height} pixels: one side is over {LARGEST_RATIO} times the other")
 
 
 def shrink_reference(picture: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:

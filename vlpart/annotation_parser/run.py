@@ -6,7 +6,7 @@ Both run on one process or on many (torchrun), write as they go, and go on where
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from vlpart.annotation_parser.coco_output import picture_record, settings_of, wr
 from vlpart.annotation_parser.features import FeatureExtractor
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest
 from vlpart.annotation_parser.object_parser import ObjectParser, check_size, object_picture
-from vlpart.annotation_parser.parser import Parser
+from vlpart.annotation_parser.parsed_part import ParsedPart
+from vlpart.annotation_parser.parser import Parser, check_shape
 from vlpart.annotation_parser.reference_bank import (
     HEADER,
     ReferenceBank,
@@ -27,10 +28,10 @@ from vlpart.annotation_parser.reference_bank import (
     unpack_token,
     write_bank,
 )
-from vlpart.annotation_parser.sharding import Job, Progress, Record, rank_and_world
+from vlpart.annotation_parser.sharding import SKIPPED, Job, Progress, Record, rank_and_world
 from vlpart.data.images import read_image
 from vlpart.data.preprocess import resize_shorter_side
-from vlpart.errors import ImageError, OutputError, VlpartError
+from vlpart.errors import DataError, ImageError, OutputError, VlpartError
 from vlpart.text.vocabulary import Vocabulary
 
 OnFailure = Callable[[str, VlpartError], None]
@@ -43,7 +44,7 @@ class Outcome:
 
     Attributes:
         written: the result, if this process wrote it (another one may be the last to finish).
-        items: pictures of the result; skipped: those of them that could not be read; parts: annotations written.
+        items: pictures of the result; skipped: those of them that could not be used; parts: annotations written.
     """
 
     written: Path | None
@@ -96,17 +97,26 @@ def build_bank(
         if rank_and_world()[1] > 1 and settings.items() <= ReferenceBank(folder).header.items():
             return Outcome(written=None, items=len(references))  # another process was the last to finish
         raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
+    _check_folder(images)
     counts = {"skipped": 0}
+
+    def seen(item: int) -> NDArray[np.uint8]:
+        reference = references[item]
+        path = images / reference.file_name
+        picture = read_image(path)
+        check_size(picture, reference.cut_from, path)
+        reference.part_bitmaps()  # `find` needs them
+        if reference.object_box_xyxy is not None:
+            return object_picture(picture, reference, short)
+        check_shape(picture, path)
+        return resize_shorter_side(picture, short, longest)
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):
-            sizes = [references[i].cut_from for i in chunk]
-            pictures = _read([images / references[i].file_name for i in chunk], on_failure, sizes)
-            shown = [_seen(p, references[i], short, longest) for i, p in zip(chunk, pictures, strict=True)]
-            good = {k: picture for k, picture in enumerate(shown) if picture is not None}
-            tokens = {k: f.class_token for k, f in zip(good, features.describe(list(good.values())), strict=True)}
-            for k, item in enumerate(chunk):
-                yield item, {"token": pack_token(tokens[k])} if k in tokens else {"skipped": references[item].file_name}
+            good = _readable(chunk, seen, lambda i: references[i].file_name, on_failure)
+            tokens = {i: f.class_token for i, f in zip(good, features.describe(list(good.values())), strict=True)}
+            for i in chunk:
+                yield i, {"token": pack_token(tokens[i])} if i in tokens else {SKIPPED: references[i].file_name}
 
     def write(records: Iterator[Record]) -> None:
         def entries() -> Iterator[tuple[Any, NDArray[np.float32]]]:
@@ -119,7 +129,12 @@ def build_bank(
         write_bank(folder, entries(), settings)
 
     pictures = digest([_labelled(reference) for reference in references])
-    job = Job(folder=_work_folder(folder), settings=settings | {"pictures": pictures}, total=len(references))
+    job = Job(
+        folder=_work_folder(folder),
+        settings=settings | {"pictures": pictures},
+        total=len(references),
+        restart=overwrite,
+    )
     finished = job.run(compute, write, progress)
     return Outcome(written=folder if finished else None, items=len(references), skipped=counts["skipped"])
 
@@ -156,26 +171,50 @@ def find_parts(
         "pictures": digest(pictures),
         "vocabulary": None if vocabulary is None else vocabulary.content_hash,
     }
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder: name the file to write")
     if output.exists() and not overwrite:
         if rank_and_world()[1] > 1 and settings_of(output) == settings:
             return Outcome(written=None, items=len(pictures))  # another process was the last to finish
         raise OutputError(f"{output} is there already: name another file, or use --overwrite")
+    _check_folder(images)
+    parser.check_labels({label for picture in pictures for label in picture.labels})
+
+    def seen(item: int) -> NDArray[np.uint8]:
+        path = images / pictures[item].file_name
+        picture = read_image(path)
+        check_size(picture, pictures[item].size_hw, path)
+        for each in pictures[item].objects:
+            each.bitmap(*picture.shape[:2])
+        return picture
+
+    def parse(items: Sequence[int], read: Mapping[int, NDArray[np.uint8]]) -> dict[int, list[ParsedPart]]:
+        """Parts by item; where a picture cannot be parsed, only that one is left out."""
+        try:
+            parsed = parser.parse_labelled([read[i] for i in items], [pictures[i] for i in items])
+            return dict(zip(items, parsed, strict=True))
+        except ImageError as error:
+            if len(items) > 1:
+                return {i: parts for item in items for i, parts in parse([item], read).items()}
+            if on_failure is not None:
+                on_failure(str(images / pictures[items[0]].file_name), error)
+            return {}
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):
-            sizes = [pictures[i].size_hw for i in chunk]
-            read = _read([images / pictures[i].file_name for i in chunk], on_failure, sizes)
-            good = [(i, picture) for i, picture in zip(chunk, read, strict=True) if picture is not None]
-            parsed = parser.parse_labelled([picture for _, picture in good], [pictures[i] for i, _ in good])
-            done = {i: (picture, parts) for (i, picture), parts in zip(good, parsed, strict=True)}
+            read = _readable(chunk, seen, lambda i: pictures[i].file_name, on_failure)
+            parts = parse(list(read), read)
             for i in chunk:
-                yield i, picture_record(pictures[i], *done[i]) if i in done else {"skipped": pictures[i].file_name}
+                done = i in parts
+                yield i, picture_record(pictures[i], read[i], parts[i]) if done else {SKIPPED: pictures[i].file_name}
 
     counts: dict[str, int] = {}
-    job = Job(folder=_work_folder(output), settings=settings, total=len(pictures))
-    finished = job.run(
-        compute, lambda records: counts.update(write_coco(output, records, vocabulary, settings)), progress
-    )
+
+    def write(records: Iterator[Record]) -> None:
+        counts.update(write_coco(output, records, vocabulary, settings))
+
+    job = Job(folder=_work_folder(output), settings=settings, total=len(pictures), restart=overwrite)
+    finished = job.run(compute, write, progress)
     return Outcome(
         written=output if finished else None,
         items=len(pictures),
@@ -184,21 +223,27 @@ def find_parts(
     )
 
 
-def _read(
-    paths: Sequence[Path], on_failure: OnFailure | None, sizes_hw: Sequence[tuple[int, int] | None]
-) -> list[NDArray[np.uint8] | None]:
-    """Pictures, None for one that cannot be read or has another size than it should (where that is given)."""
-    pictures: list[NDArray[np.uint8] | None] = []
-    for path, size_hw in zip(paths, sizes_hw, strict=True):
+def _readable(
+    items: Sequence[int],
+    seen: Callable[[int], NDArray[np.uint8]],
+    name: Callable[[int], str],
+    on_failure: OnFailure | None,
+) -> dict[int, NDArray[np.uint8]]:
+    """What is seen of some items, without those whose picture or annotations cannot be used."""
+    found: dict[int, NDArray[np.uint8]] = {}
+    for item in items:
         try:
-            picture = read_image(path)
-            check_size(picture, size_hw, path)
-            pictures.append(picture)
-        except ImageError as error:
-            pictures.append(None)
+            found[item] = seen(item)
+        except (ImageError, DataError) as error:
             if on_failure is not None:
-                on_failure(str(path), error)
-    return pictures
+                on_failure(name(item), error)
+    return found
+
+
+def _check_folder(images: Path) -> None:
+    """One error instead of one for every picture."""
+    if not images.is_dir():
+        raise DataError(f"there is no folder {images}: name the folder of the pictures with --images")
 
 
 def _labelled(reference: Reference) -> LabelledImage:
@@ -212,20 +257,12 @@ def _labelled(reference: Reference) -> LabelledImage:
     )
 
 
-def _seen(
-    picture: NDArray[np.uint8] | None, reference: Reference, short_side: int, max_side: int
-) -> NDArray[np.uint8] | None:
-    """What is described of a base picture; None where there is nothing."""
-    if picture is None:
-        return None
-    if reference.object_box_xyxy is not None:
-        return object_picture(picture, reference, short_side)
-    return resize_shorter_side(picture, short_side, max_side)
-
-
 def _work_folder(output: Path) -> Path:
     """Beside the output, hidden from a glance; named so that its owner is known."""
-    return output.with_name(re.sub(r"^\.*", ".", output.name) + ".parts")
+    place = output.resolve()  # "." has no name
+    if not place.name:
+        raise OutputError(f"{output} cannot be written: name a file or folder of its own")
+    return place.with_name(re.sub(r"^\.*", ".", place.name) + ".parts")
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[list[int]]:
