@@ -9,6 +9,10 @@ from PIL import Image
 
 from tests.annotation_parser.conftest import base_data as base_data
 from tests.cli.conftest import Run
+from vlpart.annotation_parser.base_data import Reference
+from vlpart.annotation_parser.recipes import check_bank, get_find_recipe
+from vlpart.annotation_parser.reference_bank import ReferenceBank, write_bank
+from vlpart.errors import DataError
 
 TIGER = {(20, 20, 220): (8, 24, 32, 40), (220, 20, 20): (32, 16, 44, 28)}
 
@@ -100,3 +104,63 @@ def test_wrong_usage_names_what_to_give(run: Run, arguments: tuple[str, ...], me
 def test_malformed_sources(run: Run, tigers: Path, tmp_path: Path, text: str, message: str) -> None:
     outcome = run("parse", "find", "bank", "--images", tigers, "--output", tmp_path / "x.json", "--from", text)
     assert (outcome.code, message in outcome.err) == (1, True)
+
+
+@pytest.fixture
+def banks(run: Run, base_data: Path, tmp_path: Path, tiny_weights: Path) -> tuple[Path, Path]:
+    """A bank of pictures and one of objects."""
+    common = ("--annotations", base_data, "--images", base_data.parent, "--features", "embedded", "--short-side", "96")
+    assert run("parse", "build", tmp_path / "pictures_bank", *common).code == 0
+    assert run("parse", "build", tmp_path / "objects_bank", "--objects", *common).code == 0
+    return tmp_path / "pictures_bank", tmp_path / "objects_bank"
+
+
+@pytest.mark.parametrize(
+    ("objects", "arguments", "message"),
+    [
+        (False, ("--references", 3), "--references is for banks of objects"),
+        (False, ("--min-confidence", 0.3), "--min-confidence is for banks of objects"),
+        (True, ("--boxes", "masks"), "--boxes is for banks of pictures"),
+        (True, ("--threshold", 0.2), "--threshold is for banks of pictures"),
+        (True, ("--per-folder", 2), "--per-folder is for one folder per label"),
+        (False, ("--names", "leg"), "'leg' names no parts"),
+        (False, ("--base-objects", "tigre"), "no picture has the label 'tigre': did you mean tiger"),
+        (False, ("--from", "tiger: kat"), "has no 'kat': did you mean cat"),
+        (False, ("--only-labels", "tiger, tigre"), "has no label 'tigre': did you mean tiger"),
+        (True, ("--recipe", "in_s11"), "the recipe in_s11 searches the bank pascal_part"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(
+    run: Run,
+    banks: tuple[Path, Path],
+    base_data: Path,
+    tigers: Path,
+    tmp_path: Path,
+    objects: bool,
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    labels = ("--labels", base_data) if objects else ()
+    output = tmp_path / "out" / "x.json"
+    outcome = run("parse", "find", banks[objects], *labels, "--images", tigers, "--output", output, *arguments)
+    assert outcome.code in (1, 2)
+    assert message in " ".join(outcome.err.replace("│", " ").split())
+    assert not output.parent.exists()
+
+
+def test_a_bank_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    token = np.ones(4, dtype=np.float32)
+    reference = Reference(image_id=1, file_name="a.jpg", height=3, width=4, object="cat")
+    header = {"features": "dino_vits8", "fingerprint": "x", "short_side": 224, "max_side": 672, "images": "/pictures"}
+    write_bank(tmp_path / "bank", [(reference, token)], header)
+    bank = ReferenceBank(tmp_path / "bank")
+    check_bank(get_find_recipe("in_s11"), bank)
+    with pytest.raises(DataError, match=r"searches the bank pascal_part_base.*--recipe pascal_part_base"):
+        check_bank(get_find_recipe("in_s20"), bank)
+
+
+def test_show_takes_the_settings_of_find(run: Run, banks: tuple[Path, Path], tigers: Path, tmp_path: Path) -> None:
+    settings = ("--boxes", "masks", "--foreground", 0.9, "--short-side", 64)
+    drawn = tmp_path / "tiger.png"
+    shown = run("parse", "show", banks[0], tigers / "tiger" / "a.png", "--label", "tiger", "-o", drawn, *settings)
+    assert (shown.code, drawn.is_file()) == (0, True)

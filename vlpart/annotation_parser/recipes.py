@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vlpart.errors import DataError
+
+if TYPE_CHECKING:
+    from vlpart.annotation_parser.reference_bank import ReferenceBank
 
 _VOC2010 = "pascal_part/VOCdevkit/VOC2010/JPEGImages"
 _IMAGENET = "imagenet/train"
@@ -175,6 +179,21 @@ def get_find_recipe(name: str) -> FindRecipe:
     if name not in FINDS:
         raise DataError(_unknown(name, list(FINDS)))
     return FINDS[name]
+
+
+def check_bank(recipe: FindRecipe, bank: ReferenceBank) -> None:
+    """Refuse a bank of the published features that is not the one of a run: it would compare at another size.
+
+    Raises:
+        DataError: the bank was built for another run.
+    """
+    wanted, header = BANKS[recipe.bank], bank.header
+    built = (header["features"], header["short_side"], header["max_side"])
+    if bank.of_objects or (built[0] == wanted.features and built[1:] != (recipe.short_side, recipe.max_side)):
+        raise DataError(
+            f"the recipe {recipe.name} searches the bank {wanted.name}, and {bank.folder} is another one: vlpart parse "
+            f"build BANK --recipe {wanted.name}"
+        )
 
 
 def _unknown(name: str, known: list[str]) -> str:

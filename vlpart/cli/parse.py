@@ -11,9 +11,11 @@ from vlpart.cli.parse_support import (
     below,
     names_in,
     note,
+    part_names,
     progress_bar,
     read_pictures,
     references_per_label,
+    refuse_ignored,
     say_features,
     skipped,
     tell,
@@ -60,6 +62,10 @@ _Boxes = Annotated[
     str,
     typer.Option(help="proposals (of the detector, as published) or masks (around them).", rich_help_panel=_DETECTOR),
 ]
+_MinIou = Annotated[float, typer.Option(min=0, max=1, help="Overlap a proposal needs.", rich_help_panel=_DETECTOR)]
+_Foreground = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Saliency the object needs.", rich_help_panel=_COMPUTE)
+]
 _Names = Annotated[str | None, typer.Option("--names", help="Vocabulary of the names to write; others are dropped.")]
 _BaseImages = Annotated[
     Path | None, typer.Option(help="Where the pictures of the bank are now.", file_okay=False, rich_help_panel=_DATA)
@@ -80,7 +86,7 @@ def recipes() -> None:
     from vlpart.cli.console import print_table
 
     banks = [("build", b.name, b.annotations, f"bank of {b.vocabulary} at {b.short_side} px") for b in BANKS.values()]
-    finds = [("find", f.name, f.labels, f"{f.output} with {f.model}") for f in FINDS.values()]
+    finds = [("find", f.name, f.labels, f"{f.output} with {f.model}, bank {f.bank}") for f in FINDS.values()]
     print_table(("command", "recipe", "reads", "gives"), [*banks, *finds])
 
 
@@ -182,6 +188,7 @@ def build(
 
 @_commands.command("find")
 def find(
+    context: typer.Context,
     bank: Annotated[
         Path | None, typer.Argument(help="Reference bank. Not needed if all labels are base objects.")
     ] = None,
@@ -218,9 +225,7 @@ def find(
     ] = None,
     boxes: _Boxes = "proposals",
     keep_masks: Annotated[bool, typer.Option("--keep-masks", help="Write transferred masks, too.")] = False,
-    min_iou: Annotated[
-        float, typer.Option(min=0, max=1, help="Overlap a proposal needs.", rich_help_panel=_DETECTOR)
-    ] = 0.3,
+    min_iou: _MinIou = 0.3,
     references: Annotated[
         int | None,
         typer.Option(min=1, help="Bank of objects: so many vote on a part. Default: 8.", rich_help_panel=_OBJECTS),
@@ -240,9 +245,7 @@ def find(
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Score base parts need.", rich_help_panel=_DETECTOR)
     ] = 0.7,
-    foreground: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Saliency the object needs.", rich_help_panel=_COMPUTE)
-    ] = None,
+    foreground: _Foreground = None,
     feature_weights: _FeatureWeights = None,
     short_side: _ShortSide = None,
     max_side: _MaxSide = None,
@@ -259,7 +262,7 @@ def find(
     Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
     """
     from vlpart.annotation_parser.assemble import ParserSetup, open_parser
-    from vlpart.annotation_parser.recipes import get_find_recipe
+    from vlpart.annotation_parser.recipes import check_bank, get_find_recipe
     from vlpart.annotation_parser.reference_bank import ReferenceBank
     from vlpart.annotation_parser.run import find_parts
     from vlpart.text.vocabulary import Vocabulary
@@ -269,11 +272,15 @@ def find(
     images = images or below(data, known.images if known else None, "--images")
     output = output or below(data, known.output if known else None, "--output")
     allowed = references_per_label(sources)
-    annotated = bank is not None and ReferenceBank(bank, base_images).of_objects
+    opened = None if bank is None else ReferenceBank(bank, base_images)
+    annotated = opened is not None and opened.of_objects
+    refuse_ignored(context, annotated=annotated, labelled=labels is not None)
+    if known is not None and opened is not None:
+        check_bank(known, opened)
     pictures = read_pictures(labels, images, label_vocabulary, only_labels, per_folder, annotated=annotated)
     written = names or (known.names if known else None)
     looked_for = parts or (known.vocabulary if known else None)
-    vocabulary = None if written is None else Vocabulary.of(written)
+    vocabulary = None if written is None else part_names(written)
     parser = open_parser(
         ParserSetup(
             bank=bank,
@@ -329,6 +336,10 @@ def show(
     model: _Model = None,
     weights: _Weights = None,
     boxes: _Boxes = "proposals",
+    min_iou: _MinIou = 0.3,
+    foreground: _Foreground = None,
+    short_side: _ShortSide = None,
+    max_side: _MaxSide = None,
     height: Annotated[int, typer.Option(min=100, max=4000, help="Height of a panel, pixels.")] = 420,
     feature_weights: _FeatureWeights = None,
     device: _Device = None,
@@ -341,7 +352,6 @@ def show(
     from vlpart.annotation_parser.show import draw_transfer
     from vlpart.data.images import read_image
     from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
-    from vlpart.text.vocabulary import Vocabulary
 
     if output.suffix.lower() not in PICTURE_FORMATS:
         raise typer.BadParameter(f"{output} must end in {', '.join(PICTURE_FORMATS)}", param_hint="--output")
@@ -354,15 +364,20 @@ def show(
             base_images=base_images,
             model=model or "tiny",
             weights=weights,
-            names=None if names is None else Vocabulary.of(names),
+            names=None if names is None else part_names(names),
             sources=references_per_label(sources),
             use_proposals=wants_proposals(boxes),
+            min_iou=min_iou,
+            foreground=foreground,
+            short_side=short_side,
+            max_side=max_side,
             feature_weights=feature_weights,
             device=device,
             precision=precision,
         )
     )
     assert isinstance(parser, Parser)
+    parser.check_labels([label])
     say_features(parser.features)
     transfer = parser.transfer(picture, label)
     drawn = draw_transfer(transfer, label, parser.renamer, height=height)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vlpart.annotation_parser.labelled_images import LabelledImage
     from vlpart.annotation_parser.recipes import FindRecipe
     from vlpart.annotation_parser.run import Outcome
+    from vlpart.text.vocabulary import Vocabulary
 
 
 def below(root: Path | None, place: str | None, option: str) -> Path:
@@ -25,6 +26,35 @@ def below(root: Path | None, place: str | None, option: str) -> Path:
     if root is None:
         raise typer.BadParameter(f"give {option}, or the data root of the recipe with --data", param_hint=option)
     return root / place
+
+
+_OF_PICTURES = ("boxes", "threshold", "foreground", "min_iou", "parts", "max_side")
+_OF_OBJECTS = ("references", "detector_share", "min_confidence")
+_OF_FOLDERS = ("label_vocabulary", "per_folder")
+
+
+def refuse_ignored(context: typer.Context, *, annotated: bool, labelled: bool) -> None:
+    """Refuse options of `find` that would change nothing: those of the other kind of bank, or of folders."""
+    reasons = dict.fromkeys(_OF_PICTURES, "is for banks of pictures; this one is of objects") if annotated else {}
+    if not annotated:
+        reasons |= dict.fromkeys(_OF_OBJECTS, "is for banks of objects, see vlpart parse build --objects")
+    if labelled:
+        reasons |= dict.fromkeys(_OF_FOLDERS, "is for one folder per label, not for --labels")
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in reasons and source is not None and source.name == "COMMANDLINE":
+            option = parameter.opts[0]
+            raise typer.BadParameter(f"{option} {reasons[parameter.name]}", param_hint=option)
+
+
+def part_names(given: str) -> Vocabulary:
+    """The names to write, of which some must be parts."""
+    from vlpart.text.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.of(given)
+    if not any(entry.part for entry in vocabulary.entries):
+        raise typer.BadParameter(f"{given!r} names no parts; 'bench: leg, seat' does", param_hint="--names")
+    return vocabulary
 
 
 def read_pictures(
@@ -57,7 +87,11 @@ def which_base_objects(given: str | None, known: FindRecipe | None, pictures: li
         return () if known is None or known.base_objects is None else known.base_objects
     if given is None or given.strip().lower() == "all":
         return tuple(dict.fromkeys(label for picture in pictures for label in picture.labels))
-    return tuple(names_in(given))
+    from vlpart.annotation_parser.given_names import check_names
+
+    names = names_in(given)
+    check_names(names, (label for picture in pictures for label in picture.labels), "no picture has the label")
+    return tuple(names)
 
 
 def references_per_label(text: str | None) -> dict[str, tuple[str, ...]]:
