@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,15 @@ import pytest
 
 from tests.annotation_parser.conftest import BLUE, RED, ColourFeatures, paint
 from vlpart.annotation_parser.base_data import read_base_data
+from vlpart.annotation_parser.base_objects import read_base_objects
+from vlpart.annotation_parser.labelled_images import AnnotatedObject
+from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions
 from vlpart.annotation_parser.parser import Parser, ParserOptions, Transfer
 from vlpart.annotation_parser.reference_bank import ReferenceBank
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank
-from vlpart.annotation_parser.show import choose_correspondences, draw_transfer, patch_centres
+from vlpart.annotation_parser.show import correspondences_of, draw_object_transfer, draw_transfer, patch_centres
+from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
 
 TARGET = {BLUE: (8, 24, 32, 40), RED: (32, 16, 44, 28)}
@@ -31,7 +36,7 @@ def colour_at(image: np.ndarray, xy: np.ndarray) -> tuple[int, ...]:
 
 
 def test_correspondences_join_what_looks_alike_inside_parts(transfer: Transfer) -> None:
-    found = choose_correspondences(transfer, per_part=4)
+    found = correspondences_of(transfer, per_part=4)
     assert found.part.tolist() == [0] * 4 + [1] * 4
     colours = [BLUE] * 4 + [RED] * 4
     assert [colour_at(transfer.target_image, xy) for xy in found.target_xy] == colours
@@ -63,6 +68,26 @@ def test_parts_without_a_name_are_drawn_as_dropped(transfer: Transfer) -> None:
     first = 12 + 2 * 172
     assert changed.min() >= first  # reference and correspondences stay
     assert (changed > first + 172).any()  # a box fewer in the last panel
+
+
+def test_an_annotated_object_is_drawn_like_a_picture(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
+    build_bank(tmp_path / "bank", read_base_objects(base_data), base_data.parent, features)
+    options = VotingOptions(long_side=96, detector_share=0, references=1)
+    parser = ObjectParser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
+    transfer = parser.transfer(paint(TARGET), AnnotatedObject(label="tiger", box_xyxy=(6, 14, 46, 42)))
+    assert transfer.reference.object == "cat"
+    assert {part.name for part in transfer.parts} >= {"tiger:body", "tiger:head"}
+    drawn = np.asarray(draw_object_transfer(transfer, "tiger", parser, height=120)).astype(int)
+    picky = ObjectParser(features, parser.bank, None, Renamer(None), replace(options, min_confidence=1.0))
+    dropped = np.asarray(draw_object_transfer(transfer, "tiger", picky, height=120))
+    assert drawn.shape == dropped.shape
+    width = round(120 * transfer.target_image.shape[1] / transfer.target_image.shape[0])
+    last = drawn.shape[1] - 12 - max(width, 16 * 12)  # a panel has room for its title
+    changed = np.flatnonzero(np.abs(drawn - dropped).max(axis=(0, 2)))
+    assert (changed >= last).any()  # no boxes in the last panel
+    assert changed.min() > 12 + 160  # the reference is the same
+    with pytest.raises(DataError, match="nothing of the tiger is in the picture"):
+        parser.transfer(paint(TARGET), AnnotatedObject(label="tiger", box_xyxy=(70, 60, 80, 70)))
 
 
 def test_wide_pictures_take_two_rows(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:

@@ -164,3 +164,24 @@ def test_show_takes_the_settings_of_find(run: Run, banks: tuple[Path, Path], tig
     drawn = tmp_path / "tiger.png"
     shown = run("parse", "show", banks[0], tigers / "tiger" / "a.png", "--label", "tiger", "-o", drawn, *settings)
     assert (shown.code, drawn.is_file()) == (0, True)
+
+
+def test_show_draws_annotated_objects(
+    run: Run, banks: tuple[Path, Path], base_data: Path, tigers: Path, tmp_path: Path
+) -> None:
+    drawn, common = tmp_path / "cat.png", ("--detector-share", 0, "--min-confidence", 0)
+    cat = ("parse", "show", banks[1], base_data.parent / "cat.png", "--label", "cat", "-o", drawn, *common)
+    shown = run(*cat, "--labels", base_data)
+    assert (shown.code, "reference cat.png, similarity 1.000" in shown.err) == (0, True)
+    assert {line.partition("\t")[0] for line in shown.out.splitlines()} >= {"cat:body", "cat:head"}
+    with Image.open(drawn) as picture:
+        assert picture.width > 4 * 200
+    assert run(*cat).code == 0  # the whole picture as the object
+    for arguments, message in (
+        ((*cat[:3], tigers / "tiger" / "a.png", *cat[4:], "--labels", base_data), "annotates no cat in"),
+        ((*cat, "--boxes", "masks"), "--boxes is for banks of pictures"),
+        ((*cat[:2], banks[0], *cat[3:-4], "--labels", base_data), "--labels is for banks of objects"),
+    ):
+        outcome = run(*arguments)
+        assert outcome.code in (1, 2)
+        assert message in " ".join(outcome.err.replace("│", " ").split())

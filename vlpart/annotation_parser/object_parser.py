@@ -72,7 +72,7 @@ class VotingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _CutOut:
+class CutOut:
     """An object cut out of a picture.
 
     Attributes:
@@ -88,6 +88,26 @@ class _CutOut:
     grid: tuple[int, int]
     inside: Tensor
     parts: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectTransfer:
+    """Everything between an annotated object and its parts, for looking at.
+
+    Attributes:
+        reference: the base object most similar to it, and its similarity (cosine of class tokens); others vote, too.
+        source, target: the two, cut out.
+        reference_image, target_image: (H, W, 3) uint8 RGB: what is in their windows.
+        parts: all that there is any evidence of, in pixels of the picture of the target, whatever their score.
+    """
+
+    reference: Reference
+    similarity: float
+    source: CutOut
+    target: CutOut
+    reference_image: NDArray[np.uint8]
+    target_image: NDArray[np.uint8]
+    parts: list[ParsedPart]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +149,7 @@ class ObjectParser:
         self.renamer, self.options = renamer, options
         self._sources = {plain(label): names for label, names in options.sources.items()}
         self._parts_of = bank.parts_by_object()
-        self._references: OrderedDict[int, _CutOut] = OrderedDict()
+        self._references: OrderedDict[int, CutOut] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
         """Whatever the parts depend on, as JSON data."""
@@ -182,19 +202,57 @@ class ObjectParser:
             DataError: a malformed segmentation, or a reference picture that cannot be read.
         """
         names = self._names(target.label)
-        if not names:
-            return []
-        height, width = picture.shape[:2]
-        bitmap = target.bitmap(height, width)
-        cut = self._cut_out(picture, bitmap, {})
+        bitmap = target.bitmap(*picture.shape[:2])
+        cut = self._cut_out(picture, bitmap, {}) if names else None
         if cut is None:
             return []
-        x0, y0, x1, y1 = cut.window
-        size = (y1 - y0, x1 - x0)
-        inside = bitmap[y0:y1, x0:x1]
         see = detected or partial(self._detected, picture)
         seen = self._seen(see(target.label), bitmap, cut.window)
-        ranked = self._ranked(cut, target.label)
+        return self.sure_of(self._placed(cut, bitmap, names, self._ranked(cut, target.label), seen))
+
+    def sure_of(self, parts: Iterable[ParsedPart]) -> list[ParsedPart]:
+        """Those with the evidence that a part needs to be written."""
+        return [part for part in parts if part.score >= self.options.min_confidence]
+
+    def transfer(self, picture: NDArray[np.uint8], target: AnnotatedObject) -> ObjectTransfer:
+        """The parsing of one annotated object with what it came from, for looking at.
+
+        Raises:
+            DataError: a malformed segmentation, nothing of the object is in the picture, or a reference picture cannot
+                be read.
+        """
+        names = self._names(target.label)
+        bitmap = target.bitmap(*picture.shape[:2])
+        cut = self._cut_out(picture, bitmap, {})
+        if cut is None:
+            raise DataError(f"nothing of the {target.label} is in the picture")
+        seen = self._seen(self._detected(picture, target.label), bitmap, cut.window)
+        searched = self.bank.search(cut.class_token[None], objects=self._sources.get(plain(target.label)))
+        index = int(searched.indices[0, 0])
+        reference, source = self.bank.reference(index), self._reference(index)
+        if source is None:
+            raise DataError(f"nothing of the reference {reference.object} is in {reference.file_name}")
+        return ObjectTransfer(
+            reference=reference,
+            similarity=float(searched.similarities[0, 0]),
+            source=source,
+            target=cut,
+            reference_image=_window(read_image(self.bank.images / reference.file_name), source.window),
+            target_image=_window(picture, cut.window),
+            parts=self._placed(cut, bitmap, names, self._ranked(cut, target.label), seen),
+        )
+
+    def _placed(
+        self,
+        cut: CutOut,
+        bitmap: NDArray[np.bool_],
+        names: Mapping[str, set[tuple[str, str]]],
+        ranked: Sequence[int],
+        seen: Mapping[str, NDArray[np.float32]],
+    ) -> list[ParsedPart]:
+        """Every part that there is any evidence of, from votes and detector."""
+        x0, y0, x1, y1 = cut.window
+        size, inside = (y1 - y0, x1 - x0), bitmap[y0:y1, x0:x1]
         share, found = self.options.detector_share, []
         for name, wanted in names.items():
             evidence = np.zeros(size, dtype=np.float32)
@@ -203,9 +261,9 @@ class ObjectParser:
             if name in seen:
                 evidence += share * seen[name]
             placed = region(evidence, inside, level=self.options.level, smallest=self.options.smallest)
-            if placed is None or placed[1] < self.options.min_confidence:
+            if placed is None:
                 continue
-            mask = np.zeros((height, width), dtype=bool)
+            mask = np.zeros(bitmap.shape, dtype=bool)
             mask[y0:y1, x0:x1] = placed[0]
             a, b, c, d = tight_box(mask)
             found.append(
@@ -234,12 +292,12 @@ class ObjectParser:
                     names.setdefault(name, set()).add((base, part))
         return names
 
-    def _ranked(self, target: _CutOut, label: str) -> list[int]:
+    def _ranked(self, target: CutOut, label: str) -> list[int]:
         """All references that may vote on a label, the most similar one first."""
         found = self.bank.search(target.class_token[None], k=len(self.bank), objects=self._sources.get(plain(label)))
         return [int(index) for index in found.indices[0].tolist()]
 
-    def _votes(self, target: _CutOut, ranked: Sequence[int], wanted: set[tuple[str, str]]) -> Tensor | None:
+    def _votes(self, target: CutOut, ranked: Sequence[int], wanted: set[tuple[str, str]]) -> Tensor | None:
         """(N,) votes of the first references that have a part annotated; None where there are none."""
         pairs = {(plain(base), plain(part)) for base, part in wanted}
         witnesses: list[Witness] = []
@@ -290,7 +348,7 @@ class ObjectParser:
             np.maximum(before, weight * mask[y0:y1, x0:x1], out=before)
         return seen
 
-    def _reference(self, index: int) -> _CutOut | None:
+    def _reference(self, index: int) -> CutOut | None:
         """A base object, cut out and described; the last ones are kept. None where nothing of it is in its picture."""
         if index not in self._references:
             reference = self.bank.reference(index)
@@ -314,19 +372,18 @@ class ObjectParser:
 
     def _cut_out(
         self, picture: NDArray[np.uint8], bitmap: NDArray[np.bool_], parts: Mapping[str, NDArray[np.bool_]]
-    ) -> _CutOut | None:
+    ) -> CutOut | None:
         window = window_of(bitmap)
         if window is None:
             return None
-        x0, y0, x1, y1 = window
-        (described,) = self.features.describe([shrink(picture[y0:y1, x0:x1], self.options.long_side)])
-        return _CutOut(
+        (described,) = self.features.describe([shrink(_window(picture, window), self.options.long_side)])
+        return CutOut(
             window=window,
             descriptors=normalised(described.descriptors).cpu(),
             class_token=described.class_token.cpu(),
             grid=described.grid,
-            inside=coverage(bitmap[y0:y1, x0:x1], described.grid),
-            parts={name: coverage(part[y0:y1, x0:x1], described.grid) for name, part in parts.items()},
+            inside=coverage(_window(bitmap, window), described.grid),
+            parts={name: coverage(_window(part, window), described.grid) for name, part in parts.items()},
         )
 
 
@@ -350,8 +407,12 @@ def object_picture(picture: NDArray[np.uint8], reference: Reference, long_side: 
     window = window_of(reference.object_bitmap())
     if window is None:
         raise DataError(f"nothing of the annotated {reference.object} is in the picture")
+    return shrink(_window(picture, window), long_side)
+
+
+def _window(pixels: NDArray[Any], window: tuple[int, int, int, int]) -> NDArray[Any]:
     x0, y0, x1, y1 = window
-    return shrink(picture[y0:y1, x0:x1], long_side)
+    return pixels[y0:y1, x0:x1]
 
 
 def window_of(bitmap: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:

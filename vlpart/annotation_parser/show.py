@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from vlpart.annotation_parser.correspondence import mutual, nearest, normalised
+from vlpart.annotation_parser.features import ImageFeatures
+from vlpart.annotation_parser.object_parser import ObjectParser, ObjectTransfer
 from vlpart.annotation_parser.parser import Transfer
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.transfer import any_overlap
+
+if TYPE_CHECKING:
+    from vlpart.visualize.correspondences import Line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +38,45 @@ class Correspondences:
     mutual: NDArray[np.bool_]
 
 
-def choose_correspondences(transfer: Transfer, per_part: int = 5) -> Correspondences:
-    """For every transferred part up to `per_part` target patches far from one another, mutual ones first."""
-    target, reference = transfer.target_features, transfer.reference_features
-    both_ways = mutual(
-        transfer.nearest_patch,
-        nearest(normalised(reference.descriptors), normalised(target.descriptors)).indices[:, 0].cpu(),
-    ).numpy()
-    target_xy = patch_centres(target.grid, transfer.target_image.shape[:2])
-    reference_xy = patch_centres(reference.grid, transfer.reference_image.shape[:2])
-    columns, rows = (np.minimum(target_xy.astype(np.int64), np.array(transfer.target_image.shape[1::-1]) - 1)).T
-    bitmaps = transfer.reference.part_bitmaps()
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One of two pictures that are compared.
+
+    Attributes:
+        descriptors: (N, D) float32, one for every patch.
+        grid: rows and columns of patches.
+        size_hw: of the picture, in pixels.
+    """
+
+    descriptors: Tensor
+    grid: tuple[int, int]
+    size_hw: tuple[int, ...]
+
+
+def choose_correspondences(
+    target: Compared,
+    reference: Compared,
+    parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    per_part: int = 5,
+) -> Correspondences:
+    """For every part up to `per_part` target patches far from one another, mutual nearest neighbours first.
+
+    Args:
+        target, reference: the two pictures.
+        parts: bitmaps of each transferred part, on the reference (of any size) and on the target (of the size of the
+            picture).
+        per_part: at most so many.
+    """
+    ours, theirs = normalised(target.descriptors), normalised(reference.descriptors)
+    nearest_patch = nearest(ours, theirs).indices[:, 0].cpu()
+    both_ways = mutual(nearest_patch, nearest(theirs, ours).indices[:, 0].cpu()).numpy()
+    target_xy = patch_centres(target.grid, target.size_hw)
+    reference_xy = patch_centres(reference.grid, reference.size_hw)
+    columns, rows = (np.minimum(target_xy.astype(np.int64), np.array(target.size_hw[1::-1]) - 1)).T
     patches: list[int] = []
     owners: list[int] = []
-    for number, (source, mask) in enumerate(zip(transfer.parts.sources, transfer.parts.masks, strict=True)):
-        on_reference = any_overlap(bitmaps[source], reference.grid).flatten()[transfer.nearest_patch].numpy()
+    for number, (source, mask) in enumerate(parts):
+        on_reference = any_overlap(source, reference.grid).flatten()[nearest_patch].numpy()
         inside = np.flatnonzero(mask[rows, columns] & on_reference)
         preferred = inside[both_ways[inside]]
         picked = _spread(target_xy, preferred if len(preferred) >= 2 else inside, per_part)
@@ -53,7 +84,7 @@ def choose_correspondences(transfer: Transfer, per_part: int = 5) -> Corresponde
         owners += [number] * len(picked)
     chosen = np.array(patches, dtype=np.int64)
     return Correspondences(
-        reference_xy=reference_xy[transfer.nearest_patch.numpy()[chosen]],
+        reference_xy=reference_xy[nearest_patch.numpy()[chosen]],
         target_xy=target_xy[chosen],
         part=np.array(owners, dtype=np.int64),
         mutual=both_ways[chosen],
@@ -80,6 +111,17 @@ def _spread(xy: NDArray[np.float64], candidates: NDArray[np.int64], count: int) 
     return [int(candidates[i]) for i in picked]
 
 
+def correspondences_of(transfer: Transfer, per_part: int = 5) -> Correspondences:
+    """`choose_correspondences` of the transferred parts of a picture."""
+    bitmaps = transfer.reference.part_bitmaps()
+    return choose_correspondences(
+        _compared(transfer.target_features, transfer.target_image),
+        _compared(transfer.reference_features, transfer.reference_image),
+        [(bitmaps[i], mask) for i, mask in zip(transfer.parts.sources.tolist(), transfer.parts.masks, strict=True)],
+        per_part,
+    )
+
+
 def draw_transfer(transfer: Transfer, label: str, renamer: Renamer, *, height: int = 420) -> Image.Image:
     """Reference, target, correspondences, transferred parts and final boxes side by side.
 
@@ -89,7 +131,7 @@ def draw_transfer(transfer: Transfer, label: str, renamer: Renamer, *, height: i
         renamer: gives the final names; parts without one are drawn as dropped.
         height: of every panel in pixels.
     """
-    from vlpart.visualize.correspondences import Line, Panels, draw_panels
+    from vlpart.visualize.correspondences import Panels, draw_panels
 
     parts, sources = transfer.reference.parts, transfer.parts.sources.tolist()
     finals = []
@@ -97,7 +139,6 @@ def draw_transfer(transfer: Transfer, label: str, renamer: Renamer, *, height: i
         name = renamer(label, parts[sources[index]].part)
         if name is not None:
             finals.append((sources[index], name, _box(transfer.final_xyxy[row]), float(transfer.overlaps[row])))
-    shown = choose_correspondences(transfer)
     return draw_panels(
         Panels(
             reference=transfer.reference_image,
@@ -111,13 +152,82 @@ def draw_transfer(transfer: Transfer, label: str, renamer: Renamer, *, height: i
                 for source, mask, box in zip(sources, transfer.parts.masks, transfer.parts.boxes_xyxy, strict=True)
             ],
             final_boxes=finals,
-            lines=[
-                Line(part=sources[int(p)], reference_xy=(a[0], a[1]), target_xy=(b[0], b[1]), sure=bool(sure))
-                for p, a, b, sure in zip(shown.part, shown.reference_xy, shown.target_xy, shown.mutual, strict=True)
-            ],
+            lines=_lines(correspondences_of(transfer), sources),
         ),
         height=height,
     )
+
+
+def draw_object_transfer(
+    transfer: ObjectTransfer, label: str, parser: ObjectParser, *, height: int = 420
+) -> Image.Image:
+    """The same for an annotated object: the most similar reference, and the parts that all references voted for.
+
+    Args:
+        transfer: from `ObjectParser.transfer`.
+        label: of the target.
+        parser: gives the final names; parts below its least confidence are drawn as dropped.
+        height: of every panel in pixels.
+    """
+    from vlpart.visualize.correspondences import Panels, draw_panels
+
+    x0, y0, x1, y1 = transfer.target.window
+    a0, b0, a1, b1 = transfer.source.window
+    names: list[str] = []
+    on_reference: list[NDArray[np.bool_]] = []
+    for part, bitmap in zip(transfer.reference.parts, transfer.reference.part_bitmaps(), strict=True):
+        names.append(parser.renamer(label, part.part) or part.part)
+        on_reference.append(bitmap[b0:b1, a0:a1])
+    for found in transfer.parts:
+        if found.name not in names:  # other references have it
+            names.append(found.name)
+            on_reference.append(np.zeros((b1 - b0, a1 - a0), dtype=bool))
+    sources = [names.index(found.name) for found in transfer.parts]
+    masks = [found.mask[y0:y1, x0:x1] for found in transfer.parts if found.mask is not None]
+    boxes = [_moved(found.box_xyxy, -x0, -y0) for found in transfer.parts]
+    drawn = [np.any([on_reference[i] for i, n in enumerate(names) if n == names[s]], axis=0) for s in sources]
+    shown = choose_correspondences(
+        Compared(descriptors=transfer.target.descriptors, grid=transfer.target.grid, size_hw=(y1 - y0, x1 - x0)),
+        Compared(descriptors=transfer.source.descriptors, grid=transfer.source.grid, size_hw=(b1 - b0, a1 - a0)),
+        list(zip(drawn, masks, strict=True)),
+    )
+    kept = {found.name for found in parser.sure_of(transfer.parts)}
+    return draw_panels(
+        Panels(
+            reference=transfer.reference_image,
+            target=transfer.target_image,
+            reference_title=f"most similar: {transfer.reference.object} {transfer.similarity:.2f}",
+            target_title=f"target: {label}",
+            part_names=names,
+            reference_parts=on_reference,
+            transferred=list(zip(sources, masks, boxes, strict=True)),
+            final_boxes=[
+                (source, found.name, box, found.score)
+                for source, found, box in zip(sources, transfer.parts, boxes, strict=True)
+                if found.name in kept
+            ],
+            lines=_lines(shown, sources),
+        ),
+        height=height,
+    )
+
+
+def _compared(features: ImageFeatures, image: NDArray[np.uint8]) -> Compared:
+    return Compared(descriptors=features.descriptors, grid=features.grid, size_hw=image.shape[:2])
+
+
+def _lines(found: Correspondences, sources: Sequence[int]) -> list[Line]:
+    """As they are drawn, by the part of the reference."""
+    from vlpart.visualize.correspondences import Line
+
+    return [
+        Line(part=sources[int(p)], reference_xy=(a[0], a[1]), target_xy=(b[0], b[1]), sure=bool(sure))
+        for p, a, b, sure in zip(found.part, found.reference_xy, found.target_xy, found.mutual, strict=True)
+    ]
+
+
+def _moved(box: tuple[float, float, float, float], across: float, down: float) -> tuple[float, float, float, float]:
+    return box[0] + across, box[1] + down, box[2] + across, box[3] + down
 
 
 def _box(values: Tensor | NDArray[np.float32]) -> tuple[float, float, float, float]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vlpart.cli.parse_support import (
+    annotated_object,
     below,
     names_in,
     note,
@@ -65,6 +66,18 @@ _Boxes = Annotated[
 _MinIou = Annotated[float, typer.Option(min=0, max=1, help="Overlap a proposal needs.", rich_help_panel=_DETECTOR)]
 _Foreground = Annotated[
     float | None, typer.Option(min=0, max=1, help="Saliency the object needs.", rich_help_panel=_COMPUTE)
+]
+_References = Annotated[
+    int | None,
+    typer.Option(min=1, help="Bank of objects: so many vote on a part. Default: 8.", rich_help_panel=_OBJECTS),
+]
+_DetectorShare = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Bank of objects: weight of the detector. Default: 0.5.", rich_help_panel=_OBJECTS),
+]
+_MinConfidence = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Bank of objects: evidence a part needs. Default: 0.2.", rich_help_panel=_OBJECTS),
 ]
 _Names = Annotated[str | None, typer.Option("--names", help="Vocabulary of the names to write; others are dropped.")]
 _BaseImages = Annotated[
@@ -226,22 +239,9 @@ def find(
     boxes: _Boxes = "proposals",
     keep_masks: Annotated[bool, typer.Option("--keep-masks", help="Write transferred masks, too.")] = False,
     min_iou: _MinIou = 0.3,
-    references: Annotated[
-        int | None,
-        typer.Option(min=1, help="Bank of objects: so many vote on a part. Default: 8.", rich_help_panel=_OBJECTS),
-    ] = None,
-    detector_share: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Bank of objects: weight of the detector. Default: 0.5.", rich_help_panel=_OBJECTS
-        ),
-    ] = None,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Bank of objects: evidence a part needs. Default: 0.2.", rich_help_panel=_OBJECTS
-        ),
-    ] = None,
+    references: _References = None,
+    detector_share: _DetectorShare = None,
+    min_confidence: _MinConfidence = None,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Score base parts need.", rich_help_panel=_DETECTOR)
     ] = 0.7,
@@ -274,7 +274,7 @@ def find(
     allowed = references_per_label(sources)
     opened = None if bank is None else ReferenceBank(bank, base_images)
     annotated = opened is not None and opened.of_objects
-    refuse_ignored(context, annotated=annotated, labelled=labels is not None)
+    refuse_ignored(context, annotated=annotated)
     if known is not None and opened is not None:
         check_bank(known, opened)
     pictures = read_pictures(labels, images, label_vocabulary, only_labels, per_folder, annotated=annotated)
@@ -324,12 +324,21 @@ def find(
 
 @_commands.command("show")
 def show(
+    context: typer.Context,
     bank: Annotated[Path, typer.Argument(help="Reference bank.")],
     image: Annotated[str, typer.Argument(help="Picture file or http(s) address.")],
     label: Annotated[str, typer.Option(help="What it shows: bench.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.", dir_okay=False)] = Path(
         "vlpart-parse.png"
     ),
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bank of objects: file of annotated objects; the largest of that label is parsed. Default: the "
+            "picture is the object.",
+            rich_help_panel=_OBJECTS,
+        ),
+    ] = None,
     names: _Names = None,
     sources: _From = None,
     base_images: _BaseImages = None,
@@ -337,6 +346,9 @@ def show(
     weights: _Weights = None,
     boxes: _Boxes = "proposals",
     min_iou: _MinIou = 0.3,
+    references: _References = None,
+    detector_share: _DetectorShare = None,
+    min_confidence: _MinConfidence = None,
     foreground: _Foreground = None,
     short_side: _ShortSide = None,
     max_side: _MaxSide = None,
@@ -347,17 +359,18 @@ def show(
 ) -> None:
     """Draw how a novel object is parsed: reference, target, correspondences, transferred parts and final boxes."""
     from vlpart.annotation_parser.assemble import ParserSetup, open_parser
-    from vlpart.annotation_parser.parser import Parser
+    from vlpart.annotation_parser.object_parser import ObjectParser
     from vlpart.annotation_parser.reference_bank import ReferenceBank
-    from vlpart.annotation_parser.show import draw_transfer
+    from vlpart.annotation_parser.show import draw_object_transfer, draw_transfer
     from vlpart.data.images import read_image
     from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
 
     if output.suffix.lower() not in PICTURE_FORMATS:
         raise typer.BadParameter(f"{output} must end in {', '.join(PICTURE_FORMATS)}", param_hint="--output")
-    if ReferenceBank(bank, base_images).of_objects:  # before anything large is loaded
-        raise typer.BadParameter(f"{bank} is a bank of objects; show draws banks of pictures", param_hint="BANK")
+    annotated = ReferenceBank(bank, base_images).of_objects
+    refuse_ignored(context, annotated=annotated)
     picture = read_image(image)
+    target = annotated_object(labels, image, label, picture) if annotated else None
     parser = open_parser(
         ParserSetup(
             bank=bank,
@@ -368,6 +381,9 @@ def show(
             sources=references_per_label(sources),
             use_proposals=wants_proposals(boxes),
             min_iou=min_iou,
+            references=references,
+            detector_share=detector_share,
+            min_confidence=min_confidence,
             foreground=foreground,
             short_side=short_side,
             max_side=max_side,
@@ -376,13 +392,20 @@ def show(
             precision=precision,
         )
     )
-    assert isinstance(parser, Parser)
     parser.check_labels([label])
     say_features(parser.features)
-    transfer = parser.transfer(picture, label)
-    drawn = draw_transfer(transfer, label, parser.renamer, height=height)
+    if isinstance(parser, ObjectParser):
+        assert target is not None
+        seen = parser.transfer(picture, target)
+        drawn = draw_object_transfer(seen, label, parser, height=height)
+        reference, similarity, parts = seen.reference, seen.similarity, parser.sure_of(seen.parts)
+    else:
+        transfer = parser.transfer(picture, label)
+        drawn = draw_transfer(transfer, label, parser.renamer, height=height)
+        reference, similarity = transfer.reference, transfer.similarity
+        parts = parser.named(transfer, picture.shape[:2], label)
     write_file(output, encode_picture(drawn, PICTURE_FORMATS[output.suffix.lower()], output.name))
-    for part in parser.named(transfer, picture.shape[:2], label):
+    for part in parts:
         box = " ".join(f"{value:.0f}" for value in part.box_xyxy)
         typer.echo(f"{part.name}\t{box}\t{part.score:.2f}\tfrom {part.found_as}")
-    typer.echo(f"reference {transfer.reference.file_name}, similarity {transfer.similarity:.3f} -> {output}", err=True)
+    typer.echo(f"reference {reference.file_name}, similarity {similarity:.3f} -> {output}", err=True)

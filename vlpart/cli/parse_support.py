@@ -13,7 +13,10 @@ import typer
 from vlpart.errors import DataError, VlpartError
 
 if TYPE_CHECKING:
-    from vlpart.annotation_parser.labelled_images import LabelledImage
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
     from vlpart.annotation_parser.recipes import FindRecipe
     from vlpart.annotation_parser.run import Outcome
     from vlpart.text.vocabulary import Vocabulary
@@ -33,18 +36,45 @@ _OF_OBJECTS = ("references", "detector_share", "min_confidence")
 _OF_FOLDERS = ("label_vocabulary", "per_folder")
 
 
-def refuse_ignored(context: typer.Context, *, annotated: bool, labelled: bool) -> None:
-    """Refuse options of `find` that would change nothing: those of the other kind of bank, or of folders."""
-    reasons = dict.fromkeys(_OF_PICTURES, "is for banks of pictures; this one is of objects") if annotated else {}
-    if not annotated:
-        reasons |= dict.fromkeys(_OF_OBJECTS, "is for banks of objects, see vlpart parse build --objects")
-    if labelled:
-        reasons |= dict.fromkeys(_OF_FOLDERS, "is for one folder per label, not for --labels")
-    for parameter in context.command.params:
-        source = context.get_parameter_source(str(parameter.name))
-        if parameter.name in reasons and source is not None and source.name == "COMMANDLINE":
-            option = parameter.opts[0]
-            raise typer.BadParameter(f"{option} {reasons[parameter.name]}", param_hint=option)
+def refuse_ignored(context: typer.Context, *, annotated: bool) -> None:
+    """Refuse options of `find` and `show` that would change nothing: of the other kind of bank, or of folders."""
+    given = {
+        str(parameter.name): parameter.opts[0]
+        for parameter in context.command.params
+        if (source := context.get_parameter_source(str(parameter.name))) is not None and source.name == "COMMANDLINE"
+    }
+    other = _OF_PICTURES if annotated else (*_OF_OBJECTS, *(("labels",) if context.info_name == "show" else ()))
+    kind = "pictures; this one is of objects" if annotated else "objects: vlpart parse build --objects"
+    ignored = dict.fromkeys(other, f"is for banks of {kind}")
+    if "labels" in given:
+        ignored |= dict.fromkeys(_OF_FOLDERS, "is for one folder per label, not for --labels")
+    for name, option in given.items():
+        if name in ignored:
+            raise typer.BadParameter(f"{option} {ignored[name]}", param_hint=option)
+
+
+def annotated_object(labels: Path | None, image: str, label: str, picture: NDArray[np.uint8]) -> AnnotatedObject:
+    """The largest annotated object of a label in a picture; without a file the whole (H, W, 3) picture.
+
+    Raises:
+        DataError: the file cannot be used, or has no such object in that picture.
+        ImageError: the picture has another size than the one that is annotated.
+    """
+    from vlpart.annotation_parser.labelled_images import AnnotatedObject, read_objects
+    from vlpart.annotation_parser.object_parser import check_size
+    from vlpart.annotation_parser.rename import plain
+
+    height, width = picture.shape[:2]
+    if labels is None:
+        return AnnotatedObject(label=label, box_xyxy=(0, 0, width, height))
+    here = Path(image).parts
+    for entry in read_objects(labels, only=[label]):
+        listed = Path(entry.file_name).parts
+        if here[-len(listed) :] == listed:
+            check_size(picture, entry.size_hw, Path(image))
+            objects = [each for each in entry.objects if plain(each.label) == plain(label)]
+            return max(objects, key=lambda each: int(each.bitmap(height, width).sum()))
+    raise DataError(f"{labels} annotates no {label} in {image}: name a picture that it lists")
 
 
 def part_names(given: str) -> Vocabulary:
