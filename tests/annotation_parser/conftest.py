@@ -36,8 +36,10 @@ class ColourFeatures:
     name = "colours"
     fingerprint = "painted"
     foreground = 0.1
+    smallest_side = 4
     short_side = 48
     max_side = 144
+    precision = "float32"
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vlpart.annotation_parser.detections import DetectorOptions, PartDetector, enlarge
+from vlpart.annotation_parser.detections import MAX_ASPECT, DetectorOptions, PartDetector, check_aspect, enlarge
+from vlpart.errors import ImageError, VlpartError
 from vlpart.models import boxes
 from vlpart.models.build import build_detector
 from vlpart.text.vocabulary import Vocabulary
@@ -70,3 +71,24 @@ def test_enlarge_truncates_sizes_and_values(picture: np.ndarray) -> None:
 
 def test_enlarge_to_the_same_size_changes_nothing(picture: np.ndarray) -> None:
     assert np.array_equal(enlarge(picture, 48), picture)
+
+
+def test_a_strip_is_refused_before_it_becomes_huge(detector: PartDetector) -> None:
+    strip = np.zeros((30, 1500, 3), dtype=np.uint8)
+    for function in (
+        check_aspect,
+        lambda image: enlarge(image, 800),
+        detector.refined_proposals,
+        lambda image: detector.base_parts(image, (30, 1500)),
+    ):
+        with pytest.raises(ImageError, match=r"1500x30 pixels is too long for the detector.*8 times"):
+            function(strip)
+    longest = np.zeros((10, 10 * MAX_ASPECT, 3), dtype=np.uint8)
+    check_aspect(longest)
+    assert enlarge(longest, 40).shape == (40, 320, 3)
+
+
+def test_devices_and_precisions_are_checked(detector: PartDetector) -> None:
+    for wrong in ({"device": "nonsense"}, {"precision": "fp16"}):
+        with pytest.raises(VlpartError, match=next(iter(wrong.values()))):
+            PartDetector(detector.detector, torch.randn(1, 128), Vocabulary.parse("car"), **wrong)

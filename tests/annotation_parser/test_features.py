@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from vlpart.annotation_parser.dino import VisionTransformer
-from vlpart.annotation_parser.features import DinoFeatures, fingerprint, load_features
+from vlpart.annotation_parser.features import DinoFeatures, check_describable, fingerprint, load_features
 from vlpart.annotation_parser.map_features import MapFeatures, unlike_border
-from vlpart.errors import DownloadError, ModelNotFoundError, VlpartError, WeightsError
+from vlpart.errors import DownloadError, ImageError, ModelNotFoundError, VlpartError, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,24 @@ def test_pictures_of_one_size_run_as_one_batch(small: DinoFeatures, monkeypatch:
     assert small.describe([]) == []
 
 
-def test_a_picture_smaller_than_a_patch(small: DinoFeatures) -> None:
-    with pytest.raises(VlpartError, match="20x7 pixels is too small"):
-        small.describe([picture(7, 20)])
+def test_a_picture_smaller_than_a_patch_is_an_image_that_cannot_be_described(small: DinoFeatures) -> None:
+    check_describable(picture(8, 20), small)
+    for function in (lambda image: check_describable(image, small), lambda image: small.describe([image])):
+        with pytest.raises(
+            ImageError, match=r"20x7 pixels is too small for dino_vits8 features, which take 8 at least"
+        ):
+            function(picture(7, 20))
+        with pytest.raises(ImageError, match="3x672"):
+            function(picture(672, 3))
+
+
+def test_maps_describe_the_thinnest_picture() -> None:
+    model = torch.nn.Conv2d(3, 4, 8, stride=8)
+    features = MapFeatures("maps", model, lambda x: [model(x)], step=32, short_side=64, max_side=64)
+    check_describable(picture(1, 100), features)
+    (found,) = features.describe([picture(1, 100)])
+    assert found.grid == (4, 12)
+    assert found.descriptors.isfinite().all()
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
@@ -123,14 +138,48 @@ def test_what_differs_from_the_border_is_salient() -> None:
     assert (saliency[patches[:, 1] == 0] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "vit_tiny_patch16_224", "vit_small_patch14_dinov2", "swin_tiny_patch4_window7_224"]
-)
-def test_any_timm_model_describes_pictures(name: str) -> None:
-    from vlpart.annotation_parser.map_features import timm_features, timm_maps
+def test_a_network_that_takes_one_size_sees_every_picture_in_it() -> None:
+    model, sizes = torch.nn.Conv2d(3, 4, 8, stride=8), []
 
-    extractor = timm_features(f"timm:{name}", timm_maps(name, pretrained=False))
-    (found,) = extractor.describe([picture(100, 150)])
-    assert len(found.descriptors) == found.grid[0] * found.grid[1]
-    assert found.grid[1] > found.grid[0]
-    assert found.descriptors.isfinite().all()
+    def maps(pixels: torch.Tensor) -> list[torch.Tensor]:
+        sizes.append(tuple(pixels.shape[2:]))
+        return [model(pixels)]
+
+    features = MapFeatures("maps", model, maps, step=8, size=(32, 48), short_side=32, max_side=64)
+    first, second = features.describe([picture(100, 30), picture(60, 70)])
+    assert sizes == [(32, 48), (32, 48)]
+    assert first.grid == second.grid == (4, 6)
+
+
+def test_pixels_are_normalised_as_the_network_was_trained() -> None:
+    model, seen = torch.nn.Conv2d(3, 4, 8, stride=8), []
+
+    def maps(pixels: torch.Tensor) -> list[torch.Tensor]:
+        seen.append(pixels.amax(dim=(0, 2, 3)).tolist())
+        return [model(pixels)]
+
+    white = np.full((32, 32, 3), 255, dtype=np.uint8)
+    sizes = {"step": 32, "short_side": 64, "max_side": 64}
+    usual = MapFeatures("maps", model, maps, **sizes)
+    other = MapFeatures("maps", model, maps, mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.125), **sizes)
+    usual.describe([white])
+    other.describe([white])
+    assert seen == [pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]), [1, 2, 4]]
+    assert usual.fingerprint == fingerprint(model)
+    assert other.fingerprint != usual.fingerprint  # tokens made with one are no good for the other
+
+
+@pytest.mark.parametrize("name", ["dino_vits8", "embedded", "timm:resnet18"])
+def test_devices_and_precisions_are_checked_before_anything_is_fetched(name: str, offline: list[str]) -> None:
+    with pytest.raises(VlpartError, match="device 'nonsense' cannot be used here"):
+        load_features(name, device="nonsense")
+    with pytest.raises(VlpartError, match="no precision 'fp16' here: use one of auto, float32, bf16"):
+        load_features(name, precision="fp16")
+    assert offline == []
+
+
+def test_extractors_check_them_too(small: DinoFeatures) -> None:
+    with pytest.raises(VlpartError, match="fp16"):
+        DinoFeatures(small.model, precision="fp16")
+    with pytest.raises(VlpartError, match="nonsense"):
+        MapFeatures("maps", small.model, lambda x: [x], step=8, short_side=64, max_side=64, device="nonsense")

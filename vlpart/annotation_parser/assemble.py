@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlpart.annotation_parser.detections import DetectorOptions, PartDetector
 from vlpart.annotation_parser.features import FeatureExtractor, load_features
@@ -15,7 +14,11 @@ from vlpart.annotation_parser.parser import Parser, ParserOptions
 from vlpart.annotation_parser.reference_bank import ReferenceBank
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.errors import DataError
+from vlpart.models.devices import choose_device, choose_precision
 from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import device as Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class ParserSetup:
         short_side, max_side: None takes those of the bank.
         detector_short_side: shorter side of the detector's input; None takes the one that the model was made for.
         feature_weights: local weight file of the feature extractor.
-        device, precision: where to run; "float32" or "bf16".
+        device, precision: where to run; see `choose_device` and `choose_precision`.
     """
 
     bank: Path | None = None
@@ -70,13 +73,15 @@ def open_parser(setup: ParserSetup) -> Parser | ObjectParser:
         DataError: the bank is missing, damaged, or was built with other weights.
         DownloadError, WeightsError: weights are missing; the message says what to do.
         VocabularyError, TextEncoderError: the vocabulary does not fit the model.
+        VlpartError: the device is not here, or there is no such precision.
     """
-    device = setup.device or default_device()
+    device = choose_device(setup.device)
+    precision = choose_precision(setup.precision, device)
     bank = None if setup.bank is None else ReferenceBank(setup.bank, setup.base_images)
     features: FeatureExtractor | None = None
     if bank is not None:
         name = str(bank.header["features"])
-        features = load_features(name, weights=setup.feature_weights, device=device, precision=setup.precision)
+        features = load_features(name, weights=setup.feature_weights, device=device, precision=precision)
         bank = bank.to(device)
         if bank.of_objects:
             return _object_parser(setup, features, bank, device)
@@ -101,7 +106,7 @@ def open_parser(setup: ParserSetup) -> Parser | ObjectParser:
     return Parser(features, bank, detector, Renamer(setup.names), options)
 
 
-def _object_parser(setup: ParserSetup, features: FeatureExtractor, bank: ReferenceBank, device: str) -> ObjectParser:
+def _object_parser(setup: ParserSetup, features: FeatureExtractor, bank: ReferenceBank, device: Device) -> ObjectParser:
     from vlpart.predictor import load
 
     if setup.base_objects:
@@ -124,7 +129,7 @@ def _object_parser(setup: ParserSetup, features: FeatureExtractor, bank: Referen
     return ObjectParser(features, bank, predictor, Renamer(setup.names), options)
 
 
-def _open_detector(setup: ParserSetup, device: str) -> PartDetector:
+def _open_detector(setup: ParserSetup, device: Device) -> PartDetector:
     from vlpart.models.build import get_architecture
     from vlpart.predictor import load
 
@@ -132,12 +137,3 @@ def _open_detector(setup: ParserSetup, device: str) -> PartDetector:
     short_side = setup.detector_short_side or get_architecture(predictor.architecture).short_side
     options = DetectorOptions(short_side=short_side, score_threshold=setup.score_threshold)
     return PartDetector.of(predictor, setup.parts or predictor.vocabulary, options)
-
-
-def default_device() -> str:
-    """The GPU of this process under torchrun, a GPU otherwise, else the CPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"

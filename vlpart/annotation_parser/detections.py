@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlpart.data.preprocess import to_batch
+from vlpart.errors import ImageError
+from vlpart.models.devices import autocast, choose_device, choose_precision
 from vlpart.models.postprocess import DetectionOptions, Detections, rescale, select_detections
 from vlpart.models.rpn import ProposalOptions, Proposals, select_proposals
 from vlpart.types import ImageBatch
@@ -21,13 +22,20 @@ if TYPE_CHECKING:
     from vlpart.predictor import Predictor
     from vlpart.text.vocabulary import Vocabulary
 
+MAX_ASPECT = 8
+"""How many times as long as its shorter side the detector takes a picture.
+
+The published parser has no limit. With 800 pixels for the shorter side, this one keeps the input to 5 megapixels; a
+strip of 1500x30 pixels would become one of 32, which takes gigabytes.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions:
     """How the parser uses its detector; the defaults are the published numbers.
 
     Attributes:
-        short_side: shorter side of its input in pixels; the longer one has no limit.
+        short_side: shorter side of its input in pixels; the longer one is at most `MAX_ASPECT` times as long.
         score_threshold: parts of base objects need a higher score.
         nms_iou: suppression of parts (per class) and of refined proposals.
         kept: the best so many boxes are kept.
@@ -49,8 +57,10 @@ class PartDetector:
         text: (C, D) embeddings of the vocabulary.
         vocabulary: C part names.
         options: thresholds and sizes.
-        device: where to run.
-        precision: "float32", or "bf16" for autocast.
+        device, precision: where to run; see `choose_precision`.
+
+    Raises:
+        VlpartError: the device is not here, or there is no such precision.
     """
 
     def __init__(
@@ -65,8 +75,8 @@ class PartDetector:
         self.detector = detector
         self.vocabulary = vocabulary
         self.options = options or DetectorOptions()
-        self.device = torch.device(device)
-        self.precision = precision
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
         self._text = text.to(self.device)
 
     @classmethod
@@ -82,6 +92,9 @@ class PartDetector:
         Args:
             target: (H, W, 3) uint8 RGB, the picture as the feature extractor sees it.
             picture_hw: size of the picture.
+
+        Raises:
+            ImageError: see `check_aspect`.
         """
         scores, regions, size_hw = self._regions(target, self._text, None)
         limits = DetectionOptions(
@@ -97,6 +110,9 @@ class PartDetector:
 
         The best proposals go through the box head. Suppression ranks them by the probability of the first class alone,
         without objectness, and drops none for its score (SPEC.md 6.10).
+
+        Raises:
+            ImageError: see `check_aspect`.
         """
         scores, regions, _ = self._regions(target, self._text[:1], self.options.proposals)
         limits = DetectionOptions(score_threshold=0.0, nms_iou=self.options.nms_iou, max_detections=self.options.kept)
@@ -115,7 +131,7 @@ class PartDetector:
         choice = self.detector.proposal_options
         if best is not None:
             choice = ProposalOptions(pre_nms=max(choice.pre_nms, best), post_nms=best, nms_iou=choice.nms_iou)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             pyramid = self.detector.pyramid(ImageBatch(pixels=pixels, sizes_hw=images.sizes_hw).pixels)
             proposals = select_proposals(self.detector.rpn(pyramid), images.sizes_hw, choice)
             if best is not None:
@@ -123,15 +139,24 @@ class PartDetector:
             scores, regions = self.detector.roi_heads.classify_and_refine(pyramid, proposals, images.sizes_hw, text)
         return scores[0], regions[0], images.sizes_hw[0]
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
-
 
 def _certain(proposals: Proposals) -> Proposals:
     """The same proposals with an objectness of one."""
     return replace(proposals, logits=torch.full_like(proposals.logits, torch.inf))
+
+
+def check_aspect(image: NDArray[np.uint8]) -> None:
+    """Refuse a (H, W, 3) picture whose `enlarge`d form would be too long to compute.
+
+    Raises:
+        ImageError: it is longer than `MAX_ASPECT` times its shorter side.
+    """
+    height, width = image.shape[:2]
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ImageError(
+            f"a picture of {width}x{height} pixels is too long for the detector, which takes "
+            f"{MAX_ASPECT} times the shorter side at most: cut it into pieces"
+        )
 
 
 def enlarge(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
@@ -139,7 +164,11 @@ def enlarge(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
 
     Where a picture is flat, the last bit of float32 decides whether a value is truncated to the level below. This is
     the arithmetic of the published parser: along rows, then along columns, each as one fused multiply-add.
+
+    Raises:
+        ImageError: see `check_aspect`.
     """
+    check_aspect(image)
     height, width = image.shape[:2]
     scale = short_side / min(height, width)
     new_height, new_width = int(height * scale), int(width * scale)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vlpart.errors import DownloadError, ModelNotFoundError, VlpartError
+from vlpart.errors import DownloadError, ImageError, ModelNotFoundError
+from vlpart.models.devices import autocast, choose_device, choose_precision
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -56,13 +56,17 @@ class FeatureExtractor(Protocol):
         name: what `load_features` makes it from.
         fingerprint: of the weights; a reference bank is good for these only.
         foreground: patches with a saliency above it belong to the object.
+        smallest_side: both sides of a picture need so many pixels, see `check_describable`.
         short_side, max_side: the size of picture it is good at, in pixels.
+        precision: "float32" or "bf16".
     """
 
     name: str
     foreground: float
+    smallest_side: int
     short_side: int
     max_side: int
+    precision: str
 
     @property
     def fingerprint(self) -> str:
@@ -70,8 +74,26 @@ class FeatureExtractor(Protocol):
         ...
 
     def describe(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
-        """Features of (H, W, 3) uint8 RGB pictures, in order; those of one size run as one batch."""
+        """Features of (H, W, 3) uint8 RGB pictures, in order; those of one size run as one batch.
+
+        Raises:
+            ImageError: one of them is too small, and none is described: `check_describable` tells before.
+        """
         ...
+
+
+def check_describable(image: NDArray[np.uint8], features: FeatureExtractor) -> None:
+    """Refuse a (H, W, 3) picture, in the size in which it would be described, that is too small for an extractor.
+
+    Raises:
+        ImageError: a side has less than `smallest_side` pixels.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < features.smallest_side:
+        raise ImageError(
+            f"a picture of {width}x{height} pixels is too small for {features.name} features, which take "
+            f"{features.smallest_side} at least on each side"
+        )
 
 
 class DinoFeatures:
@@ -79,18 +101,22 @@ class DinoFeatures:
 
     Args:
         model: the transformer, with weights.
-        device, precision: where to run; "float32" or "bf16" (autocast).
+        device, precision: where to run; see `choose_precision`.
+
+    Raises:
+        VlpartError: the device is not here, or there is no such precision.
     """
 
     name = DINO
     foreground = 0.05
+    smallest_side = 8  # a patch
     short_side = 224
     max_side = 672
 
     def __init__(self, model: nn.Module, device: str | Device = "cpu", precision: str = "float32") -> None:
-        self.model = model.to(device).eval()
-        self.device = torch.device(device)
-        self.precision = precision
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.model = model.to(self.device).eval()
 
     @property
     def fingerprint(self) -> str:
@@ -99,17 +125,11 @@ class DinoFeatures:
 
     @torch.inference_mode()
     def describe(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
-        """See `FeatureExtractor.describe`.
-
-        Raises:
-            VlpartError: a picture with a side under 8 pixels.
-        """
+        """See `FeatureExtractor.describe`."""
+        for image in images:
+            check_describable(image, self)
         found: list[ImageFeatures | None] = [None] * len(images)
         for indices, pixels in batches_of_one_size(images, self.device):
-            if min(pixels.shape[2:]) < 8:
-                raise VlpartError(
-                    f"a picture of {pixels.shape[3]}x{pixels.shape[2]} pixels is too small: take 8 at least"
-                )
             with autocast(self.device, self.precision):
                 output = self.model(pixels)
             saliency = output.saliency()
@@ -127,7 +147,7 @@ def load_features(
     name: str = DINO,
     *,
     weights: str | Path | None = None,
-    device: str | Device = "cpu",
+    device: str | Device | None = "cpu",
     precision: str = "float32",
     on_fallback: Callable[[str], None] | None = None,
 ) -> FeatureExtractor:
@@ -136,21 +156,25 @@ def load_features(
     Args:
         name: "dino_vits8"; "embedded" (backbone and pyramid of the embedded detector); "timm:NAME" for any timm model,
             for example "timm:vit_base_patch14_dinov2" or "timm:resnet50".
-        weights: a local file, for dino_vits8 instead of the download, for "embedded" instead of the embedded weights.
-        device, precision: where to run; "float32" or "bf16".
+        weights: a local file instead of the download, for "embedded" instead of the embedded weights.
+        device, precision: where to run; see `choose_device` and `choose_precision`.
         on_fallback: if given and the weights cannot be had, it is told why, and the embedded extractor is returned.
 
     Raises:
         ModelNotFoundError: no such extractor.
         DownloadError: the weights are not here and cannot be fetched; the message says what to do.
         WeightsError: the weight file is missing, damaged, or of another model.
+        VlpartError: the device is not here, or there is no such precision.
     """
-    from vlpart.annotation_parser import map_features
+    from vlpart.annotation_parser.map_features import load_embedded
+    from vlpart.annotation_parser.timm_features import load_timm
 
+    device = choose_device(device)  # before anything is downloaded
+    precision = choose_precision(precision, device)
     if name == EMBEDDED:
-        return map_features.load_embedded(device, precision, weights)
+        return load_embedded(device, precision, weights)
     if name.startswith(TIMM):
-        load: Callable[[], FeatureExtractor] = lambda: map_features.load_timm(name, device, precision)  # noqa: E731
+        load: Callable[[], FeatureExtractor] = lambda: load_timm(name, device, precision, weights)  # noqa: E731
     elif name == DINO:
         load = lambda: _load_dino(weights, device, precision)  # noqa: E731
     else:
@@ -161,7 +185,7 @@ def load_features(
         if on_fallback is None:
             raise
         on_fallback(f"{error} Going on with the features of the embedded model, which are weaker.")
-        return map_features.load_embedded(device, precision)
+        return load_embedded(device, precision)
 
 
 def _load_dino(weights: str | Path | None, device: str | Device, precision: str) -> DinoFeatures:
@@ -202,29 +226,31 @@ def _find_dino() -> Path:
 
 
 def batches_of_one_size(
-    images: Sequence[NDArray[np.uint8]], device: torch.device
+    images: Sequence[NDArray[np.uint8]],
+    device: torch.device,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Indices and pixels (B, 3, H, W), ImageNet-normalised float32, of all pictures of the same size."""
+    """Indices and normalised pixels (B, 3, H, W) float32 of all pictures of the same size.
+
+    Args:
+        images: (H, W, 3) uint8 RGB.
+        device: of the pixels.
+        mean, std: of the three channels, of values in 0..1.
+    """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
         groups.setdefault(image.shape, []).append(index)
-    mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+    centre = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+    scale = torch.tensor(std, device=device).view(1, 3, 1, 1)
     for indices in groups.values():
         stack = torch.from_numpy(np.stack([images[i] for i in indices])).to(device)
-        yield indices, (stack.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        yield indices, (stack.permute(0, 3, 1, 2).float() / 255 - centre) / scale
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The context to run a network in."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over the weights of a network, shortened."""
-    digest = hashlib.sha256()
+def fingerprint(model: nn.Module, also: str = "") -> str:
+    """SHA-256 over the weights of a network, and over what else its output depends on, shortened."""
+    digest = hashlib.sha256(also.encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())

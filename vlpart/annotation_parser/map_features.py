@@ -1,4 +1,4 @@
-"""Features from the maps of any convolutional network or transformer: the embedded detector's, or a timm model's.
+"""Features from the maps of any convolutional network or transformer: the embedded detector's, or another's.
 
 These networks have no class token that attends to the object, so two simple rules stand in for it: a patch is salient
 where it differs from the border of the picture, and the class token is the salient mean of the deepest map.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from vlpart.annotation_parser.features import (
     EMBEDDED,
-    TIMM,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     ImageFeatures,
-    autocast,
     batches_of_one_size,
     fingerprint,
 )
-from vlpart.errors import DownloadError, ModelNotFoundError
+from vlpart.models.devices import autocast, choose_device, choose_precision
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -43,10 +43,17 @@ class MapFeatures:
         model: the network.
         maps: from (B, 3, H, W) pixels to maps (B, C, h, w) that span them, the deepest one last.
         step: what both sides of the pixels must be multiples of; pictures are stretched to the nearest.
+        size: height and width to which every picture is stretched, for networks that take nothing else.
+        mean, std: of the pixels that the network was made for.
         short_side, max_side: see `FeatureExtractor`.
+        device, precision: where to run; see `choose_precision`.
+
+    Raises:
+        VlpartError: the device is not here, or there is no such precision.
     """
 
     foreground = 0.5
+    smallest_side = 1
 
     def __init__(
         self,
@@ -57,28 +64,34 @@ class MapFeatures:
         step: int,
         short_side: int,
         max_side: int,
+        size: tuple[int, int] | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         device: str | Device = "cpu",
         precision: str = "float32",
     ) -> None:
         self.name = name
-        self.model = model.to(device).eval()
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.model = model.to(self.device).eval()
         self.short_side, self.max_side = short_side, max_side
-        self.device = torch.device(device)
-        self.precision = precision
         self._maps = maps
         self._step = step
+        self._size = size
+        self._mean, self._std = tuple(mean), tuple(std)
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights."""
-        return fingerprint(self.model)
+        """Of the weights, and of mean and standard deviation where they are not ImageNet's."""
+        usual = (self._mean, self._std) == (IMAGENET_MEAN, IMAGENET_STD)
+        return fingerprint(self.model, "" if usual else f"{self._mean} {self._std}")
 
     @torch.inference_mode()
     def describe(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
         """See `FeatureExtractor.describe`."""
         found: list[ImageFeatures | None] = [None] * len(images)
-        for indices, pixels in batches_of_one_size(images, self.device):
-            sides = [max(1, round(side / self._step)) * self._step for side in pixels.shape[2:]]
+        for indices, pixels in batches_of_one_size(images, self.device, self._mean, self._std):
+            sides = self._size or [max(1, round(side / self._step)) * self._step for side in pixels.shape[2:]]
             with autocast(self.device, self.precision):
                 maps = [m.float() for m in self._maps(_resize(pixels, (sides[0], sides[1])))]
             grid = (-(-sides[0] // GRID_STRIDE), -(-sides[1] // GRID_STRIDE))
@@ -121,7 +134,7 @@ def load_embedded(
     """The pyramid and the deepest backbone map of the embedded detector: always there, weaker than DINO.
 
     Args:
-        device, precision: where to run; "float32" or "bf16".
+        device, precision: where to run; see `choose_precision`.
         weights: a detector of the same architecture that was trained otherwise; None = the embedded model.
 
     Raises:
@@ -150,65 +163,3 @@ def load_embedded(
         device=device,
         precision=precision,
     )
-
-
-def load_timm(name: str, device: str | Device = "cpu", precision: str = "float32") -> MapFeatures:
-    """The last three maps of a timm model with its published weights.
-
-    Args:
-        name: "timm:" and a model of `timm.list_models()`.
-
-    Raises:
-        ModelNotFoundError: timm has no such model, or it gives no maps.
-        DownloadError: the weights cannot be fetched.
-    """
-    import timm
-
-    short = name.removeprefix(TIMM)
-    if not timm.is_model(short):
-        near = timm.list_models(f"*{short.split('.')[0]}*")[:5]
-        raise ModelNotFoundError(
-            f"timm has no model {short!r}" + (f": did you mean {', '.join(near)}?" if near else "")
-        )
-    try:
-        model = timm_maps(short, pretrained=True)
-    except (OSError, ValueError) as error:  # what the hub's client raises without a network is an OSError
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DownloadError(
-            f"The weights of timm's {short} cannot be had ({reason}). Run it once where there is a network, or use "
-            f"--features {EMBEDDED}, which needs none."
-        ) from error
-    return timm_features(name, model, device, precision)
-
-
-def timm_features(name: str, model: nn.Module, device: str | Device = "cpu", precision: str = "float32") -> MapFeatures:
-    """Wrap a timm model that gives feature maps."""
-    info: Any = model.feature_info
-
-    def maps(pixels: Tensor) -> list[Tensor]:
-        found = zip(model(pixels), info.channels(), strict=True)
-        return [
-            m if m.shape[1] == channels else m.permute(0, 3, 1, 2) for m, channels in found
-        ]  # some put channels last
-
-    step = max(info.reduction())
-    return MapFeatures(name, model, maps, step=step, short_side=448, max_side=896, device=device, precision=precision)
-
-
-def timm_maps(name: str, *, pretrained: bool) -> nn.Module:
-    """The model without its head, as a function from pixels to its last three maps.
-
-    Raises:
-        ModelNotFoundError: the model gives no maps.
-    """
-    import timm
-
-    options = {"pretrained": pretrained, "features_only": True, "out_indices": (-3, -2, -1)}
-    try:
-        return timm.create_model(name, **options, dynamic_img_size=True)  # transformers with a position table
-    except TypeError:
-        pass  # models of any other kind do not know the option
-    try:
-        return timm.create_model(name, **options)
-    except (AttributeError, RuntimeError, TypeError) as error:
-        raise ModelNotFoundError(f"timm's {name} gives no feature maps: choose another model") from error

@@ -156,6 +156,7 @@ class ObjectParser:
         options = asdict(self.options)
         options["sources"] = {label: list(names) for label, names in sorted(self.options.sources.items())}
         return {
+            "precision": self.features.precision,
             "bank": self.bank.settings(),
             "detector": None if self.predictor is None else fingerprint(self.predictor.detector),
             "options": options,

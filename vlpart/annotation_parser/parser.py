@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from vlpart.annotation_parser.base_data import Reference
 from vlpart.annotation_parser.correspondence import nearest, normalised
-from vlpart.annotation_parser.detections import PartDetector
+from vlpart.annotation_parser.detections import PartDetector, check_aspect
 from vlpart.annotation_parser.features import FeatureExtractor, ImageFeatures, fingerprint
 from vlpart.annotation_parser.given_names import check_sources
 from vlpart.annotation_parser.labelled_images import LabelledImage
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from vlpart.models.postprocess import Detections
 
 REFERENCES_KEPT = 64  # about 8 MB each with DINO at 224 pixels
-LARGEST_RATIO = 8
-"""Of the sides of a reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +145,10 @@ class Parser:
             detector = asdict(self.detector.options) | {
                 "weights": fingerprint(self.detector.detector),
                 "vocabulary": self.detector.vocabulary.content_hash,
+                "precision": self.detector.precision,
             }
         return {
+            "precision": None if self.features is None else self.features.precision,
             "bank": None if self.bank is None else self.bank.settings(),
             "detector": detector,
             "options": options,
@@ -328,10 +327,9 @@ class Parser:
             assert self.bank is not None
             try:
                 picture = read_image(self.bank.images / reference.file_name)
-                check_shape(picture, self.bank.images / reference.file_name)
+                image = shrink_reference(picture, self.options.short_side)
             except ImageError as error:
                 raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
-            image = shrink_reference(picture, self.options.short_side)
             self._references[index] = (image, self._describe([image])[0])
         self._references.move_to_end(index)
         while len(self._references) > REFERENCES_KEPT:
@@ -339,19 +337,13 @@ class Parser:
         return self._references[index]
 
 
-def check_shape(picture: NDArray[np.uint8], path: Path) -> None:
-    """Refuse a (H, W, 3) reference that `shrink_reference`, which does not limit the longer side, would make huge.
+def shrink_reference(picture: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (SPEC.md 6.10).
 
     Raises:
-        ImageError: the picture is too thin.
+        ImageError: see `check_aspect`; the longer side has no other limit.
     """
-    height, width = picture.shape[:2]
-    if max(height, width) > LARGEST_RATIO * min(height, width):
-        raise ImageError(f"{path} has {width}x{height} pixels: one side is over {LARGEST_RATIO} times the other")
-
-
-def shrink_reference(picture: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (SPEC.md 6.10)."""
+    check_aspect(picture)
     height, width = picture.shape[:2]
     scale = short_side / min(height, width)
     size = (int(width * scale), int(height * scale))

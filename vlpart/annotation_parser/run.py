@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from vlpart.annotation_parser.base_data import BaseData, Reference
 from vlpart.annotation_parser.coco_output import picture_record, settings_of, write_coco
-from vlpart.annotation_parser.features import FeatureExtractor
+from vlpart.annotation_parser.detections import check_aspect
+from vlpart.annotation_parser.features import FeatureExtractor, check_describable
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest
 from vlpart.annotation_parser.object_parser import ObjectParser, check_size, object_picture
 from vlpart.annotation_parser.parsed_part import ParsedPart
-from vlpart.annotation_parser.parser import Parser, check_shape
+from vlpart.annotation_parser.parser import Parser
 from vlpart.annotation_parser.reference_bank import (
     HEADER,
     ReferenceBank,
@@ -86,6 +87,7 @@ def build_bank(
     settings = {
         "features": features.name,
         "fingerprint": features.fingerprint,
+        "precision": features.precision,
         "short_side": short,
         "max_side": longest,
         "images": str(images.absolute()),
@@ -107,9 +109,12 @@ def build_bank(
         check_size(picture, reference.cut_from, path)
         reference.part_bitmaps()  # `find` needs them
         if reference.object_box_xyxy is not None:
-            return object_picture(picture, reference, short)
-        check_shape(picture, path)
-        return resize_shorter_side(picture, short, longest)
+            shown = object_picture(picture, reference, short)
+        else:
+            check_aspect(picture)  # `find` describes it without a limit for its longer side
+            shown = resize_shorter_side(picture, short, longest)
+        check_describable(shown, features)
+        return shown
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):

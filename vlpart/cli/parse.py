@@ -148,7 +148,6 @@ def build(
 
     Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
     """
-    from vlpart.annotation_parser.assemble import default_device
     from vlpart.annotation_parser.base_data import read_base_data
     from vlpart.annotation_parser.base_objects import read_base_objects
     from vlpart.annotation_parser.features import DINO, load_features
@@ -175,7 +174,7 @@ def build(
     extractor = load_features(
         features or DINO,
         weights=feature_weights,
-        device=device or default_device(),
+        device=device,
         precision=precision,
         on_fallback=None if features or feature_weights else note,
     )
