@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert vlpart.__version__ == metadata.version("vlpart")
+
+
+def test_evaluation_needs_no_extra() -> None:
+    """`train finetune`, the second command for one's own data, evaluates while it trains."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert any(each.startswith("hotcoco") for each in project["dependencies"])
 
 
 def test_the_distribution_brings_its_data() -> None:

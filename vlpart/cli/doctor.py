@@ -20,16 +20,22 @@ from vlpart.errors import VlpartError, WeightsError
 PACKAGES = (
     "torch",
     "torchvision",
-    "timm",
     "numpy",
     "pillow",
     "pycocotools",
+    "hotcoco",
     "safetensors",
     "model2vec",
     "typer",
     "rich",
 )
-EXTRAS = {"open_clip_torch": "clip", "hotcoco": "evaluate", "scipy": "train", "supervision": "supervision"}
+EXTRAS = {
+    "open_clip_torch": "clip",
+    "scipy": "train",
+    "tensorboard": "train",
+    "timm": "parse",
+    "supervision": "supervision",
+}
 VARIABLES = (
     *("VLPART_", "OMP_", "GOMP_", "MKL_", "TORCH_"),
     *("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "THP_MEM_ALLOC_ENABLE"),

@@ -71,7 +71,9 @@ def library() -> Any:
     try:
         import hotcoco
     except ImportError as error:
-        raise EvaluationError('hotcoco is not installed: pip install "vlpart[evaluate]"') from error
+        raise EvaluationError(
+            f"the metrics need hotcoco, which cannot be imported ({error}): pip install hotcoco"
+        ) from error
     return hotcoco
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vlpart.evaluation import engine
 from vlpart.evaluation.coco import Checked, check
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import read_detections
@@ -82,6 +83,7 @@ def run(
     Raises:
         DataError, EvaluationError, OutputError: see `vlpart.evaluation.run.predict` and `score_all`.
     """
+    engine.library()  # without it nothing can be scored: told before hours of work
     together = group or Group()
     dataset = request.dataset
     variants = {}
@@ -137,7 +139,11 @@ def _predictions(request: Request, group: Group, progress: Callable[[str], Progr
 
 def _read(path: Path, dataset: Dataset) -> list[dict[str, Any]]:
     """Detections of a file; those of pictures that are left out are no mistake."""
-    return [each for each in read_detections(path) if each.get("image_id") not in dataset.left_out]
+
+    def is_left_out(image_id: Any) -> bool:
+        return type(image_id) is int and image_id in dataset.left_out  # what is no id is refused later
+
+    return [each for each in read_detections(path) if not is_left_out(each.get("image_id"))]
 
 
 def _others(request: Request) -> Checked | None:
