@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vlpart.data.doctor import check
-from vlpart.data.folder import json_files, open_folder
+from vlpart.data.folder import find_val, json_files, open_folder
 from vlpart.data.source import Source, load_source
 from vlpart.errors import DataError
 
@@ -209,3 +209,16 @@ def test_empty_folders_are_told_what_helps(tmp_path: Path) -> None:
         open_folder(tmp_path)
     with pytest.raises(DataError, match="or name the file"):
         check(tmp_path)
+
+
+def test_a_val_split_needs_no_train_split(tmp_path: Path) -> None:
+    val = put(tmp_path / "annotations" / "instances_val2017.json", content())
+    assert find_val(tmp_path) == val
+    put(tmp_path / "val" / "_annotations.coco.json", content())
+    assert find_val(tmp_path) == val
+    put(val.with_name("instances_minival.json"), content())
+    with pytest.raises(DataError, match="2 files could be the val split"):
+        find_val(tmp_path)
+    put(tmp_path / "other" / "parts.json", content())
+    with pytest.raises(DataError, match=r"no val split: call the annotation file val\.json"):
+        find_val(tmp_path / "other")

@@ -126,6 +126,9 @@ def test_ground_truth_files(tmp_path):
     path.write_text("{")
     with pytest.raises(DataError, match="not valid JSON"):
         read_ground_truth(path)
+    path.write_text('{"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1}]}')
+    with pytest.raises(DataError, match="some categories have no name"):
+        read_ground_truth(path)
     assert (
         is_part({"name": "car:wheel"}) and not is_part({"name": "car"}) and not is_part({"name": "a:b", "part": None})
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 
 import pytest
 
@@ -49,6 +51,7 @@ def test_options_of_the_protocol(command, data, perfect):
         (("--on", "car_parts"), "where is car_parts?"),
         (("--on", "voc", "--data", "."), "vlpart data prepare voc"),
         (("--on", "nothing.json"), "cannot read nothing.json"),
+        (("--on", "nothing"), "a .json file, or a folder"),
     ],
 )
 def test_errors_are_one_line(command, perfect, arguments, message):
@@ -114,3 +117,82 @@ def test_other_weights_are_not_taken_for_these(data, random_weights, tmp_path):
     next(predictor.detector.parameters()).data.add_(1)
     with pytest.raises(EvaluationError, match="another weights"):
         predict(predictor, dataset, options)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"), [(7, "detection 1 is no JSON object: 7"), ({"image_id": [1]}, "detection 1: has no category")]
+)
+def test_entries_that_are_no_detections_are_one_line(command, data, perfect, entry, message):
+    found = json.loads(perfect.read_text())[:2]
+    perfect.write_text(json.dumps([found[0], entry]))
+    file = data / "car_parts" / "val.json"
+    code, out, err = command("evaluate", "--predictions", perfect, "--on", file, "--max-images", 3)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert message in err and "unexpected" not in err
+
+
+@pytest.mark.parametrize("line", [("evaluate", "tiny", "--on", "car_parts"), ("zoo", "table")])
+def test_an_unknown_precision_is_wrong_usage(command, line):
+    code, _, err = command(*line, "--precision", "fp16")
+    assert code == 2 and "'float32', 'bf16'" in err
+
+
+def test_a_missing_metric_library_is_told_before_anything_is_predicted(
+    command, data, random_weights, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    output = tmp_path / "out"
+    options = ("--weights", random_weights, "--device", "cpu", "-o", output)
+    code, _, err = command("evaluate", "tiny", "--on", "car_parts", "--data", data, *options)
+    assert code == 1 and err.count("\n") == 1 and "pip install hotcoco" in err
+    assert not output.exists()
+
+
+def test_detections_without_masks(command, data, perfect, tmp_path):
+    found = json.loads(perfect.read_text())
+    perfect.write_text(json.dumps([{k: v for k, v in each.items() if k != "segmentation"} for each in found]))
+    line = ("evaluate", "--predictions", perfect, "--on", "car_parts", "--data", data, "-o", tmp_path / "out")
+    code, _, err = command(*line)
+    assert code == 1 and "detection 0: has no segmentation: add --boxes" in err
+    code, out, err = command(*line, "--boxes", "--against", perfect)
+    assert (code, err) == (0, "")
+    assert "parts\t2\t-\t-\t-\t87.6\t87.6\t87.6" in out
+    assert "headline: box parts AP 87.6, box parts AP50 87.6, box objects AP50 100.0" in out
+    assert figures_of(tmp_path / "out")["masks"] is None
+
+
+def test_a_model_on_boxes_only(command, data, random_weights, tmp_path):
+    line = ("evaluate", "tiny", "--on", data / "car_parts", "--weights", random_weights, "--device", "cpu")
+    options = ("--max-images", 1, "--quick", "--threshold", 0.1, "-o", tmp_path / "out")
+    code, out, _ = command(*line, *options, "--boxes")
+    assert code == 0 and "headline: box AP" in out
+    assert "segmentation" not in (tmp_path / "out" / "predictions.json").read_text()
+    code, _, err = command(*line, *options)  # its shards hold no masks
+    assert code == 1 and "another boxes" in err
+
+
+def test_pictures_of_ones_own_data_are_found(command, data, perfect, random_weights, tmp_path):
+    """A file or a folder; the pictures in `images/`, beside the file, or nowhere."""
+    model = ("evaluate", "tiny", "--weights", random_weights, "--device", "cpu", "--quick", "--max-images", 1)
+    folder = data / "car_parts"
+    for on in (folder, folder / "val.json"):
+        code, out, err = command(*model, "--on", on)
+        assert code == 0 and "1 images" in out, err
+    split = tmp_path / "roboflow" / "valid"
+    shutil.copytree(folder / "images", split)
+    shutil.copy(folder / "val.json", split / "_annotations.coco.json")
+    assert command(*model, "--on", split.parent)[0] == 0
+    alone = tmp_path / "alone" / "mine.json"
+    alone.parent.mkdir()
+    shutil.copy(folder / "val.json", alone)
+    code, _, err = command(*model, "--on", alone)
+    assert code == 1 and f"the pictures of {alone} are not beside it" in err and "--images" in err
+    assert command(*model, "--on", alone, "--images", folder / "images")[0] == 0
+    code, _, err = command(*model, "--on", alone.parent)
+    assert code == 1 and "has no val split" in err
+    assert command("evaluate", "--predictions", perfect, "--on", alone)[0] == 0  # needs none
+
+
+def test_detections_need_no_pictures(command, data, perfect):
+    shutil.rmtree(data / "car_parts" / "images")
+    assert command("evaluate", "--predictions", perfect, "--on", "car_parts", "--data", data)[0] == 0

@@ -98,3 +98,9 @@ def test_the_command_without_anything(command, tmp_path):
     assert "| `r50_voc` (Dataset-specific) | – / 35.9 | – / 69.7 |" in out
     assert "no data folder was given" in out
     assert (tmp_path / "zoo" / "zoo.json").is_file()
+
+
+def test_a_data_folder_that_is_not_there_is_an_error(command, tmp_path):
+    code, _, err = command("zoo", "table", "--data", tmp_path / "nosuch", "-o", tmp_path / "zoo")
+    assert code == 1 and "there is no folder" in err and "--data" in err
+    assert not (tmp_path / "zoo").exists()

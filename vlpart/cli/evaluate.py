@@ -1,4 +1,4 @@
-"""`vlpart evaluate MODEL --on NAME|FILE.json`: the figures of a benchmark or of any COCO-style data."""
+"""`vlpart evaluate MODEL --on NAME|FILE.json|FOLDER`: the figures of a benchmark or of any COCO-style data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from vlpart.cli.predict import Precision
 
 if TYPE_CHECKING:
     from vlpart.evaluation.run import Dataset, Progress
@@ -26,7 +28,7 @@ def evaluate(
         typer.Option(
             "--on",
             help="coco, lvis, voc, pascal_part, partimagenet, paco, ade_parts, car_parts, faces, coco128, "
-            "or a COCO file.",
+            "a COCO file, or a folder with a val split.",
         ),
     ],
     model: Annotated[
@@ -44,7 +46,7 @@ def evaluate(
         Path | None, typer.Option(envvar="VLPART_DATA", help="Folder of the benchmarks.", file_okay=False)
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures, instead of the benchmark's.", file_okay=False)
+        Path | None, typer.Option(help="Folder of the pictures; default: found by itself.", file_okay=False)
     ] = None,
     vocabulary: Annotated[
         str | None, typer.Option(help="Other names: a list, a file, or 'car: wheel'. Matched by name, else by order.")
@@ -52,6 +54,9 @@ def evaluate(
     annotated_classes_only: Annotated[
         bool,
         typer.Option("--annotated-classes-only", help="Count only the classes annotated in each picture (LVIS way)."),
+    ] = False,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Score boxes only: for detections, or data, without masks.")
     ] = False,
     max_detections: Annotated[int | None, typer.Option(min=1, help="Detections that count.")] = None,
     threshold: Annotated[
@@ -75,7 +80,7 @@ def evaluate(
     report: Annotated[bool, typer.Option(help="Write report.html into the output folder.")] = True,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also print every class.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bf16.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of the computation.")] = Precision.AUTO,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Score a model, or given detections, on a benchmark or a COCO-style file.
@@ -90,7 +95,9 @@ def evaluate(
 
     if (model is None) == (predictions is None):
         raise typer.BadParameter("give the name of a model, or --predictions FILE (not both)")
-    dataset = _dataset(on, data, images, max_images)
+    dataset = _dataset(on, data, images, max_images, need_images=model is not None)
+    if boxes:
+        dataset = replace(dataset, benchmark=dataset.benchmark.on_boxes())
     rule = "lvis" if annotated_classes_only else dataset.benchmark.rule
     limit = max_detections or (100 if annotated_classes_only else dataset.benchmark.max_detections)
     dataset = replace(dataset, benchmark=replace(dataset.benchmark, rule=rule, max_detections=limit))
@@ -103,7 +110,7 @@ def evaluate(
             vocabulary=_vocabulary(vocabulary),
             score_threshold=threshold,
             proposals=proposals,
-            key={"precision": precision, "max_images": max_images},
+            key={"precision": precision.value, "max_images": max_images, "boxes": boxes or None},
         ),
         extras=() if quick else EXTRAS,
         wordings=_wordings(paraphrase),
@@ -119,17 +126,24 @@ def evaluate(
         _show(request, outcome, per_class)
 
 
-def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | None) -> Dataset:
+def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | None, need_images: bool) -> Dataset:
     from vlpart.errors import DataError
-    from vlpart.evaluation.benchmarks import get_benchmark
-    from vlpart.evaluation.run import open_dataset
+    from vlpart.evaluation.benchmarks import BENCHMARKS, get_benchmark
+    from vlpart.evaluation.run import open_dataset, open_own
 
-    if on.lower().endswith(".json"):
-        return open_dataset(on, images, max_images=max_images)
+    own = Path(on)
+    if own.suffix.lower() == ".json" or (own.is_dir() and on not in BENCHMARKS):
+        dataset = open_own(own, images, max_images=max_images)
+        if dataset.images is None and need_images:
+            raise DataError(
+                f"the pictures of {own} are not beside it, nor in images/ or another usual place: "
+                "give their folder with --images"
+            )
+        return dataset
     benchmark = get_benchmark(on)
     if data is None:
         raise DataError(f"where is {on}? give the folder of the benchmarks with --data (or VLPART_DATA)")
-    file, folder = benchmark.locate(data, need_images=images is None)
+    file, folder = benchmark.locate(data, need_images=need_images and images is None)
     return open_dataset(file, images or folder, benchmark, max_images=max_images)
 
 
@@ -147,13 +161,15 @@ def _wordings(given: str | None) -> dict[str, str] | None:
     return None if given is None else read_wordings(DEFAULT_WORDINGS if given == "default" else Path(given))
 
 
-def _with_predictor(request: Request, model: str, weights: Path | None, device: str | None, precision: str) -> Request:
+def _with_predictor(
+    request: Request, model: str, weights: Path | None, device: str | None, precision: Precision
+) -> Request:
     from dataclasses import replace
 
     from vlpart.evaluation.distributed import local_device
     from vlpart.predictor import load
 
-    predictor = load(model, weights=weights, device=device or local_device(), precision=precision)
+    predictor = load(model, weights=weights, device=device or local_device(), precision=precision.value)
     return replace(request, predictor=predictor)
 
 

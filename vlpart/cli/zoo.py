@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vlpart.cli.predict import Precision
+
 _commands = typer.Typer(no_args_is_help=True, help="The published checkpoints together.")
 
 
@@ -34,7 +36,7 @@ def table(
         int | None, typer.Option(min=1, help="Only so many evenly spaced pictures of each benchmark (a rehearsal).")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bf16.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of the computation.")] = Precision.AUTO,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Regenerate the published tables for the checkpoints and data that are here.
@@ -43,10 +45,13 @@ def table(
     named.
     """
     from vlpart.cli.evaluate import progress_bar
+    from vlpart.errors import DataError
     from vlpart.evaluation.distributed import process_group
     from vlpart.evaluation.zoo_run import ZooRunner
     from vlpart.evaluation.zoo_table import fill, published_cells, to_markdown, write_tables
 
+    if data is not None and not data.is_dir():
+        raise DataError(f"there is no folder {data}: give the folder of the benchmarks with --data")
     cells = published_cells(model, on)
     with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
         runner = ZooRunner(
@@ -54,7 +59,7 @@ def table(
             output,
             max_images=max_images,
             device=device,
-            precision=precision,
+            precision=precision.value,
             group=group,
             progress=progress,
         )

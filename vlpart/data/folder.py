@@ -80,6 +80,18 @@ def open_folder(root: Path) -> DataFolder:
     return found
 
 
+def find_val(root: Path) -> Path:
+    """The annotation file of the val split of a folder, which need not have a train split.
+
+    Raises:
+        DataError: there is none, or there are several, or a file that could be it is no JSON.
+    """
+    found = _pick(json_files(root), "val", root, _Reader())
+    if found is None:
+        raise DataError(f"{root} has no val split: call the annotation file val.json, or name the file itself")
+    return found
+
+
 class _Reader:
     """Parsed files, each read once."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,14 @@ class Benchmark:
             if ids:
                 found[name] = ids
         return found
+
+    def on_boxes(self) -> Benchmark:
+        """The same on boxes only; figures of masks in the headline become those of boxes: "AP" -> "box AP"."""
+        headline = {
+            f"box {label}" if path.startswith("masks.") else label: path.replace("masks.", "boxes.", 1)
+            for label, path in self.headline.items()
+        }
+        return replace(self, kinds=("boxes",), headline=headline)
 
     def headline_figures(self, evaluation: Evaluation) -> dict[str, float]:
         """The figures of the headline, in 0..1; NaN where the class or the kind was not scored."""
@@ -208,7 +216,9 @@ def get_benchmark(name: str) -> Benchmark:
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     near = difflib.get_close_matches(name, BENCHMARKS, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(BENCHMARKS)}, or a .json file"
+    hint = (
+        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(BENCHMARKS)}, a .json file, or a folder"
+    )
     raise DataError(f"no benchmark {name!r}; {hint}")
 
 

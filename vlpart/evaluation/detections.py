@@ -163,6 +163,8 @@ def _problem(
     if not isinstance(detection, Mapping):
         return f"is a {type(detection).__name__}, not an object with {', '.join(fields)}"
     missing = [field for field in fields if detection.get(field) is None]
+    if missing == ["segmentation"]:
+        return "has no segmentation: add --boxes to score boxes only"
     if missing:
         return f"has no {missing[0]}"
     for field, known in (("image_id", sizes), ("category_id", categories)):
@@ -199,12 +201,19 @@ def read_detections(path: Path) -> list[dict[str, Any]]:
     """Detections of a file: a JSON list, an object with `annotations`, or JSON lines; or of a folder of shards.
 
     Raises:
-        EvaluationError: missing, or none of these.
+        EvaluationError: missing, or none of these; an entry that is no object is named.
     """
     from vlpart.evaluation.shards import read_shards
 
-    if path.is_dir():
-        return read_shards(path)
+    found = read_shards(path) if path.is_dir() else _read_file(path)
+    for place, each in enumerate(found):
+        if not isinstance(each, dict):
+            raise EvaluationError(f"{path}: detection {place} is no JSON object: {str(each)[:60]}")
+    return found
+
+
+def _read_file(path: Path) -> list[Any]:
+    """The entries of a file, whatever they are."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -10,8 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlpart.data.folder import find_val
+from vlpart.data.inspection.findings import Findings
+from vlpart.data.inspection.pictures import find_pictures
+from vlpart.data.inspection.split import build_split
 from vlpart.data.readers.lvis import picture_name
 from vlpart.errors import DataError, EvaluationError
+from vlpart.evaluation import engine
 from vlpart.evaluation.benchmarks import Benchmark, PartSplit, custom, part_split
 from vlpart.evaluation.coco import Checked, check, score
 from vlpart.evaluation.distributed import Group
@@ -134,6 +139,26 @@ def open_dataset(
         benchmark=benchmark or custom(Path(annotations), truth),
         left_out=frozenset(left_out),
     )
+
+
+def open_own(path: Path, images: Path | None, *, max_images: int | None = None) -> Dataset:
+    """Read ground truth of the user's own; pictures are found where `vlpart data check` finds them.
+
+    Args:
+        path: a COCO-style file, or a folder whose val split is meant.
+        images: folder of the pictures; None looks in `images/` and other usual places.
+        max_images: only an evenly spaced subset of so many images.
+
+    Raises:
+        DataError: the file is missing or malformed, or the folder has no val split. Pictures may be missing.
+    """
+    root = path if path.is_dir() else None
+    file = path if root is None else find_val(root)
+    dataset = open_dataset(file, images, max_images=max_images)
+    if images is not None:
+        return dataset
+    split = build_split(file, dataset.truth, Findings(), root)
+    return replace(dataset, images=find_pictures(split, root or file.parent, None))
 
 
 def predict(
@@ -306,8 +331,9 @@ def evaluate(
 
     Raises:
         DataError: the file or an image is missing or malformed.
-        EvaluationError: the predictor gave something that cannot be scored.
+        EvaluationError: the predictor gave something that cannot be scored, or the metric library is missing.
     """
+    engine.library()
     dataset = open_dataset(annotations, images, max_images=max_images)
     rule: Rule = "lvis" if annotated_classes_only else "coco"
     benchmark = replace(dataset.benchmark, rule=rule, max_detections=max_detections, kinds=tuple(kinds))

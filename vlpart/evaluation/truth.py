@@ -52,6 +52,8 @@ def check_form(content: Any, name: str) -> Truth:
             raise DataError(f"{name}: {key} need distinct whole numbers as id")
     if not all(isinstance(entry, Mapping) for entry in content["annotations"]):
         raise DataError(f"{name}: some annotations are no JSON objects")
+    if not all(isinstance(category.get("name"), str) for category in content["categories"]):
+        raise DataError(f"{name}: some categories have no name")
     return dict(content)
 
 
