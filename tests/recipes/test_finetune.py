@@ -134,3 +134,24 @@ def test_show_and_export(folder: Path, tmp_path: Path) -> None:
     call("export", "finetune", "--data", folder, "--output", path)
     assert load_recipe_file(path, folder) == finetune(folder)
     assert 'data_root / "parts.json"' in to_python(finetune(folder), folder)
+
+
+def test_an_exported_recipe_does_not_take_any_other_first_weights(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(to_python(finetune(folder), folder))
+    run = tmp_path / "run"
+    run.mkdir()
+    recipe = {"name": "a", "architecture": "tiny", "text_encoder": "static", "score_threshold": 0.05}
+    (run / "recipe.json").write_text(json.dumps(recipe | {"detections_per_image": 100}))
+    (run / "weights.safetensors").touch()
+    for name in ("vocabulary.json", "known_vocabulary.json"):
+        (run / name).write_text('["dog"]')
+    assert get_recipe(str(path), folder, init="tiny") == finetune(folder)
+    with pytest.raises(TrainingError, match=r"made for tiny .*r50_voc is r50_mask_rcnn .*again with --init r50_voc"):
+        get_recipe(str(path), folder, init="r50_voc")
+    with pytest.raises(TrainingError, match=r"names of tiny, .*known_vocabulary\.json: export it again with --init"):
+        get_recipe(str(path), folder, init=str(run))
+    with pytest.raises(TrainingError, match="not from 'none'"):
+        get_recipe(str(path), folder, init="none")
+    path.write_text(path.read_text().replace("teacher_loss_weight=0.1", "teacher_loss_weight=0.0"))
+    assert get_recipe(str(path), folder, init=str(run)).init == str(run)  # holds no names

@@ -60,8 +60,9 @@ def test_the_losses_fall(root, tmp_path):
 
 def test_dry_run(root, tmp_path):
     report = dry_run(small_recipe(root), steps=2, workers=0)
+    said = "boxes: 6 images, 18 annotations"
     assert report.sources == (
-        SourceRow(name="boxes", kind="part", images=6, annotations=18, classes=3, ratio=1.0, batch_size=2),
+        SourceRow(name="boxes", kind="part", images=6, annotations=18, classes=3, ratio=1.0, batch_size=2, report=said),
     )
     assert report.images_per_step == 2
     assert 0 < report.trained <= report.parameters

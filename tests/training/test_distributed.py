@@ -116,6 +116,9 @@ def test_devices():
         assert choose_device("auto") == "cpu"
         with pytest.raises(TrainingError, match="no CUDA device"):
             choose_device("cuda")
+    for wrong in ("foo", "cuda:x", "cpu:one"):
+        with pytest.raises(TrainingError, match=f"--device {wrong} cannot be used here"):
+            choose_device(wrong)
     with joined("cpu", {}) as world:
         assert world == World()
 

@@ -11,7 +11,7 @@ import pytest
 from killable import make_recipe, make_trainer
 
 from vlpart.errors import TrainingError
-from vlpart.training.sinks import CsvSink, flat, open_sinks
+from vlpart.training.sinks import CsvSink, check_sinks, flat, open_sinks
 
 
 def table(path):
@@ -67,6 +67,7 @@ def test_unknown_and_missing_sinks(tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match=r"vlpart\[train\]"):
         open_sinks(["tensorboard"], tmp_path, 0, {}, "run")
     assert open_sinks(["tensorboard?"], tmp_path, 0, {}, "run") == []
+    assert check_sinks(["csv", "tensorboard?", "wandb?"]) == ["csv"]
 
 
 def test_wandb_gets_the_figures_and_goes_on_with_its_run(tmp_path, monkeypatch):

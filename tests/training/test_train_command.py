@@ -12,8 +12,9 @@ from made_up import write_dataset
 from typer.testing import CliRunner
 
 from vlpart.cli import train
-from vlpart.errors import DataError, TrainingError
+from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.recipes import get_recipe
+from vlpart.training import rehearsal
 from vlpart.training.checkpoint import list_checkpoints
 from vlpart.training.logging import RunLog
 from vlpart.training.signals import exit_code
@@ -103,6 +104,35 @@ def test_dry_run_writes_nothing(call, mine, tmp_path):
     for text in ("boxes", "18", "s per step", "77 steps", "first weights: none", "processes: 1", "MiB each"):
         assert text in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rehearsal", [(), ("--dry-run",)])
+def test_mistakes_are_told_before_anything_is_written(call, mine, tmp_path, rehearsal):
+    with pytest.raises(TrainingError, match="unknown log 'foo': use csv, tensorboard, wandb"):
+        call(*mine, *rehearsal, "--log-to", "csv, foo")
+    with pytest.raises(TrainingError, match="--device foo cannot be used"):
+        call(*mine, *rehearsal, "--device", "foo")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot make the run folder .*: .*file is a file"):
+        call(*mine, *rehearsal, "--output", tmp_path / "file" / "x")
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_says_what_is_left_out(call, mine, tmp_path):
+    path = tmp_path / "data" / "all.json"
+    content = json.loads(path.read_text())
+    content["annotations"][4]["bbox"][0] = float("nan")
+    path.write_text(json.dumps(content))
+    assert "1 annotations left out: box is not finite (first ids [5])" in call(*mine, "--dry-run").stderr
+
+
+def test_dry_run_refuses_batches_that_the_memory_cannot_hold(call, mine, monkeypatch):
+    """Tried are 2 and 4 images only; here each of them takes 1 GiB more."""
+    peaks = iter((3 * 2**30, 5 * 2**30))
+    monkeypatch.setattr(rehearsal, "_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(rehearsal, "_peak_memory", lambda: next(peaks))
+    with pytest.raises(TrainingError, match="batches of 100 images would take about 101 GiB of memory, .* has 64 GiB"):
+        call(*mine, "--dry-run", "--batch-size", 100)
 
 
 @pytest.mark.slow  # about 5 s, and longer with a cold disk

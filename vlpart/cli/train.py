@@ -129,17 +129,22 @@ def train(
     import torch
 
     from vlpart.training.distributed import joined
+    from vlpart.training.loop import check_output
+    from vlpart.training.sinks import check_sinks
 
     if threads is not None:
         torch.set_num_threads(threads)
+    logs = check_sinks(name.strip() for name in log_to.split(",") if name.strip())
     with joined(device) as world:
         count = default_workers(world) if workers is None else workers
         final = _fit_to_world(chosen, world, iterations).changed(**as_given)
         folder = output or Path("runs") / chosen.name
+        if world.is_main:
+            check_output(folder)
         if dry_run:
             _rehearse(final, world, count, folder)
         else:
-            _run(final, world, folder, resume, time_limit, count, [name for name in log_to.split(",") if name])
+            _run(final, world, folder, resume, time_limit, count, logs)
 
 
 def default_workers(world: World) -> int:
@@ -209,6 +214,8 @@ def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     report = dry_run(recipe, workers=workers, world=world)
     if not world.is_main:
         return
+    for row in report.sources:
+        typer.echo(row.report, err=True)
     from rich.console import Console
     from rich.table import Table
 

@@ -22,6 +22,7 @@ from vlpart.recipes import (
 )
 from vlpart.recipes.finetune import finetune
 from vlpart.recipes.tiny import tiny
+from vlpart.training.initial_model import check_other_init
 from vlpart.training.recipe import Recipe
 
 #: The recipe that is made from a folder of the user's and the weights to start from.
@@ -94,7 +95,7 @@ def get_recipe(name: str, data_root: Path, *, init: str | None = None, hold_out:
 
     Raises:
         TrainingError: no recipe of that name (near names are listed), the file has none, or `hold_out` with another
-            recipe than "finetune".
+            recipe than "finetune", or a recipe file with a teacher does not fit `init`.
         DataError, ModelNotFoundError, WeightsError: see `recipes.finetune`.
     """
     if name == FINETUNE:
@@ -105,6 +106,8 @@ def get_recipe(name: str, data_root: Path, *, init: str | None = None, hold_out:
         from vlpart.recipes.files import load_recipe_file
 
         recipe = load_recipe_file(Path(name), data_root)
+        if init is not None:
+            check_other_init(recipe, init)
     else:
         recipe = recipe_function(name)(data_root)
     return recipe.changed(init=init)

@@ -125,13 +125,19 @@ def choose_device(device: str, local_rank: int = 0, size: int = 1) -> str:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not device.startswith("cuda"):
-        return device
+    try:
+        chosen = torch.device(device)
+        if chosen.type != "cuda":
+            torch.empty(0, device=chosen)
+            return device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of them
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise TrainingError(f"--device {device} cannot be used here ({reason}): use auto, cpu or cuda") from None
     present = torch.cuda.device_count()
     if present == 0:
         raise TrainingError("there is no CUDA device here: use --device cpu, or install a CUDA build of torch")
-    index = int(device.partition(":")[2] or local_rank)
-    if index >= present or (size > 1 and ":" in device):
+    index = local_rank if chosen.index is None else chosen.index
+    if index >= present or (size > 1 and chosen.index is not None):
         raise TrainingError(
             f"process {local_rank} has no GPU of its own ({present} here): "
             f"use --device cuda and --nproc-per-node {present} or fewer"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlpart.errors import TrainingError
 from vlpart.zoo.catalogue import ModelEntry, list_models
 from vlpart.zoo.run_folder import RunFolder, open_model
+
+if TYPE_CHECKING:
+    from vlpart.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,27 @@ def initial_model(init: str) -> InitialModel:
     if isinstance(model, RunFolder):
         return _of(model.entry, vocabulary=str(model.known_vocabulary or model.entry.vocabulary))
     return _of(_entry_of_file(model) if isinstance(model, Path) else model)
+
+
+def check_other_init(recipe: Recipe, init: str) -> None:
+    """Look whether a recipe with a teacher can go on from other first weights than those it was made for.
+
+    Raises:
+        TrainingError: `init` has another architecture or text encoder, or came with other names than the recipe holds.
+        ModelNotFoundError, WeightsError: see `initial_model`.
+    """
+    if recipe.teacher_vocabulary is None or init == recipe.init:
+        return
+    other = initial_model(init)
+    again = f"export it again with --init {init}"
+    own, theirs = (f"{each.architecture} with the text encoder {each.text_encoder}" for each in (recipe, other))
+    if own != theirs:
+        raise TrainingError(f"this recipe was made for {own}, {init} is {theirs}: {again}")
+    if recipe.teacher_loss_weight > 0 and recipe.teacher_vocabulary != other.vocabulary:
+        raise TrainingError(
+            f"this recipe holds the names of {recipe.teacher_vocabulary}, {init} came with those of "
+            f"{other.vocabulary}: {again}, or set init and teacher_vocabulary in it"
+        )
 
 
 def _of(entry: ModelEntry, vocabulary: str | None = None) -> InitialModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TextIO
 import torch
 from torch import nn
 
-from vlpart.errors import DataError, TrainingError
+from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.training.checkpoint import (
     checkpoint_path,
     latest_checkpoint,
@@ -317,6 +318,22 @@ def mean_losses(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
         for name, value in each.items():
             found.setdefault(name, []).append(value)
     return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def check_output(output: Path) -> None:
+    """Look whether a run folder can be made and written, without making it.
+
+    Raises:
+        OutputError: something on the way to it is no folder, or not writable.
+    """
+    try:
+        there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    except OSError as error:
+        raise OutputError(f"cannot use the run folder {output}: {error.strerror}") from error
+    if not there.is_dir():
+        raise OutputError(f"cannot make the run folder {output}: {there} is a file; give another one with --output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot make the run folder {output}: {there} is not writable; give another with --output")
 
 
 def refuse_existing_run(output: Path) -> None:

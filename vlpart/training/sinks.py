@@ -11,7 +11,13 @@ from typing import Any, Protocol
 
 from vlpart.errors import TrainingError
 
-SINKS = ("csv", "tensorboard", "wandb")
+SINKS = {"csv": "csv", "tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
+"""Name to the module that it needs."""
+
+_INSTALLATION = {
+    "tensorboard": 'TensorBoard is not installed: pip install "vlpart[train]"',
+    "wandb": "Weights & Biases is not installed: pip install wandb",
+}
 
 
 class Sink(Protocol):
@@ -38,11 +44,38 @@ def flat(record: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def check_sinks(names: Iterable[str]) -> list[str]:
+    """Which sinks a run can have, before anything of it is written.
+
+    Args:
+        names: out of `SINKS`; "tensorboard?" asks for it only where it is installed.
+
+    Returns:
+        The names without question marks, those that are not installed left out.
+
+    Raises:
+        TrainingError: an unknown name, or a package that is not installed.
+    """
+    found = []
+    for name in names:
+        plain = name.removesuffix("?")
+        if plain not in SINKS:
+            raise TrainingError(f"unknown log {name!r}: use {', '.join(SINKS)}, or none with --log-to ''")
+        try:
+            importlib.import_module(SINKS[plain])
+        except ImportError as error:
+            if plain == name:
+                raise TrainingError(f"{_INSTALLATION[plain]}, or leave it out of --log-to") from error
+        else:
+            found.append(plain)
+    return found
+
+
 def open_sinks(names: Iterable[str], output: Path, step: int, recipe: Mapping[str, Any], run_name: str) -> list[Sink]:
     """The sinks of a run that goes on after `step`.
 
     Args:
-        names: out of `SINKS`; "tensorboard?" asks for it only where it is installed.
+        names: see `check_sinks`.
         output: run folder.
         step: figures of later steps, from before a resume, are dropped.
         recipe: its plain values, shown by W&B.
@@ -52,20 +85,14 @@ def open_sinks(names: Iterable[str], output: Path, step: int, recipe: Mapping[st
         TrainingError: an unknown name, a package that is not installed, or the folder cannot be written.
     """
     sinks: list[Sink] = []
-    for name in names:
+    for name in check_sinks(names):
         match name:
             case "csv":
                 sinks.append(CsvSink(output / "metrics.csv", step))
-            case "tensorboard" | "tensorboard?":
-                try:
-                    sinks.append(TensorBoardSink(output / "tensorboard", step))
-                except ImportError as error:
-                    if name == "tensorboard":
-                        raise TrainingError('TensorBoard is not installed: pip install "vlpart[train]"') from error
+            case "tensorboard":
+                sinks.append(TensorBoardSink(output / "tensorboard", step))
             case "wandb":
                 sinks.append(WandbSink(output, recipe, run_name))
-            case _:
-                raise TrainingError(f"unknown log {name!r}: use {', '.join(SINKS)}")
     return sinks
 
 
@@ -143,10 +170,7 @@ class WandbSink:
     """A run on Weights & Biases; its id is kept in the run folder, so that a resumed run goes on with it."""
 
     def __init__(self, output: Path, recipe: Mapping[str, Any], name: str) -> None:
-        try:
-            wandb = importlib.import_module("wandb")
-        except ImportError as error:
-            raise TrainingError("Weights & Biases is not installed: pip install wandb, or leave it out") from error
+        wandb = importlib.import_module("wandb")
         remembered = output / "wandb_id.txt"
         identifier = remembered.read_text(encoding="utf-8").strip() if remembered.is_file() else None
         self._run = wandb.init(
