@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from vlpart.batch_output import CocoFile, OutputNames, SourceProtectedError
+from vlpart.batch_output import CocoFile, OutputNames, SourceProtectedError, make_folder, output_errors
 from vlpart.errors import OutputError
+from vlpart.files import write_file
 
 
 def touch(*paths: Path) -> list[str]:
@@ -57,10 +59,27 @@ def test_folders_and_files_together_share_the_folder_above(tmp_path: Path) -> No
         ("https://example.org/", "example.org"),
         ("https://example.org/..%2f..%2fetc%2fpasswd", "passwd"),
         ("https://example.org/" + "n" * 500 + ".jpg", "n" * 120),
+        ("https://example.org/" + "%E7%8C%AB" * 100 + ".jpg", "猫" * 76),
     ],
 )
 def test_addresses_give_plain_file_names(tmp_path: Path, address: str, stem: str) -> None:
     assert OutputNames([address], tmp_path).stem(address) == stem
+
+
+def test_the_longest_file_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
+    first, second = touch(tmp_path / ("猫" * 83 + ".jpg"), tmp_path / ("猫" * 83 + ".png"))
+    names = OutputNames([first, second], tmp_path / "out")
+    stems = [names.stem(first), names.stem(second)]
+    assert stems == ["猫" * 76, "猫" * 76 + "-2"]
+    for stem in stems:
+        write_file(names.target(stem + "_parts.json"), b"{}")
+
+
+def test_names_that_no_file_system_holds_are_no_trouble_yet(tmp_path: Path) -> None:
+    for name in ("n" * 300 + ".jpg", "n" * 300 + "*.jpg", "~nobody is called so.jpg"):
+        names = OutputNames([name], tmp_path / "out")
+        assert names.relative(name) == name
+        assert not names.is_result(name)
 
 
 def test_the_output_folder_must_not_be_a_source_folder(tmp_path: Path) -> None:
@@ -178,6 +197,46 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_complete_images(tmp_path: 
     assert [image["file_name"] for image in data["images"]] == ["a.jpg"]
     assert [x["score"] for x in data["annotations"]] == [0.5]
     assert os.listdir(tmp_path) == ["coco.json"]
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_full_disk_at_the_start_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """Refused when the second file is opened, or when the first line is written."""
+    if calls:
+        monkeypatch.setattr(CocoFile, "_put", full_disk)
+    else:
+        opened, really = [], Path.open
+
+        def open_one(path: Path, *arguments: object, **options: object) -> object:
+            opened.append(path)
+            return really(path, *arguments, **options) if len(opened) == 1 else full_disk()
+
+        monkeypatch.setattr(Path, "open", open_one)
+    with pytest.raises((OutputError, OSError), match="No space left"):
+        CocoFile(tmp_path / "coco.json", CATEGORIES, {})
+    assert os.listdir(tmp_path) == []
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "free some space or choose"), (errno.EACCES, "; choose")]
+)
+def test_the_advice_fits_the_error(tmp_path: Path, number: int, advice: str) -> None:
+    with pytest.raises(OutputError, match=advice), output_errors(tmp_path):
+        raise OSError(number, "refused")
+
+
+def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "file")
+    with pytest.raises(OutputError, match="file: it is a file; choose a folder with --output"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(OutputError, match="cannot write"):
+        make_folder(tmp_path / ("n" * 300))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

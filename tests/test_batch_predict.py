@@ -136,6 +136,89 @@ def test_the_reader_thread_ends_with_the_run(tmp_path: Path) -> None:
             assert not thread.is_alive()
 
 
+def test_an_earlier_coco_file_does_not_outlive_a_run_without_images(tmp_path: Path) -> None:
+    good, empty = make_images(tmp_path / "in", "good.png")[0], tmp_path / "in" / "empty.jpg"
+    empty.touch()
+    options: dict[str, Any] = {"output": tmp_path / "out", "formats": ["coco"]}
+    assert predict_to_folder(FakePredictor(), good, **options).coco is not None
+    assert predict_to_folder(FakePredictor(), empty, **options).coco is None
+    assert files_of(tmp_path / "out") == []
+    predict_to_folder(FakePredictor(), good, **options)
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_folder(FakePredictor(interrupt_at=0), good, **options)
+    assert files_of(tmp_path / "out") == []
+
+
+def test_an_earlier_coco_file_stays_where_a_run_could_not_begin_or_it_is_a_source(tmp_path: Path) -> None:
+    class Refusing(FakePredictor):
+        def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+            raise VocabularyError("does not fit")
+
+    good = make_images(tmp_path / "in", "good.png")[0]
+    options: dict[str, Any] = {"output": tmp_path / "out", "formats": ["coco"]}
+    predict_to_folder(FakePredictor(), good, **options)
+    with pytest.raises(VocabularyError):
+        predict_to_folder(Refusing(), good, **options)
+    predict_to_folder(FakePredictor(), tmp_path / "out" / "coco.json", **options)  # not a picture
+    assert files_of(tmp_path / "out") == ["coco.json"]
+
+
+def test_what_is_finished_can_be_left_out(tmp_path: Path) -> None:
+    make_images(tmp_path / "in", *(f"{i}.png" for i in range(5)))
+    (tmp_path / "in" / "1.jpg").write_bytes(b"not a picture")  # names its results 1, and 1.png's are 1-2, in every run
+    options: dict[str, Any] = {"output": tmp_path / "out", "formats": ["json", "picture"], "skip_existing": True}
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_folder(FakePredictor(interrupt_at=3), tmp_path / "in", **options)
+    assert files_of(tmp_path / "out") == [
+        *("0_parts.jpg", "0_parts.json", "1-2_parts.jpg", "1-2_parts.json", "2_parts.jpg", "2_parts.json")
+    ]
+    (tmp_path / "out" / "2_parts.json").unlink()  # not all there: done again
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    existing: list[str] = []
+    summary = predict_to_folder(
+        FakePredictor(), tmp_path / "in", **options, on_existing=lambda image: existing.append(Path(image).name)
+    )
+    assert (summary.finished, summary.failed, summary.existing, existing) == (3, 1, 2, ["0.png", "1.png"])
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert len(after) == 10
+    assert sorted(path.name for path in before if after[path] == before[path]) == [
+        *("0_parts.jpg", "0_parts.json", "1-2_parts.jpg", "1-2_parts.json")
+    ]
+
+
+def test_what_is_finished_is_not_left_out_of_one_file_for_all(photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="--skip-existing"):
+        predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=["json", "coco"], skip_existing=True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["a", 0, -1, 1.5, None])
+def test_a_batch_size_that_is_none(photo: Path, tmp_path: Path, size: Any) -> None:
+    with pytest.raises(ValueError, match="batch_size must be a whole number"):
+        predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", batch_size=size)
+
+
+@pytest.mark.parametrize("sources", [None, "", [np.zeros((4, 4, 3), dtype=np.uint8)]])
+def test_sources_that_are_none(tmp_path: Path, sources: Any) -> None:
+    with pytest.raises(ImageError, match="source"):
+        predict_to_folder(FakePredictor(), sources, output=tmp_path / "out")
+
+
+def test_names_of_every_length_and_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_images(tmp_path, "~backup.png", "n" * 250 + ".png")
+    failed: list[str] = []
+    summary = predict_to_folder(
+        FakePredictor(),
+        ["~backup.png", "n" * 250 + ".png", "n" * 300 + ".png"],
+        output="~results",
+        on_failure=lambda image, error: failed.append(str(error)),
+    )
+    assert summary.finished == 2
+    assert failed == ["no such image: " + "n" * 300 + ".png"]
+    assert (tmp_path / "~results" / "~backup_parts.json").is_file()
+
+
 def test_results_beside_the_photo_leave_it_alone(photo: Path) -> None:
     before = photo.read_bytes()
     for _ in range(2):  # the second run replaces the results of the first
@@ -177,7 +260,7 @@ def test_the_source_folder_as_output_is_refused_before_anything_is_done(tmp_path
 
 
 def test_an_output_that_is_a_file_is_refused(photo: Path) -> None:
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="it is a file"):
         predict_to_folder(FakePredictor(), photo, output=photo)
 
 

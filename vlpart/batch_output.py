@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from vlpart.data.images import IMAGE_SUFFIXES, is_url
 from vlpart.errors import OutputError
+from vlpart.files import is_folder, is_there, local_path
 
 
 class SourceProtectedError(OutputError):
@@ -23,7 +25,8 @@ class SourceProtectedError(OutputError):
 
 
 _WILDCARD = re.compile(r"[*?\[]")
-_STEM_CHARACTERS = 120  # of a name made from an address; file systems allow 255 bytes
+_STEM_CHARACTERS = 120  # of a name made from an address
+_STEM_BYTES = 230  # of any name: file systems allow 255, and "-2_parts.json" follows
 
 
 @contextmanager
@@ -32,13 +35,15 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --output"
-        ) from error
+        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+        advice = ("free some space or " if full else "") + "choose another folder with --output"
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
 
 
 def make_folder(path: Path) -> None:
     """Create a folder and its parents. Raises `OutputError`."""
+    if is_there(path) and not is_folder(path):
+        raise OutputError(f"cannot write into {path}: it is a file; choose a folder with --output")
     with output_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -50,8 +55,13 @@ def _temporary(path: Path) -> Path:
 
 def _entry(path: str | Path) -> Path:
     """The place of a name in the file system: links among its folders are followed, a link of that name is not."""
-    path = Path(path).expanduser()
+    path = local_path(path)
     return path.parent.resolve() / path.name
+
+
+def _shortened(stem: str) -> str:
+    data = os.fsencode(stem)
+    return stem if len(data) <= _STEM_BYTES else data[:_STEM_BYTES].decode(errors="ignore")
 
 
 class OutputNames:
@@ -76,15 +86,15 @@ class OutputNames:
 
     def _register(self, source: str) -> Path:
         """Note what a local source covers; returns the folder that its images are named relative to."""
-        path = Path(source).expanduser()
-        if path.is_dir():
+        path = local_path(source)
+        if is_folder(path):
             folder = path.resolve()
             if folder == self._output:
                 raise OutputError(f"the output folder {self.output} is also a source: choose another with --output")
             self._folders.append(folder)
             return folder
         wildcard = _WILDCARD.search(str(path))
-        if wildcard and not path.exists():
+        if wildcard and not is_there(path):
             folder = Path(str(path)[: wildcard.start()] + "_").parent.resolve()
             self._folders.append(folder)
             return folder
@@ -114,10 +124,10 @@ class OutputNames:
         """A name for the results of `image`, relative to the output folder, without suffix, given out once."""
         if is_url(image):
             name = Path(unquote(urlsplit(image).path)).stem or urlsplit(image).netloc
-            wanted = re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS] or "image"
+            wanted = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
         else:
             path = Path(self.relative(image))
-            wanted = path.with_name(path.stem).as_posix()
+            wanted = path.with_name(_shortened(path.stem)).as_posix()
         stem, number = wanted, 1
         while stem.casefold() in self._taken:
             number += 1
@@ -160,12 +170,18 @@ class CocoFile:
         self.path = path
         make_folder(path.parent)
         self._paths = (_temporary(path), _temporary(path))
-        with output_errors(path):
-            self._annotations = self._paths[0].open("x+b", buffering=0)
-            self._images = self._paths[1].open("x+b", buffering=0)
+        self._annotations: Any = None
+        self._images: Any = None
         head = {"info": dict(info), "categories": [dict(category) for category in categories]}
         start = json.dumps(head).removesuffix("}") + ', "annotations": ['
-        self._written = _Written(0, 0, 0, self._put(self._annotations, start.encode()))
+        try:
+            with output_errors(path):
+                self._annotations = self._paths[0].open("x+b", buffering=0)
+                self._images = self._paths[1].open("x+b", buffering=0)
+            self._written = _Written(0, 0, 0, self._put(self._annotations, start.encode()))
+        except BaseException:  # an interrupt too: nothing may stay that nobody will remove
+            self.discard()
+            raise
 
     def _put(self, stream: Any, data: bytes) -> int:
         """Write all of `data` at the end of an unbuffered stream; returns the new length of the stream."""
@@ -216,7 +232,8 @@ class CocoFile:
         """Close and remove the temporary files. Harmless after `complete`."""
         for stream in (self._annotations, self._images):
             with suppress(OSError):
-                stream.close()
+                if stream is not None:
+                    stream.close()
         for path in self._paths:
             with suppress(OSError):
                 path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -9,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
-from vlpart.batch_output import CocoFile, OutputNames, make_folder
-from vlpart.data.images import MAX_PIXELS, list_images, read_image
+from vlpart.batch_output import CocoFile, OutputNames, SourceProtectedError, make_folder, output_errors
+from vlpart.data.images import MAX_PIXELS, list_images, named_sources, read_image
 from vlpart.errors import ImageError, OutputError, VlpartError
-from vlpart.files import encode_picture, write_file
+from vlpart.files import encode_picture, is_file, local_path, write_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,7 @@ class Summary:
     Attributes:
         finished: images predicted and written.
         failed: images (or sources) that were skipped; `on_failure` was called for each.
+        existing: images that were left alone because their results were there (`skip_existing`).
         detections: instances in all finished images.
         seconds: wall-clock time.
         output: the folder.
@@ -47,6 +50,7 @@ class Summary:
 
     finished: int
     failed: int
+    existing: int
     detections: int
     seconds: float
     output: Path
@@ -64,7 +68,7 @@ class ImageReport:
 
 def predict_to_folder(
     predictor: Predictor,
-    sources: str | Path | Iterable[str | Path],
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     output: str | Path = "vlpart-results",
     formats: Iterable[str] = ("picture", "json"),
@@ -77,14 +81,16 @@ def predict_to_folder(
     batch_size: int = 1,
     recursive: bool = False,
     keep_nested: bool = True,
+    skip_existing: bool = False,
     on_result: Callable[[ImageReport], object] | None = None,
     on_failure: Callable[[str, VlpartError], object] | None = None,
+    on_existing: Callable[[str], object] | None = None,
 ) -> Summary:
     """Predict every image of `sources` and write the results as they come.
 
     The next images are read while the current ones are predicted. Broken images are skipped. Results of an earlier run
     with the same names are replaced; a source image never is. If the run is interrupted, the finished images stay, and
-    the COCO file holds exactly those.
+    the COCO file holds exactly those; if there are none, there is no COCO file.
 
     Args:
         predictor: from `vlpart.load`.
@@ -96,21 +102,30 @@ def predict_to_folder(
         batch_size: images per forward pass, at most; fewer where memory or a CPU asks for it.
         recursive: go into subfolders of source folders.
         keep_nested: False drops detections inside a better one of the same class (`Result.without_nested`).
+        skip_existing: leave out images all of whose files are in the folder, whatever run they are from. Not with
+            `coco`, whose one file would lack them.
         on_result: called after the files of an image are written.
         on_failure: called with the source and the error for everything that was skipped.
+        on_existing: called with every image that `skip_existing` leaves out.
 
     Raises:
-        ImageError: a source folder has no images, a glob matches none.
-        OutputError: the folder is not writable, the disk is full, or the output folder is a source folder.
+        ImageError: a source folder has no images, a glob matches none, a source is empty or no path.
+        OutputError: the folder is not writable, the disk is full, the output folder is a source folder, or a format is
+            unknown or does not go with `skip_existing`.
         VlpartError: the vocabulary does not fit the model, and whatever else is not the fault of a single image.
+        ValueError: `batch_size` is not a whole number from 1.
     """
     started = time.monotonic()
-    given = [sources] if isinstance(sources, str | Path) else list(sources)
-    names = OutputNames([str(source) for source in given], Path(output).expanduser())
-    images = _read_all(list_images(given, recursive=recursive), names, max_pixels)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    given = named_sources(sources)
+    writer = _Writer(
+        names=OutputNames(given, local_path(output)), formats=check_formats(formats, skip_existing=skip_existing)
+    )
+    images = _read_all(list_images(given, recursive=recursive), writer, max_pixels, skip_existing)
     job = _Job(
         predictor=predictor,
-        writer=_Writer(names=names, formats=check_formats(formats)),
+        writer=writer,
         options={
             "vocabulary": vocabulary,
             "score_threshold": score_threshold,
@@ -122,55 +137,78 @@ def predict_to_folder(
         keep_nested=keep_nested,
         on_result=on_result or (lambda report: None),
         on_failure=on_failure or (lambda image, error: None),
+        on_existing=on_existing or (lambda image: None),
     )
-    with job.writer.stack:
-        make_folder(names.output)
+    with writer.stack:
+        make_folder(writer.names.output)
+        writer.stack.push(writer.drop_earlier_coco)
         ahead = _read_ahead(images, depth=2 * batch_size)
-        job.writer.stack.callback(ahead.close)
+        writer.stack.callback(ahead.close)
         for batch in _batches(ahead, batch_size):
             job.run(batch)
     return Summary(
-        finished=job.writer.finished,
+        finished=writer.finished,
         failed=job.failed,
-        detections=job.writer.detections,
+        existing=job.existing,
+        detections=writer.detections,
         seconds=time.monotonic() - started,
-        output=names.output,
-        coco=job.writer.coco.path if job.writer.coco else None,
+        output=writer.names.output,
+        coco=writer.coco.path if writer.coco else None,
     )
 
 
-def check_formats(formats: Iterable[str]) -> tuple[str, ...]:
-    """`formats` without repeats, in the order of `FORMATS`. Raises `OutputError` for an unknown or empty choice."""
+def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tuple[str, ...]:
+    """`formats` without repeats, in the order of `FORMATS`.
+
+    Raises:
+        OutputError: an unknown or empty choice, or `coco` with `skip_existing`.
+    """
     chosen = [formats] if isinstance(formats, str) else list(formats)
     if not chosen:
         raise OutputError(f"no output format given: choose from {', '.join(FORMATS)}")
     for name in chosen:
         if name not in FORMATS:
             raise OutputError(f"unknown output format {name!r}: choose from {', '.join(FORMATS)}")
+    if skip_existing and "coco" in chosen:
+        raise OutputError(
+            "coco.json would lack the images that --skip-existing (argument skip_existing) leaves out: "
+            "leave out one of the two"
+        )
     return tuple(name for name in FORMATS if name in chosen)
 
 
 @dataclass(frozen=True)
 class _Read:
-    """An image that was read, or why it was not. `pixels` is (H, W, 3) uint8 RGB."""
+    """An image that was read, or an error that says why not, or neither: its results exist.
+
+    `stem` is the name of its results, `pixels` is (H, W, 3) uint8 RGB.
+    """
 
     image: str
-    pixels: np.ndarray | None
+    stem: str = ""
+    pixels: np.ndarray | None = None
     error: VlpartError | None = None
 
 
-def _read_all(images: Iterator[Path | str], names: OutputNames, max_pixels: int | None) -> Iterator[_Read]:
+def _read_all(
+    images: Iterator[Path | str], writer: _Writer, max_pixels: int | None, skip_existing: bool
+) -> Iterator[_Read]:
     """Read image after image; what cannot be read comes as an error, in its place."""
     try:
         for image in map(str, images):
-            if names.is_result(image):
+            if writer.names.is_result(image):
+                continue
+            # Named here, where broken images count too: a second run gives every image the name it had in the first.
+            stem = writer.names.stem(image)
+            if skip_existing and writer.is_done(stem):
+                yield _Read(image, stem)
                 continue
             try:
-                yield _Read(image, read_image(image, max_pixels=max_pixels))
+                yield _Read(image, stem, read_image(image, max_pixels=max_pixels))
             except ImageError as error:
-                yield _Read(image, None, error)
+                yield _Read(image, stem, error=error)
     except ImageError as error:  # a folder that cannot be listed ends the listing
-        yield _Read("listing", None, error)
+        yield _Read("listing", error=error)
 
 
 @dataclass(kw_only=True)
@@ -183,12 +221,18 @@ class _Job:
     keep_nested: bool
     on_result: Callable[[ImageReport], object]
     on_failure: Callable[[str, VlpartError], object]
+    on_existing: Callable[[str], object]
     failed: int = 0
+    existing: int = 0
 
     def run(self, batch: Sequence[_Read]) -> None:
         """Predict the images of a batch that could be read, write them in order, report every one."""
         results = self._predict([item.pixels for item in batch if item.pixels is not None])
         for item in batch:
+            if item.pixels is None and item.error is None:
+                self.existing += 1
+                self.on_existing(item.image)
+                continue
             result = next(results) if item.error is None else item.error
             if isinstance(result, VlpartError):
                 self._fail(item.image, result)
@@ -197,7 +241,7 @@ class _Job:
                 result = result.without_nested()
             result.path = item.image
             try:
-                files = self.writer.encode(item.image, result)
+                files = self.writer.encode(item.stem, result)
             except OutputError as error:
                 self._fail(item.image, error)
                 continue
@@ -233,11 +277,19 @@ class _Writer:
     detections: int = 0
     stack: ExitStack = field(default_factory=ExitStack)
 
-    def encode(self, image: str, result: Result) -> dict[Path, bytes]:
+    def encode(self, stem: str, result: Result) -> dict[Path, bytes]:
         """The files of one result, in memory. Raises `OutputError` for what is wrong with this image alone."""
-        stem = self.names.stem(image)
-        targets = {kind: self.names.target(stem + _ENDINGS[kind]) for kind in self.formats if kind in _ENDINGS}
-        return {path: _encode(kind, result, path) for kind, path in targets.items()}
+        return {path: _encode(kind, result, path) for kind, path in self._targets(stem).items()}
+
+    def is_done(self, stem: str) -> bool:
+        """Whether all files of an image are there. A source image that has the name of one is none of them."""
+        try:
+            return all(map(is_file, self._targets(stem).values()))
+        except SourceProtectedError:
+            return False
+
+    def _targets(self, stem: str) -> dict[str, Path]:
+        return {kind: self.names.target(stem + _ENDINGS[kind]) for kind in self.formats if kind in _ENDINGS}
 
     def write(self, image: str, result: Result, files: Mapping[Path, bytes]) -> None:
         """Write the files of one result and add it to the COCO file. Raises `OutputError` if the disk refuses."""
@@ -249,6 +301,20 @@ class _Writer:
             self.coco.add(self.names.relative(image), result.image_size, _annotations(result))
         self.finished += 1
         self.detections += len(result)
+
+    def drop_earlier_coco(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """For the end of a run, interrupted or not: the COCO file of an earlier one goes if this one has none.
+
+        A run that an error ended before its first image leaves it alone. Raises `OutputError` if it cannot be removed.
+        """
+        if "coco" not in self.formats or (self.coco and self.coco.images) or isinstance(error, Exception):
+            return
+        with suppress(SourceProtectedError if error is None else OutputError):
+            path = self.names.target("coco.json")
+            with output_errors(path):
+                path.unlink(missing_ok=True)
 
 
 _ENDINGS = {"picture": "_parts.jpg", "json": "_parts.json", "labels": "_labels.png"}

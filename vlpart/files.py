@@ -1,7 +1,8 @@
-"""Writing files that are there whole or not at all."""
+"""Paths as users name them, and writing files that are there whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,33 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 92, "subsampling": 0},
     "WEBP": {"quality": 90},
 }
+
+
+def local_path(name: str | os.PathLike[str]) -> Path:
+    """The path that a user names: `~` is the home folder, but `~backup.jpg`, where there is no such user, is a name."""
+    path = Path(name)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user, or no home folder
+        return path
+
+
+# Of a name that is too long, or that lies in a folder which may not be entered, pathlib raises; os.path says no.
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a folder of that name; False for names that no file system can hold."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file of that name; False for names that no file system can hold."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is anything of that name; False for names that no file system can hold."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def encode_picture(picture: Image.Image, kind: str, name: str) -> bytes:
@@ -43,7 +71,7 @@ def write_file(path: Path, data: bytes) -> Path:
     Raises:
         OutputError: the folder cannot be made or written, the disk is full.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:8]}.tmp")  # up to 4 of 255 bytes a character
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -24,7 +24,7 @@ def test_a_photo(run: Run, fake_predictor: FakePredictor, photo: Path, monkeypat
     outcome = run("predict", "photo.jpg")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert lines[0].startswith("photo.jpg 90x120: 1 car (1 wheel) -> ")
+    assert lines[0].startswith("photo.jpg 120x90: 1 car (1 wheel) -> ")
     assert lines[1].startswith("1 image in ")
     assert lines[1].endswith("results in vlpart-results")
     assert files_of(photo.parent / "vlpart-results") == ["photo_parts.jpg", "photo_parts.json"]
@@ -61,6 +61,71 @@ def test_weights_are_fetched_unless_a_file_is_given(
     assert fake_predictor.fetched == []
     assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc").code == 0
     assert fake_predictor.fetched == ["r50_voc"]
+
+
+def test_weights_alone_say_which_model_they_are(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    assert run("predict", photo, "-o", tmp_path / "out", "--weights", "r50_pascalpart.pth").code == 0
+    assert fake_predictor.loaded is not None
+    assert (fake_predictor.loaded[0], fake_predictor.loaded[1]["weights"]) == ((None,), Path("r50_pascalpart.pth"))
+    assert fake_predictor.fetched == []
+    assert run("predict", photo, "-o", tmp_path / "out").code == 0
+    assert fake_predictor.fetched == ["tiny"]
+
+
+def test_what_is_finished_can_be_left_out(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
+    again = ("predict", photo, "-o", tmp_path / "out", "--skip-existing")
+    assert run(*again).out.splitlines()[-1].startswith("1 image in ")
+    outcome = run(*again)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("0 images, 1 already there in ")
+    assert len(fake_predictor.calls) == 1
+    fake_predictor.loaded = None
+    outcome = run(*again, "-f", "coco")
+    assert (outcome.code, "leave out one of the two" in outcome.err) == (1, True)
+    assert fake_predictor.loaded is None
+
+
+@pytest.mark.parametrize(("arguments", "line"), [(["-o", "photo.jpg"], "photo.jpg: it is a file"), ([""], "is empty")])
+def test_a_mistake_is_one_line_and_names_no_results(
+    run: Run,
+    fake_predictor: FakePredictor,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    outcome = run("predict", "photo.jpg", *arguments)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("error: ")
+    assert line in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_an_interrupt_before_the_first_result_names_none(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    fake_predictor.interrupt_at = 0
+    outcome = run("predict", photo, "-o", tmp_path / "out")
+    assert (outcome.code, outcome.err) == (130, "interrupted: nothing finished\n")
+
+
+def test_a_word_that_is_nearly_a_list_is_remarked_on(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("predict", photo, "-o", tmp_path / "out", "-v", "lvis").code == 0
+    assert caplog.messages == ["'lvis' is looked for as a word; there is also the list lvis_v1"]
+
+
+@pytest.mark.parametrize("option", ["--model", "--weights", "--vocabulary"])
+@pytest.mark.parametrize("name", ["n" * 300 + ".pth", "n" * 300 + ".txt", "n" * 300])
+def test_names_that_no_file_system_holds(run: Run, photo: Path, tmp_path: Path, option: str, name: str) -> None:
+    outcome = run("predict", photo, "-o", tmp_path / "out", option, name)
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: ")
+    assert "unexpected" not in outcome.err
 
 
 def test_broken_files_are_one_line_each_and_exit_code_1(

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -210,6 +210,9 @@ def test_the_limit_can_be_lifted_over_pillows_own(picture: np.ndarray, monkeypat
         (None, "NoneType"),
         (["a.jpg"], "list"),
         ("nowhere/at all.jpg", "no such image: nowhere"),
+        ("n" * 300 + ".jpg", "no such image: nnn"),
+        ("~nobody is called so.jpg", "no such image: ~nobody"),
+        ("", "source is empty"),
         ("a\0b.jpg", "not a file name"),
         ("https://", "cannot fetch"),
         ("http://[bad", "cannot fetch"),
@@ -233,6 +236,27 @@ def test_bad_files(tmp_path: Path) -> None:
         read_image(text)
 
 
+def test_a_video_is_named_as_one(tmp_path: Path) -> None:
+    video = tmp_path / "holiday.MP4"
+    video.write_bytes(b"\x00\x00\x00\x20ftypisom")
+    with pytest.raises(ImageError, match=r"holiday\.MP4 is a video.*ffmpeg"):
+        read_image(video)
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(
+    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("~backup.png").write_bytes(encoded(Image.fromarray(picture)))
+    assert np.array_equal(read_image("~backup.png"), picture)
+    assert np.array_equal(read_image("~/~backup.png"), picture)
+    assert list(list_images("~backup.png")) == [Path("~backup.png")]
+    assert list(list_images("~*.png")) == [Path("~backup.png")]
+    with pytest.raises(ImageError, match="no image matches ~no"):
+        list(list_images("~no*.png"))
+
+
 def test_damaged_bytes_raise_nothing_but_image_errors() -> None:
     """Flip bytes all over small files of every format: a picture or an ImageError, never another exception."""
     rng = np.random.default_rng(1)
@@ -253,8 +277,10 @@ def test_damaged_bytes_raise_nothing_but_image_errors() -> None:
 
 class _Pictures(BaseHTTPRequestHandler):
     body = b""
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
+        _Pictures.asked.append(self.path)
         if self.path == "/gone":
             self.send_error(404)
             return
@@ -290,6 +316,15 @@ def test_urls(server: str, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch)
         read_image(f"{server}/a.png")
     with pytest.raises(ImageError, match="cannot fetch http://127"):
         read_image("http://127.0.0.1:9/a.png", timeout=2)
+
+
+def test_urls_as_people_copy_them(server: str, picture: np.ndarray) -> None:
+    address = f"{server}/my cat/Kätzchen%20(1).png?größe=2 x&url=http://a/b#top"
+    assert np.array_equal(read_image(address), picture)
+    assert _Pictures.asked[-1] == "/my%20cat/K%C3%A4tzchen%20(1).png?gr%C3%B6%C3%9Fe=2%20x&url=http://a/b"
+    assert images._quoted("https://bücher.example:8080/a.png") == "https://xn--bcher-kva.example:8080/a.png"
+    with pytest.raises(ImageError, match="cannot fetch"):
+        read_image("http://a..ü/a.png")
 
 
 @pytest.fixture
@@ -340,6 +375,29 @@ def test_nothing_there_is_said_before_work_starts(folder: Path, source: str) -> 
 def test_no_sources() -> None:
     with pytest.raises(ImageError, match="no images given"):
         list_images([])
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("", "source is empty"),
+        (["a.jpg", ""], "source is empty"),
+        (None, "not NoneType"),
+        (np.zeros((2, 4, 3), dtype=np.uint8), r"not ndarray.*predict\(\)"),
+        (["a.jpg", np.zeros((4, 4, 3), dtype=np.uint8)], "not ndarray"),
+        (7, "not int"),
+    ],
+)
+def test_sources_that_are_no_names(sources: Any, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        list_images(sources)
+
+
+def test_names_that_no_file_system_holds_pass_through(folder: Path) -> None:
+    for name in ("n" * 300, "n" * 300 + ".jpg"):
+        assert names(list_images(name), folder) == [name]
+    with pytest.raises(ImageError, match="no image matches"):
+        list_images("n" * 300 + "*.jpg")
 
 
 def test_listing_is_lazy(folder: Path) -> None:

@@ -50,16 +50,16 @@ def predict(
         list[str], typer.Argument(metavar="SOURCE", help="Image files, folders, globs or http(s) addresses.")
     ],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             "-m",
-            help="Model name (see `vlpart models list`), weight file, or run folder.",
+            help="Model name (`vlpart models list`), weight file, or run folder. Default: tiny, or what --weights is.",
             rich_help_panel=_MODEL,
         ),
-    ] = "tiny",
+    ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Local weight file for this model.", rich_help_panel=_MODEL)
+        Path | None, typer.Option(help="Local weight file instead of the download.", rich_help_panel=_MODEL)
     ] = None,
     vocabulary: Annotated[
         str | None,
@@ -116,6 +116,10 @@ def predict(
             rich_help_panel=_OUTPUT,
         ),
     ] = ["picture", "json"],  # noqa: B006 (typer copies it)
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Leave out images whose results are there.", rich_help_panel=_OUTPUT),
+    ] = False,
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=_OUTPUT)
     ] = False,
@@ -125,7 +129,7 @@ def predict(
     Results are written as they come: NAME_parts.jpg, NAME_parts.json, NAME_labels.png, coco.json. An image that cannot
     be read is skipped with a line on standard error, and the exit code is then 1. Ctrl-C keeps what is finished.
     """
-    from vlpart.batch_predict import predict_to_folder
+    from vlpart.batch_predict import check_formats, predict_to_folder
     from vlpart.data.images import MAX_PIXELS, list_images
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.catalogue import ModelEntry
@@ -133,14 +137,15 @@ def predict(
     from vlpart.zoo.run_folder import open_model
 
     # What may be wrong is looked at before anything large is loaded.
-    entry = open_model(model)
+    entry = open_model(model or "tiny") if model or weights is None else None
+    check_formats(formats, skip_existing=skip_existing)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     total = sum(1 for _ in list_images(sources, recursive=recursive))
     from vlpart.predictor import load
 
     if isinstance(entry, ModelEntry) and weights is None:
-        with nullcontext() if no_progress else rich_progress(model) as progress:
-            download_model(model, progress=progress)
+        with nullcontext() if no_progress else rich_progress(entry.name) as progress:
+            download_model(entry.name, progress=progress)
     predictor = load(model, weights=weights, device=device, precision=precision.value)
     with _Reporter(total, output, progress=not no_progress) as report:
         summary = predict_to_folder(
@@ -157,8 +162,10 @@ def predict(
             batch_size=batch,
             recursive=recursive,
             keep_nested=nested,
+            skip_existing=skip_existing,
             on_result=report.result,
             on_failure=report.failure,
+            on_existing=report.existing,
         )
     report.summary(summary)
     if summary.failed:
@@ -199,11 +206,17 @@ class _Reporter:
         print(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", file=sys.stderr)
         self._bar.advance(self._task)
 
+    def existing(self, image: str) -> None:
+        """Nothing to say of an image whose results were there: a second run may have thousands."""
+        self._bar.advance(self._task)
+
     def summary(self, summary: Summary) -> None:
         """The last line: how many, how long, where."""
         images = "1 image" if summary.finished == 1 else f"{summary.finished} images"
         skipped = f", {summary.failed} skipped" if summary.failed else ""
-        print(f"{images}{skipped} in {summary.seconds:.1f} s, results in {summary.coco or summary.output}", flush=True)
+        existing = f", {summary.existing} already there" if summary.existing else ""
+        where = f", results in {summary.coco or summary.output}" if summary.finished or summary.existing else ""
+        print(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}", flush=True)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -213,8 +226,10 @@ class _Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
-        if error is not None:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        if error is not None and self._finished:
             print(f"{reason}: {self._finished} finished, results in {self._output}", file=sys.stderr)
+        elif error is not None and not isinstance(error, Exception):  # an error says itself why there is nothing
+            print(f"{reason}: nothing finished", file=sys.stderr)
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(130) from None

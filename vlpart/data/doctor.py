@@ -17,6 +17,7 @@ from vlpart.data.inspection.splits import check_categories, check_leaks
 from vlpart.data.parallel import Progress
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
+from vlpart.files import local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def check(
             findings.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    pictures = None if images is None else Path(images).expanduser()
+    pictures = None if images is None else local_path(images)
     if pictures is not None and not pictures.is_dir():
         raise DataError(f"{pictures} is not a folder; give the folder of the pictures with --images")
     report = CheckReport()
@@ -134,7 +135,7 @@ def check(
 def _annotation_files(given: Sequence[Path | str]) -> list[tuple[Path, Path, bool]]:
     """`(root, file, whether the user named this very file)`; every file once."""
     found: dict[Path, tuple[Path, Path, bool]] = {}
-    for path in (Path(one).expanduser() for one in given):
+    for path in map(local_path, given):
         if path.is_file():
             found[path.resolve()] = (path.parent, path, True)
         elif path.is_dir():

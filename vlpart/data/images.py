@@ -6,13 +6,14 @@ pixel limit is checked, and a truncated file never becomes a half-grey picture.
 
 from __future__ import annotations
 
-import glob
+import errno
 import http.client
 import io
 import os
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from vlpart.data.patterns import has_pattern, matching_files
 from vlpart.errors import ImageError
+from vlpart.files import is_folder, is_there, local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +43,8 @@ IMAGE_SUFFIXES = (
     *(".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
 )
 """File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
+
+_VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts")
 
 # No format that runs another program (EPS) or renders (WMF); JPEG includes MPO.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "MPO", "ICO", "PCX")
@@ -76,7 +81,7 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
     if is_url(source):
         return _rgb_of_file(io.BytesIO(_download(source, timeout)), source, max_pixels)
     if isinstance(source, (str, os.PathLike)):
-        return _rgb_of_path(Path(source).expanduser(), max_pixels)
+        return _rgb_of_path(_path_of(source), max_pixels)
     if callable(getattr(source, "read", None)):
         return _rgb_of_stream(source, max_pixels)
     kinds = "path, URL, bytes, open file, PIL image, array or tensor"
@@ -91,28 +96,51 @@ def is_url(source: object) -> bool:
 def list_images(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, recursive: bool = False
 ) -> Iterator[Path | str]:
-    """Stream the pictures that `sources` name, each once, in a fixed order: addresses as str, files as Path.
+    """Stream the pictures that `sources` name, in a fixed order: addresses as str, files as Path.
 
     A folder gives its pictures (`IMAGE_SUFFIXES`, hidden files left out) by name, with `recursive` those of its folders
     after them; a pattern (`*`, `?`, `[...]`, `**`) gives its matches by name; everything else passes through unread, so
-    that a missing file is reported by `read_image` when its turn comes. Only the names of one folder or pattern are
-    held at a time (and, to leave out repetitions, the names given out so far if there are several sources).
+    that a missing file is reported by `read_image` when its turn comes. Links to folders are followed by `**` only.
+    What several sources, or the links in a pattern, lead to more than once comes once. Only the names of one folder or
+    pattern are held at a time (and, to leave out repetitions, the names given out so far if there are several sources).
 
     Raises:
-        ImageError: at the call, before anything is yielded: no source at all, a folder without pictures or one that
-            cannot be listed, a pattern that matches none.
+        ImageError: at the call, before anything is yielded: no source at all, one that is empty or no path, a folder
+            without pictures or one that cannot be listed, a pattern that matches none.
     """
-    given = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    if not given:
-        raise ImageError("no images given: name files, folders, patterns or URLs")
+    given = named_sources(sources)
     for source in given:
         if next(_expand(source, recursive), None) is None:
             _refuse_empty(source, recursive)
     return _stream(given, recursive)
 
 
-def _stream(sources: list[str | os.PathLike[str]], recursive: bool) -> Iterator[Path | str]:
-    if len(sources) == 1:  # one source does not repeat itself: nothing to remember
+def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """What `list_images` takes, as a list of paths and addresses.
+
+    Raises:
+        ImageError: nothing at all, an empty name, or something that is no path (a picture in memory, None).
+    """
+    if isinstance(sources, (str, os.PathLike)):
+        given: list[Any] = [sources]
+    else:
+        given = list(sources) if isinstance(sources, Iterable) else [sources]
+    if not given:
+        raise ImageError("no images given: name files, folders, patterns or URLs")
+    names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else source for source in given]
+    for name in names:
+        if not isinstance(name, str):
+            raise ImageError(
+                f"a source is the name of a file or folder, a pattern or a URL, not {type(name).__name__}: "
+                "give pictures in memory to predict()"
+            )
+        if not name:
+            raise ImageError("an image source is empty (''): name a file, folder, pattern or URL; . is this folder")
+    return names
+
+
+def _stream(sources: list[str], recursive: bool) -> Iterator[Path | str]:
+    if len(sources) == 1:  # nothing to remember: a folder or pattern does not repeat itself
         yield from _expand(sources[0], recursive)
         return
     seen: set[str] = set()
@@ -124,22 +152,17 @@ def _stream(sources: list[str | os.PathLike[str]], recursive: bool) -> Iterator[
                 yield image
 
 
-def _expand(source: str | os.PathLike[str], recursive: bool) -> Iterator[Path | str]:
+def _expand(source: str, recursive: bool) -> Iterator[Path | str]:
     if is_url(source):
-        yield str(source)
+        yield source
         return
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = local_path(source)
+    if is_folder(path):
         yield from _folder_images(path, recursive)
-    elif glob.has_magic(str(path)) and not path.exists():
-        matches = (Path(name) for name in sorted(_glob(str(path))))
-        yield from (match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES and match.is_file())
+    elif has_pattern(path) and not is_there(path):
+        yield from matching_files(path, IMAGE_SUFFIXES)
     else:
         yield path
-
-
-def _glob(pattern: str) -> Iterator[str]:
-    return glob.iglob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns
 
 
 def _folder_images(folder: Path, recursive: bool) -> Iterator[Path]:
@@ -148,33 +171,38 @@ def _folder_images(folder: Path, recursive: bool) -> Iterator[Path]:
             named = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     except OSError as error:
         raise ImageError(f"cannot list the folder {folder}: {error.strerror or error}") from error
-    visible = [(name, is_folder) for name, is_folder in named if not name.startswith(".")]
-    for name, is_folder in visible:
-        if not is_folder and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+    visible = [(name, deeper) for name, deeper in named if not name.startswith(".")]
+    for name, deeper in visible:
+        if not deeper and Path(name).suffix.lower() in IMAGE_SUFFIXES:
             yield folder / name
     if recursive:
-        for name, is_folder in visible:
-            if is_folder:
+        for name, deeper in visible:
+            if deeper:
                 yield from _folder_images(folder / name, recursive)
 
 
-def _refuse_empty(source: str | os.PathLike[str], recursive: bool) -> None:
+def _refuse_empty(source: str, recursive: bool) -> None:
     suffixes = " ".join(IMAGE_SUFFIXES)
-    if Path(source).expanduser().is_dir():
+    if is_folder(local_path(source)):
         hint = "" if recursive else "; its own folders are searched only when asked (recursive)"
-        raise ImageError(f"no images in the folder {os.fspath(source)}{hint}; supported suffixes: {suffixes}")
-    raise ImageError(f"no image matches {os.fspath(source)}; supported suffixes: {suffixes}")
+        raise ImageError(f"no images in the folder {source}{hint}; supported suffixes: {suffixes}")
+    raise ImageError(f"no image matches {source}; supported suffixes: {suffixes}")
+
+
+def _path_of(source: str | os.PathLike[str]) -> Path:
+    (name,) = named_sources(source)
+    return local_path(name)
 
 
 def _rgb_of_path(path: Path, max_pixels: int | None) -> RGBArray:
-    if path.is_dir():
+    if is_folder(path):
         raise ImageError(f"{path} is a folder, not an image: pass its files, or list them with list_images")
     try:
         with path.open("rb") as file:
             return _rgb_of_file(file, str(path), max_pixels)
-    except FileNotFoundError:
-        raise ImageError(f"no such image: {path}") from None
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise ImageError(f"no such image: {path}") from None
         raise ImageError(f"cannot open {path}: {error.strerror or error}") from error
     except ValueError as error:  # a null character in the name
         raise ImageError(f"not a file name: {str(path)!r}: {error}") from error
@@ -198,7 +226,7 @@ def _rgb_of_file(file: IO[bytes], label: str, max_pixels: int | None) -> RGBArra
             Image.init()
             image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
         except UnidentifiedImageError:
-            raise ImageError(f"{label} {_why_unidentified(file)}") from None
+            raise ImageError(f"{label} {_why_unidentified(file, label)}") from None
         except Exception as error:  # decoders raise anything on damaged headers
             raise ImageError(f"{label} is damaged: {_one_line(error)}") from error
         finally:
@@ -207,10 +235,12 @@ def _rgb_of_file(file: IO[bytes], label: str, max_pixels: int | None) -> RGBArra
         return _rgb_of_pil(image, label, max_pixels)
 
 
-def _why_unidentified(file: IO[bytes]) -> str:
+def _why_unidentified(file: IO[bytes], label: str) -> str:
     file.seek(0)
     if not file.read(1):
         return "is empty (0 bytes)"
+    if label.lower().endswith(_VIDEO_SUFFIXES):
+        return "is a video, and videos are not read: take its pictures, as with ffmpeg -i VIDEO frame_%06d.jpg"
     return "is not an image of a known format, or its header is damaged: convert it to JPEG or PNG"
 
 
@@ -324,12 +354,25 @@ def _rgb_of_tensor(tensor: Tensor, max_pixels: int | None) -> RGBArray:
     return _rgb_of_array(array.numpy(), "tensor", max_pixels)
 
 
+def _quoted(url: str) -> str:
+    """An address as people copy it, with spaces and letters of any script, in the form that servers are asked with.
+
+    Raises:
+        ValueError: the host is no name.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    # What is quoted already stays, and so does all that has a meaning in an address.
+    path, query = (urllib.parse.quote(part, safe="%/:@!$&'()*+,;=?[]~") for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
+
+
 def _download(url: str, timeout: float) -> bytes:
     deadline = time.monotonic() + 3 * timeout
     chunks: list[bytes] = []
     size = 0
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "vlpart", "Accept": "image/*,*/*;q=0.5"})
+        request = urllib.request.Request(_quoted(url), headers={"User-Agent": "vlpart", "Accept": "image/*,*/*;q=0.5"})
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             expected = answer.headers.get("Content-Length")
             while chunk := answer.read(1 << 16):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlpart.errors import DataError
+from vlpart.files import local_path
 
 if TYPE_CHECKING:
     from vlpart.data.parallel import Progress
@@ -137,9 +138,9 @@ def prepare(
         raise DataError(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
     if base_only and not info.has_base:
         raise DataError(f"{dataset} has no base classes; leave --base out")
-    folder = Path(root).expanduser()
+    folder = local_path(root)
     require_folder(folder)
-    target = folder if output is None else Path(output).expanduser()
+    target = folder if output is None else local_path(output)
     if info.is_slow:
         write_file(target / ".vlpart-probe", b"").unlink()  # better to fail now than after the work
     task = Task(root=folder, output=target, base_only=base_only, processes=processes, progress=progress)
