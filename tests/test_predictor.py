@@ -127,8 +127,36 @@ def test_bf16_is_close(weights: Path, predictor: Predictor, picture: np.ndarray)
     assert abs(float(a.scores[0]) - float(b.scores[0])) < 0.05
 
 
-def test_a_weight_file_is_a_model_of_its_own(weights: Path) -> None:
-    assert load(str(weights), device="cpu").architecture == "tiny"
+def test_a_weight_file_is_a_model_of_its_own(
+    weights: Path, picture: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    for model in (load(str(weights), device="cpu"), load(weights=weights, device="cpu")):
+        assert (model.name, model.architecture, model.vocabulary.title) == ("random", "tiny", "tiny")
+        model(picture, WORDS)
+        assert caplog.messages == []  # nothing was assumed yet
+        for _ in range(2):
+            model(picture, max_detections=1)
+        (message,) = caplog.messages
+        assert "random.safetensors does not say" in message
+        assert "the list 'tiny'" in message
+        assert "--vocabulary" in message
+        caplog.clear()
+
+
+def test_a_weight_file_with_the_name_of_a_model_is_that_model(
+    weights: Path, picture: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    state = build_detector("r50_mask_rcnn").state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "r50_coco.safetensors")
+    for model in (load(tmp_path / "r50_coco.safetensors"), load(weights=tmp_path / "r50_coco.safetensors")):
+        assert (model.name, model.architecture, model.vocabulary.title) == ("r50_coco", "r50_mask_rcnn", "coco")
+    (tmp_path / "tiny.safetensors").write_bytes(weights.read_bytes())
+    model = load(weights=tmp_path / "tiny.safetensors")
+    model(picture, max_detections=1)
+    assert (model.name, caplog.messages) == ("tiny", [])
+    with pytest.raises(WeightsError, match="holds r50_mask_rcnn weights"):
+        load("tiny", weights=tmp_path / "r50_coco.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +201,7 @@ def test_errors_are_typed(predictor: Predictor, weights: Path, picture: np.ndarr
         load("tiny", weights=tmp_path / "nothing.safetensors")
     with pytest.raises(VlpartError, match="device"):
         load("tiny", weights=weights, device="nonsense")
-    with pytest.raises(ValueError, match="precision"):
+    with pytest.raises(VlpartError, match="precision"):
         load("tiny", weights=weights, precision="fp8")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from vlpart.data.images import MAX_PIXELS, read_image
 from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
-from vlpart.errors import ImageError, ModelNotFoundError, VlpartError
+from vlpart.errors import ImageError, ModelNotFoundError
 from vlpart.masks import MaskStack
 from vlpart.models.build import get_architecture
+from vlpart.models.devices import autocast, choose_device, choose_precision
 from vlpart.models.load import LoadedDetector, detector_of, load_detector
 from vlpart.models.postprocess import DetectionOptions, Detections, rescale
 from vlpart.results import Result
@@ -26,12 +27,13 @@ from vlpart.text.encoders import encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import ImageBatch
 from vlpart.zoo.catalogue import ModelEntry, list_models
-from vlpart.zoo.run_folder import RunFolder, open_model
+from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PRECISIONS = ("auto", "float32", "bf16")
+logger = logging.getLogger("vlpart")
+
 _TEXTS_KEPT = 16  # vocabularies whose embeddings stay in memory
 _NMS_IOU = 0.5
 # Of one forward pass: a long list must not need memory without end, and a CPU is slower with large batches.
@@ -53,15 +55,23 @@ class Predictor:
     """A loaded model. Threads may share it, each with its own vocabulary: a call changes nothing that another sees.
 
     Attributes:
-        name: of the model in the catalogue, or of the run folder.
+        name: of the model in the catalogue, of the run folder, or of the weight file.
         architecture: `r50_mask_rcnn`, `swin_b_cascade` or `tiny`.
         device: where it runs.
         precision: "float32" or "bf16".
         vocabulary: what is looked for unless a call says otherwise.
         detector: the network, in evaluation mode.
+
+    Args:
+        entry: what is known about the model.
+        loaded: its network.
+        device, precision: see the attributes.
+        note: a warning for the log, before the default vocabulary is used for the first time.
     """
 
-    def __init__(self, entry: ModelEntry, loaded: LoadedDetector, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, entry: ModelEntry, loaded: LoadedDetector, device: torch.device, precision: str, note: str = ""
+    ) -> None:
         self.name = entry.name
         self.architecture = loaded.architecture
         self.device = device
@@ -71,6 +81,7 @@ class Predictor:
         self.detector = loaded.detector.to(device).to(memory_format=torch.channels_last)
         self._batch_pixels = _BATCH_PIXELS_CPU if device.type == "cpu" else _BATCH_PIXELS
         self._entry = entry
+        self._note = note
         self._sizes = get_architecture(loaded.architecture)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = threading.Lock()
@@ -148,7 +159,7 @@ class Predictor:
             TextEncoderError: the text encoder is needed and not to be had.
             ValueError: a threshold, size or count that is no number, not whole, or out of range.
         """
-        names = self.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
+        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
         options = DetectionOptions(
             score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
             nms_iou=_NMS_IOU,
@@ -168,6 +179,12 @@ class Predictor:
     def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
         """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them."""
         return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
+
+    def _default_vocabulary(self) -> Vocabulary:
+        note, self._note = self._note, ""
+        if note:
+            logger.warning(note)
+        return self.vocabulary
 
     def _text(self, vocabulary: Vocabulary) -> Tensor:
         """(C, D) embeddings on the device; the last few vocabularies are kept."""
@@ -213,13 +230,8 @@ class Predictor:
     @torch.inference_mode()
     def _forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:
         pixels = images.pixels.to(self.device).contiguous(memory_format=torch.channels_last)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             return self.detector(ImageBatch(pixels=pixels, sizes_hw=images.sizes_hw), text, options)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
 
 
 def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int]]:
@@ -265,7 +277,7 @@ def _whole(name: str, value: int | None, default: int, high: int) -> int:
 
 
 def load(
-    name: str = "tiny",
+    name: str | None = None,
     weights: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
@@ -274,8 +286,11 @@ def load(
 
     Args:
         name: of the catalogue (`vlpart models list`), a weight file, whose architecture is then found out, or the
-            folder of a training run, whose names are then the default vocabulary.
-        weights: a local file instead of the download (published `.pth`, or safetensors in our names).
+            folder of a training run, whose names are then the default vocabulary. None = `tiny`, or with `weights` the
+            model that the file holds.
+        weights: a local file instead of the download (published `.pth`, or safetensors in our names). Alone, it is the
+            model of the catalogue whose name it has (`r50_coco.pth`); under any other name it gets the default
+            vocabulary of another model of its architecture, and a warning in the log says which.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA device if there is one, else the CPU.
         precision: "float32", "bf16" (autocast), or "auto": bf16 on CUDA devices that have it, else float32.
 
@@ -283,49 +298,45 @@ def load(
         ModelNotFoundError: no model of that name, no such file or folder.
         DownloadError: the weights are not here and cannot be fetched; the message says what to do.
         WeightsError: the file is missing, corrupt, refused or of another architecture.
-        VlpartError: the device is not there.
-        ValueError: an unknown precision.
+        VlpartError: the device is not there, or there is no such precision.
     """
-    if precision not in _PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
-    chosen = _device(device)
-    entry, loaded = _loaded(name, weights)
-    return Predictor(entry, loaded, chosen, _precision(precision, chosen))
+    chosen = choose_device(device)
+    precision = choose_precision(precision, chosen)
+    entry, loaded, note = _loaded(name, weights)
+    return Predictor(entry, loaded, chosen, precision, note)
 
 
-def _loaded(name: str, weights: str | Path | None) -> tuple[ModelEntry, LoadedDetector]:
-    """The entry and the detector of what a user calls a model."""
-    model = open_model(str(name))
+def _loaded(name: str | None, weights: str | Path | None) -> tuple[ModelEntry, LoadedDetector, str]:
+    """The entry and the detector of what a user calls a model, and a note about what had to be assumed."""
+    if name is None and weights is not None:
+        return _of_file(Path(weights))
+    model = open_model(str(name or "tiny"))
     if isinstance(model, Path) and weights is None:
-        loaded = load_detector(model)
-        return next(e for e in list_models() if e.architecture == loaded.architecture), loaded
+        return _of_file(model)
     if isinstance(model, Path):
         raise ModelNotFoundError(
             f"{model} and {weights} are two weight files: give a model name with the second, or one"
         )
     entry = model.entry if isinstance(model, RunFolder) else model
     if weights is not None:
-        return entry, load_detector(Path(weights), entry.architecture)
+        return entry, load_detector(Path(weights), entry.architecture), ""
     if isinstance(model, RunFolder):
-        return entry, detector_of(model.state(), model.weights, entry.architecture)
+        return entry, detector_of(model.state(), model.weights, entry.architecture), ""
     from vlpart.zoo.download import download_model
 
-    return entry, load_detector(download_model(entry.name), entry.architecture)
+    return entry, load_detector(download_model(entry.name), entry.architecture), ""
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise VlpartError(f"device {str(device)!r} cannot be used here ({reason}); leave it out or use cpu") from None
-    return chosen
-
-
-def _precision(precision: str, device: torch.device) -> str:
-    if precision != "auto":
-        return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+def _of_file(path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
+    """`_loaded` of a weight file alone."""
+    loaded = load_detector(path)
+    entry = entry_of_file(path, loaded.architecture)
+    if entry is not None:
+        return entry, loaded, ""
+    like = next(e for e in list_models() if e.architecture == loaded.architecture)
+    note = (
+        f"{path} does not say which names it was made for, so the list '{like.vocabulary}' is looked for: choose "
+        "another with --vocabulary (argument vocabulary), or name its model with --model (argument name) beside "
+        "--weights (argument weights)"
+    )
+    return replace(like, name=path.stem, published=()), loaded, note

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 
 
@@ -34,6 +36,23 @@ def test_json_is_the_whole_entry(run: Run) -> None:
 def test_download_of_the_embedded_model_prints_where_it_is(run: Run, tiny_weights: Path) -> None:
     outcome = run("models", "download", "tiny")
     assert (outcome.code, outcome.out) == (0, f"{tiny_weights}\n")
+
+
+def test_download_fetches_the_text_encoder_too(run: Run, private_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(url: str, target: Path, **_: object) -> Path:
+        asked.append(url.rsplit("/", 1)[-1])
+        return target
+
+    monkeypatch.setattr("vlpart.zoo.download.download_file", download)
+    outcome = run("models", "download", "r50_voc", "r50_coco", "--no-progress")
+    assert outcome.code == 0, outcome.err
+    assert asked == ["r50_voc.pth", "r50_coco.pth", "RN50.pt"]
+    assert outcome.out.splitlines()[-1] == str(private_cache / "clip" / "RN50.pt")
+    monkeypatch.setenv("VLPART_CLIP_WEIGHTS", "elsewhere.pt")
+    assert run("models", "download", "r50_voc").out.splitlines()[-1] == "elsewhere.pt"
+    assert asked[3:] == ["r50_voc.pth"]
 
 
 def test_download_checks_every_name_first(run: Run) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from vlpart.errors import ModelNotFoundError, WeightsError
 from vlpart.zoo.catalogue import ModelEntry
 from vlpart.zoo.mixing import mixed
-from vlpart.zoo.run_folder import RunFolder, open_model, open_run
+from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model, open_run
 from vlpart.zoo.weights import load_state_dict
 
 RECIPE = {
@@ -86,6 +86,27 @@ def test_what_a_model_name_means(run_folder: Path, tmp_path: Path, monkeypatch: 
         open_model("tinny")
     with pytest.raises(ModelNotFoundError, match="no folder or weight file 'runs/none'"):
         open_model("runs/none")
+    with pytest.raises(ModelNotFoundError, match="No model 'nnn"):
+        open_model("n" * 300)
+    assert open_model("n" * 300 + ".pth") == Path("n" * 300 + ".pth")
+
+
+def test_what_a_weight_file_is(run_folder: Path) -> None:
+    def name_of(path: str | Path, architecture: str) -> str | None:
+        entry = entry_of_file(Path(path), architecture)
+        return entry and entry.name
+
+    assert name_of("some/r50_coco.safetensors", "r50_mask_rcnn") == "r50_coco"
+    assert name_of("r50_pascalpart.pth", "r50_mask_rcnn") == "r50_pascalpart"
+    assert name_of("tiny.safetensors", "tiny") == "tiny"
+    assert name_of("r50_coco.safetensors", "swin_b_cascade") is None
+    assert name_of("mine.pth", "r50_mask_rcnn") is None
+    (run_folder / "weights.safetensors").touch()
+    assert name_of(run_folder / "weights.safetensors", "tiny") == "run"
+    assert name_of(run_folder / "weights.safetensors", "r50_mask_rcnn") is None
+    assert name_of(run_folder / "initial.safetensors", "tiny") is None  # what the run began with, not what it made
+    (run_folder / "recipe.json").write_text("{")
+    assert name_of(run_folder / "weights.safetensors", "tiny") is None
 
 
 def test_mixing() -> None:

@@ -64,6 +64,12 @@ def test_torch_files(wrapped: str | None, legacy: bool, tmp_path: Path) -> None:
         assert found[name].dtype == value.dtype
 
 
+def test_no_such_file(tmp_path: Path) -> None:
+    for name in ("nothing.pth", "n" * 300 + ".pth"):
+        with pytest.raises(WeightsError, match="There is no weight file"):
+            load_state_dict(tmp_path / name)
+
+
 def test_parameters_come_back_as_plain_tensors(tmp_path: Path) -> None:
     torch.save({"w": torch.nn.Parameter(torch.ones(2))}, tmp_path / "w.pth")
     assert not load_state_dict(tmp_path / "w.pth")["w"].requires_grad

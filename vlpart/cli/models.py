@@ -76,18 +76,22 @@ def download(
     force: Annotated[bool, typer.Option("--force", help="Download again even if the file is there.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
-    """Fetch the weights of models.
+    """Fetch the weights of models, and of the text encoder that they need.
 
     They go into the cache folder, and the paths are printed. An interrupted download goes on where it stopped.
     """
+    from vlpart.text.clip import ClipTextEncoder, find_text_weights
     from vlpart.zoo.catalogue import get_model
     from vlpart.zoo.download import download_model, rich_progress
 
-    for name in names:  # a wrong name is told before the first download
-        get_model(name)
+    encoders = {get_model(name).text_encoder for name in names}  # a wrong name is told before the first download
     for name in names:
         with nullcontext() if no_progress else rich_progress(name) as progress:
             path = download_model(name, force=force, progress=progress)
+        typer.echo(path)
+    if ClipTextEncoder.name in encoders:
+        with nullcontext() if no_progress else rich_progress("CLIP text encoder") as progress:
+            path = find_text_weights(progress)
         typer.echo(path)
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import DownloadError, TextEncoderError, WeightsError
+from vlpart.files import local_path
 from vlpart.text.prompts import check_phrases
 from vlpart.zoo.folders import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    from vlpart.zoo.download import Progress
 
 ARCHITECTURE = "RN50-quickgelu"
 """open_clip's name; the OpenAI weights were trained with QuickGELU (plain "RN50" gives other vectors)."""
@@ -45,7 +48,7 @@ class ClipTextEncoder:
 
     def __init__(self, weights: str | Path | None = None) -> None:
         chosen = weights or os.environ.get(WEIGHTS_VARIABLE)
-        self._weights = Path(chosen).expanduser() if chosen else None
+        self._weights = local_path(chosen) if chosen else None
         self._tower: Any = None
         self._tokenizer: Any = None
         self._lock = threading.Lock()
@@ -104,7 +107,7 @@ class ClipTextEncoder:
     def _load(self) -> Any:
         with self._lock:
             if self._tower is None:
-                state = read_text_weights(self._weights or _find_weights())
+                state = read_text_weights(self._weights or find_text_weights())
                 self._tower = build_tower(state)
             return self._tower
 
@@ -170,19 +173,27 @@ def _read_program(path: Path) -> dict[str, Tensor]:
         return dict(torch.jit.load(path, map_location="cpu").state_dict())
 
 
-def _find_weights() -> Path:
-    """A weight file in the cache folder, or a download: OpenAI's own (its hash is known), else open_clip's copy."""
+def find_text_weights(progress: Progress | None = None) -> Path:
+    """The file that VLPART_CLIP_WEIGHTS names, one in the cache folder, or a download: OpenAI's own (its hash is
+    known), else open_clip's copy.
+
+    Raises:
+        TextEncoderError: it cannot be downloaded; the message says what to put where.
+    """
     from vlpart.zoo.download import download_file
 
+    chosen = os.environ.get(WEIGHTS_VARIABLE)
+    if chosen:
+        return local_path(chosen)
     folder = cache_folder() / "clip"
     for name in (HUB_FILE, OPENAI_FILE):
         if (folder / name).is_file():
             return folder / name
     try:
-        return download_file(OPENAI_URL, folder / OPENAI_FILE, sha256=OPENAI_SHA256)
+        return download_file(OPENAI_URL, folder / OPENAI_FILE, sha256=OPENAI_SHA256, progress=progress)
     except DownloadError as first:
         try:
-            return download_file(HUB_URL, folder / HUB_FILE)
+            return download_file(HUB_URL, folder / HUB_FILE, progress=progress)
         except DownloadError:
             raise _missing(f"the download failed ({str(first).rstrip('.')})") from first
 

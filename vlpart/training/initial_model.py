@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlpart.errors import TrainingError
 from vlpart.zoo.catalogue import ModelEntry, list_models
-from vlpart.zoo.run_folder import RunFolder, open_model
+from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model
 
 if TYPE_CHECKING:
     from vlpart.training.recipe import Recipe
@@ -34,7 +34,7 @@ class InitialModel:
 def initial_model(init: str) -> InitialModel:
     """The model of the zoo, the weight file, or the run folder that `init` names. Nothing is downloaded.
 
-    A weight file that is not called like one of the zoo is taken for one with the vocabulary of the first model of its
+    A weight file that `entry_of_file` does not know is taken for one with the vocabulary of the first model of its
     architecture.
 
     Raises:
@@ -91,5 +91,4 @@ def _entry_of_file(path: Path) -> ModelEntry:
 
     state = load_state_dict(path)
     found = architecture_of(convert(state).state if is_published(state) else state, path)
-    entries = [entry for entry in list_models() if entry.architecture == found]
-    return next((entry for entry in entries if entry.file_name == path.name), entries[0])
+    return entry_of_file(path, found) or next(entry for entry in list_models() if entry.architecture == found)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
+from vlpart.files import is_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, damaged, not a checkpoint, or would need arbitrary pickle.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"There is no weight file '{path}'; give the path of a .pth, .safetensors or .pkl file.")
     try:
         with path.open("rb") as file:
