@@ -95,11 +95,11 @@ def test_parts_under_their_objects(street: Result) -> None:
 
 
 def test_summary_and_repr(street: Result) -> None:
-    summary = "photo.jpg 60x100: 1 car (2 wheel, 1 door), 1 person, 1 dog; loose: 1 person:head"
+    summary = "photo.jpg 100x60: 1 car (2 wheel, 1 door), 1 person, 1 dog; loose: 1 person:head"
     assert street.summary() == summary
     assert repr(street) == f"Result({summary})"
-    assert result_of().summary() == "60x100: nothing found"
-    assert result_of((HEAD, 0.5, rectangle(0, 0, 5, 5))).summary() == "60x100: loose: 1 person:head"
+    assert result_of().summary() == "100x60: nothing found"
+    assert result_of((HEAD, 0.5, rectangle(0, 0, 5, 5))).summary() == "100x60: loose: 1 person:head"
 
 
 def test_overlapping_objects_of_one_class() -> None:
@@ -235,6 +235,36 @@ def test_filter(street: Result) -> None:
 
 
 @pytest.mark.parametrize(
+    ("conditions", "error", "message"),
+    [
+        ({"score": "a"}, ValueError, "between 0 and 1, got 'a'"),
+        ({"score": 50}, ValueError, "between 0 and 1"),
+        ({"score": float("nan")}, ValueError, "between 0 and 1"),
+        ({"objects": "catt"}, VocabularyError, "has no object 'catt'"),
+        ({"objects": ["car", "persn"]}, VocabularyError, "'persn'; did you mean person"),
+        ({"objects": "wheel"}, VocabularyError, "has no object 'wheel'"),
+        ({"parts": "car"}, VocabularyError, "has no part 'car'"),
+        ({"parts": "weel"}, VocabularyError, "'weel'; did you mean wheel"),
+        ({"parts": 1}, VocabularyError, "has no part '1'"),
+        ({"names": 1}, VocabularyError, "'1' is not in"),
+    ],
+)
+def test_conditions_that_mean_nothing(
+    street: Result, conditions: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        street.filter(**conditions)
+
+
+def test_an_object_that_only_its_parts_name_is_one() -> None:
+    pascal = Vocabulary.load("pascal_part")  # a list of parts only
+    result = Result(image_size=SIZE, boxes_xyxy=[], scores=[], class_ids=[], vocabulary=pascal)
+    assert len(result.filter(objects="dog")) == 0
+    with pytest.raises(VocabularyError, match="dogs"):
+        result.filter(objects="dogs")
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"boxes_xyxy": [[0, 0, np.nan, 1]]}, "NaN"),
@@ -359,6 +389,8 @@ def test_label_maps(street: Result) -> None:
     assert street.label_map("instance")[33, 16] == 5
     overlapping = result_of((DOG, 0.9, rectangle(0, 0, 10, 10)), (CAR, 0.5, rectangle(0, 0, 20, 20)))
     assert overlapping.label_map()[5, 5] == DOG + 1
+    with pytest.raises(ValueError, match="'class' or 'instance', not 'x'"):
+        street.label_map("x")  # type: ignore[arg-type]
     with pytest.raises(OutputError, match="boxes only"):
         result_of((DOG, 0.9, rectangle(0, 0, 10, 10)), masks=False).label_map()
 
@@ -389,7 +421,29 @@ def test_save_pictures(street: Result, tmp_path: Path, suffix: str, kind: str) -
 
 def test_save_json(street: Result, tmp_path: Path) -> None:
     path = street.save(tmp_path / "out.json")
-    assert Result.from_dict(json.loads(path.read_text())).names == street.names
+    for back in (Result.load(path), Result.load(str(path))):
+        assert (back.names, back.path, back.image) == (street.names, street.path, None)
+        assert np.array_equal(np.asarray(back.masks), np.asarray(street.masks))
+    image = np.zeros((*SIZE, 3), dtype=np.uint8)
+    assert Result.load(path, image).image is image
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"{}", "not a saved"),
+        (None, "No such"),
+    ],
+)
+def test_files_that_are_no_saved_results(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "x_parts.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        Result.load(path)
 
 
 def test_save_never_overwrites_the_input_and_leaves_nothing_behind(tmp_path: Path) -> None:

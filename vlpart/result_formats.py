@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +83,15 @@ def to_dict(result: Result, full_vocabulary: bool = True) -> dict[str, Any]:
         "vocabulary": vocabulary.to_dict(),
         "detections": detections,
     }
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The content of a JSON file; see `Result.load`."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
+        raise DataError(f"cannot read the saved result {os.fspath(path)}: {reason}") from error
 
 
 def from_dict(data: Mapping[str, Any], image: NDArray[np.uint8] | None = None) -> Result:

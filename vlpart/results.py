@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vlpart import result_formats as formats
-from vlpart.errors import OutputError
+from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
 from vlpart.grouping import assign_parts
 from vlpart.masks import MaskStack, resolve_indices
@@ -191,29 +192,41 @@ class Result:
         """The detections that meet every condition given.
 
         Args:
-            score: at least this score.
+            score: at least this score, 0..1.
             names: one of these full names ("car", "car:wheel").
             objects: one of these objects, or a part of one.
             parts: True = parts only, False = whole objects only; or one of these parts of any object ("wheel").
 
         Raises:
-            VocabularyError: a name in `names` that the vocabulary does not have.
+            VocabularyError: a name, an object or a part that the vocabulary does not have.
+            ValueError: a score that is no number in 0..1.
         """
         keep = np.ones(len(self), dtype=bool)
         if score is not None:
-            keep &= self.scores >= score
+            keep &= self.scores >= _score(score)
         if names is not None:
             wanted = {self.vocabulary.names[self.vocabulary.index(name)] for name in _several(names)}
             keep &= self._mask_of(lambda c: self.vocabulary.names[c] in wanted)
         if objects is not None:
-            owners = {name.casefold() for name in _several(objects)}
-            keep &= self._mask_of(lambda c: self.vocabulary.object_name(c).casefold() in owners)
+            keep &= self._mask_of(self._one_of("object", self.vocabulary.object_name, objects))
         if isinstance(parts, bool):
             keep &= self._mask_of(lambda c: self.vocabulary.is_part(c) == parts)
         elif parts is not None:
-            kinds = {name.casefold() for name in _several(parts)}
-            keep &= self._mask_of(lambda c: (self.vocabulary.part_name(c) or "").casefold() in kinds)
+            keep &= self._mask_of(self._one_of("part", self.vocabulary.part_name, parts))
         return self[keep]
+
+    def _one_of(
+        self, kind: str, name_of: Callable[[int], str | None], wanted: str | Iterable[str]
+    ) -> Callable[[int], bool]:
+        """Whether `name_of` a class is one of those wanted, all of which some entry of the vocabulary must have."""
+        known = {name.casefold(): name for name in map(name_of, range(len(self.vocabulary))) if name is not None}
+        folded = {str(name).casefold(): name for name in _several(wanted)}
+        for key, name in folded.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=3)
+                hint = f"; did you mean {' or '.join(known[k] for k in near)}?" if near else "."
+                raise VocabularyError(f"The vocabulary {self.vocabulary.title!r} has no {kind} '{name}'{hint}")
+        return lambda c: (name_of(c) or "").casefold() in folded
 
     def without_nested(self, share: float = 0.8) -> Result:
         """Without detections that lie inside a better one of the same class: the arm that is also called a person.
@@ -238,11 +251,11 @@ class Result:
         shared = np.prod(np.clip(high - low, 0, None), axis=1, dtype=np.float64)
         return shared / area if area > 0 else np.zeros(len(others))
 
-    def _mask_of(self, condition: Any) -> NDArray[np.bool_]:
+    def _mask_of(self, condition: Callable[[int], bool]) -> NDArray[np.bool_]:
         return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
 
     def summary(self) -> str:
-        """One line: "photo.jpg 800x1200: 2 car (4 wheel, 1 door), 1 person; loose: 1 dog:head"."""
+        """One line, the size as width x height: "photo.jpg 1200x800: 2 car (4 wheel, 1 door); loose: 1 dog:head"."""
         parts_of: dict[str, Counter[str]] = {}
         wholes: Counter[str] = Counter()
         for group in self.objects:
@@ -257,7 +270,7 @@ class Result:
         if loose:
             text += ("; loose: " if text else "loose: ") + _counted(loose)
         where = f"{Path(self.path).name} " if self.path else ""
-        return f"{where}{self.image_size[0]}x{self.image_size[1]}: {text or 'nothing found'}"
+        return f"{where}{self.image_size[1]}x{self.image_size[0]}: {text or 'nothing found'}"
 
     # ---- pictures and files
 
@@ -312,11 +325,15 @@ class Result:
     def label_map(self, kind: Literal["class", "instance"] = "class") -> NDArray[np.uint16]:
         """(H, W) uint16: 0 where nothing is, else class id + 1 (kind "class") or detection index + 1 ("instance").
 
-        Parts cover objects, and a higher score covers a lower one.
+        Class ids count from 0 in the order of the vocabulary, detections in the order of the result. Parts cover
+        objects, and a higher score covers a lower one.
 
         Raises:
             OutputError: there are no masks, or more values than uint16 holds.
+            ValueError: another kind.
         """
+        if kind not in ("class", "instance"):
+            raise ValueError(f"the kind of a label map is 'class' or 'instance', not {kind!r}")
         if self.masks is None:
             raise OutputError("a label map needs masks, and this result has boxes only")
         values = (self.class_ids if kind == "class" else np.arange(len(self))) + 1
@@ -359,6 +376,20 @@ class Result:
         """
         return formats.from_dict(data, image)
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], image: NDArray[np.uint8] | None = None) -> Result:
+        """Read what `save` wrote as .json, the NAME_parts.json of `vlpart predict` for one.
+
+        Args:
+            path: the file.
+            image: (H, W, 3) uint8 RGB, which the file does not hold; without it, `plot` reads the file that the
+                picture came from.
+
+        Raises:
+            DataError: the file cannot be read, or is no saved result.
+        """
+        return formats.from_dict(formats.read_json(path), image)
+
     def to_json(self, *, indent: int | None = None, full_vocabulary: bool = True) -> str:
         """`to_dict` as JSON text."""
         data = self.to_dict(full_vocabulary=full_vocabulary)
@@ -377,7 +408,17 @@ def _whole_numbers(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def _several(names: str | Iterable[str]) -> Sequence[str]:
-    return [names] if isinstance(names, str) else list(names)
+    return list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+
+
+def _score(value: float) -> float:
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = float("nan")
+    if not 0 <= score <= 1:  # also refuses NaN
+        raise ValueError(f"a score is a number between 0 and 1, got {value!r}")
+    return score
 
 
 def _counted(counts: Counter[str]) -> str:

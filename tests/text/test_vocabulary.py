@@ -95,6 +95,26 @@ def test_repeated_names_of_a_list_find_the_first() -> None:
 # ---- the inline syntax
 
 
+@pytest.mark.parametrize(
+    ("word", "lists"),
+    [
+        ("lvis", "lvis_v1"),
+        ("tinyy", "tiny"),
+        ("Pascal", "pascal_part or pascal_part_base or pascal_part_novel"),
+        ("pascalpart", "pascal_part"),
+        ("taco", None),
+        ("car", None),
+        ("tiny car", None),
+        ("lvis; coco", None),
+    ],
+)
+def test_a_word_that_is_nearly_a_list_is_taken_with_a_warning(
+    word: str, lists: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Vocabulary.of(word) == Vocabulary.parse(word)
+    assert [message.partition("the list ")[2] for message in caplog.messages] == ([lists] if lists else [])
+
+
 def test_parse() -> None:
     vocabulary = Vocabulary.parse("car: wheel, door; dog head; person")
     assert vocabulary.names == ("car", "car:wheel", "car:door", "dog head", "person")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import VocabularyError
+from vlpart.files import is_there
 from vlpart.text import naming, vocabulary_files
 
 if TYPE_CHECKING:
     import numpy as np
+
+logger = logging.getLogger("vlpart.text")
 
 PART_LISTS = ("pascal_part", "paco", "partimagenet")
 """The lists whose part names make "dog head" the head of "dog" (see `naming.recognise_parts`)."""
@@ -93,7 +97,7 @@ class Vocabulary:
         if isinstance(name_or_path, str) and name_or_path in cls.available():
             return cls._from_document(vocabulary_files.read_list(name_or_path), name_or_path)
         path = Path(name_or_path)
-        if not path.exists():
+        if not is_there(path):
             near = difflib.get_close_matches(str(name_or_path), cls.available(), n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else f"lists: {', '.join(cls.available())}."
             raise VocabularyError(f"No vocabulary list and no file '{name_or_path}'; {hint}")
@@ -161,7 +165,8 @@ class Vocabulary:
     def of(cls, value: Vocabulary | str | Path | Sequence[str]) -> Vocabulary:
         """What users pass as `vocabulary=`: a Vocabulary, a list of names, a Path, or a string.
 
-        A string is the name of a list, else a file that exists, else the syntax of `parse`.
+        A string is the name of a list, else a file that exists, else the syntax of `parse`. A single phrase that is
+        nearly the name of a list is taken as a phrase, with a warning in the log.
         """
         if isinstance(value, Vocabulary):
             return value
@@ -176,6 +181,9 @@ class Vocabulary:
             return cls.load(value)
         if "_" in value and difflib.get_close_matches(value, cls.available(), n=1, cutoff=0.85):
             return cls.load(value)  # a misspelt list: the error names the near ones
+        near = _near_lists(value, cls.available())
+        if near:
+            logger.warning("'%s' is looked for as a word; there is also the list %s", value, " or ".join(near))
         return cls.parse(value)
 
     @classmethod
@@ -312,6 +320,13 @@ class Vocabulary:
         about = document.get("about", "") if isinstance(document, dict) else ""
         title = document.get("name", title) if isinstance(document, dict) and "entries" in document else title
         return cls(entries, title=str(title), about=str(about))
+
+
+def _near_lists(word: str, lists: Sequence[str]) -> list[str]:
+    """The lists that may be meant by a word that names none: "lvis" (lvis_v1), "tinyy" (tiny)."""
+    folded = word.strip().casefold()
+    begun = [name for name in lists if name.startswith(folded)] if len(folded) > 2 else []
+    return begun or difflib.get_close_matches(folded, lists, n=1, cutoff=0.8)
 
 
 def _with_object(name: str, owner: str | None, part: str | None, given: str | None, i: int) -> naming.Named:
