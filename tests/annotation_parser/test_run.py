@@ -86,7 +86,7 @@ def test_build_leaves_out_what_cannot_be_read(
     assert (outcome.skipped, [Path(name).name for name in failed]) == (1, ["cat.png"])
     assert ReferenceBank(tmp_path / "bank").objects == ["car"]
     (base_data.parent / "car.png").unlink()
-    with pytest.raises(DataError, match="none of the base pictures could be read"):
+    with pytest.raises(DataError, match="none of the base pictures could be used"):
         build_bank(tmp_path / "other", base, base_data.parent, features)
 
 

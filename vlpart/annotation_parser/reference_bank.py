@@ -210,7 +210,7 @@ def write_bank(
                 records.write(json.dumps(reference.to_dict()).encode() + b"\n")
             size = records.tell()
         if not offsets:
-            raise DataError("none of the base pictures could be read: nothing to build a bank from")
+            raise DataError("none of the base pictures could be used: nothing to build a bank from")
         names = sorted(objects)
         order = np.array([names.index(name) for name in objects], dtype=np.int32)
         index = {"offsets": np.array(offsets, dtype=np.int64), "object_ids": order[np.array(object_ids)]}
