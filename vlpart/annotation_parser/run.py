@@ -81,7 +81,7 @@ def build_bank(
     Raises:
         OutputError: there is a bank already, the folder cannot be written, or there is unfinished work of other
             settings.
-        DataError: not one picture can be read.
+        DataError: there is no folder of that name, or not one picture can be used.
     """
     short, longest = short_side or features.short_side, max_side or features.max_side
     settings = {
@@ -103,6 +103,7 @@ def build_bank(
     counts = {"skipped": 0}
 
     def seen(item: int) -> NDArray[np.uint8]:
+        """What is described of a reference whose picture and annotations can be used."""
         reference = references[item]
         path = images / reference.file_name
         picture = read_image(path)
@@ -169,7 +170,8 @@ def find_parts(
 
     Raises:
         OutputError: the file is there already, or cannot be written, or unfinished work of other settings is beside it.
-        DataError: a reference picture is missing, or a label needs a bank and there is none.
+        DataError: there is no folder of that name, not one picture can be used, a reference picture is missing, or
+            `check_labels` of the parser refuses a label.
     """
     settings = parser.settings() | {
         "images": str(images.absolute()),
@@ -186,6 +188,7 @@ def find_parts(
     parser.check_labels({label for picture in pictures for label in picture.labels})
 
     def seen(item: int) -> NDArray[np.uint8]:
+        """A picture that fits its annotations."""
         path = images / pictures[item].file_name
         picture = read_image(path)
         check_size(picture, pictures[item].size_hw, path)

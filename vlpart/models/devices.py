@@ -29,11 +29,22 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         local = os.environ.get("LOCAL_RANK")
         return torch.device("cuda" if local is None else f"cuda:{int(local) % torch.cuda.device_count()}")
     try:
+        return open_device(device)
+    except ValueError as reason:
+        raise VlpartError(f"device {str(device)!r} cannot be used here ({reason}); leave it out or use cpu") from None
+
+
+def open_device(device: str | torch.device) -> torch.device:
+    """The device of a name, tried out.
+
+    Raises:
+        ValueError: what torch has against it, on one line.
+    """
+    try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of them
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise VlpartError(f"device {str(device)!r} cannot be used here ({reason}); leave it out or use cpu") from None
+        raise ValueError(str(error).splitlines()[0].rstrip(".")) from None
     return chosen
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vlpart.errors import TrainingError
+from vlpart.models.devices import open_device
 from vlpart.training.optimizer import trainable
 from vlpart.types import Batch
 
@@ -125,19 +126,17 @@ def choose_device(device: str, local_rank: int = 0, size: int = 1) -> str:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        if chosen.type != "cuda":
-            torch.empty(0, device=chosen)
-            return device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of them
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise TrainingError(f"--device {device} cannot be used here ({reason}): use auto, cpu or cuda") from None
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        try:
+            return str(open_device(device))
+        except ValueError as reason:
+            raise TrainingError(f"--device {device} cannot be used here ({reason}): use auto, cpu or cuda") from None
     present = torch.cuda.device_count()
     if present == 0:
         raise TrainingError("there is no CUDA device here: use --device cpu, or install a CUDA build of torch")
-    index = local_rank if chosen.index is None else chosen.index
-    if index >= present or (size > 1 and chosen.index is not None):
+    index = int(number) if number else local_rank
+    if index >= present or (size > 1 and number):
         raise TrainingError(
             f"process {local_rank} has no GPU of its own ({present} here): "
             f"use --device cuda and --nproc-per-node {present} or fewer"
