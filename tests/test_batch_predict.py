@@ -62,6 +62,34 @@ def test_the_coco_file_is_read_by_pycocotools(tmp_path: Path, capsys: pytest.Cap
     assert coco.annToMask(wheel).sum() == 20
 
 
+def test_labels_for_other_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(tmp_path / "in" / "deep", "a.png")
+    make_images(tmp_path / "in", "b.png", "b.jpg")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk", target_is_directory=True)
+    predict_to_folder(FakePredictor(), "in", output="out", formats=["labelme", "yolo"], recursive=True)
+    stems = {"b": "b.jpg", "b-2": "b.png", "deep/a": "deep/a.png"}
+    files = [f"labelme/{stem}.json" for stem in stems] + [f"labels/{stem}.txt" for stem in stems]
+    assert files_of(tmp_path / "disk") == sorted(["data.yaml", *files])
+    for stem, image in stems.items():
+        path = tmp_path / "out" / "labelme" / f"{stem}.json"
+        assert (path.parent / json.loads(path.read_text())["imagePath"]).samefile(tmp_path / "in" / image)
+        assert len((tmp_path / "out" / "labels" / f"{stem}.txt").read_text().splitlines()) == 2
+    assert (tmp_path / "out" / "data.yaml").read_text().endswith('names:\n  0: "car"\n  1: "car:wheel"\n')
+
+
+def test_yolo_labels_of_two_vocabularies_do_not_mix(photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict_to_folder(FakePredictor(), photo, output=out, formats=["yolo"])
+    labels = (out / "labels" / "photo.txt").read_bytes()
+    predict_to_folder(FakePredictor(), photo, output=out, formats=["yolo"])
+    (out / "data.yaml").write_text('names:\n  0: "dog"\n')
+    with pytest.raises(OutputError, match=r"data\.yaml names other classes.*choose another folder with --output"):
+        predict_to_folder(FakePredictor(), photo, output=out, formats=["yolo"])
+    assert (out / "labels" / "photo.txt").read_bytes() == labels
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_a_file_name_that_is_not_unicode(tmp_path: Path) -> None:
     image = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))

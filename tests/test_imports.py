@@ -18,13 +18,14 @@ PACKAGE = Path(vlpart.__file__).parent
 # hold `Result` stand in one line because either may import the other.
 LAYERS = [
     {"errors", "types"},
-    {"files", "rle"},
+    {"files", "polygons", "rle"},
     {"masks", "zoo"},
     {"text"},
     {"data", "grouping"},
     {"models", "visualize"},
     {"results", "result_formats"},
     {"losses", "predictor", "batch_output"},
+    {"batch_writer"},
     {"evaluation", "annotation_parser", "batch_predict", "data_page"},
     {"training"},
     {"recipes"},

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from vlpart.errors import DataError, OutputError, VlpartError, VocabularyError
 from vlpart.masks import MaskStack
+from vlpart.result_formats import yolo_data
 from vlpart.results import Result
 from vlpart.text.vocabulary import Vocabulary
 
@@ -407,6 +408,76 @@ def test_to_supervision(street: Result, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(__import__("sys").modules, "supervision", None)
     with pytest.raises(OutputError, match=r'pip install "vlpart\[supervision\]"'):
         street.to_supervision()
+
+
+def test_to_labelme(street: Result) -> None:
+    data = street.to_labelme()
+    assert (data["imagePath"], data["imageData"], data["imageHeight"], data["imageWidth"]) == ("photo.jpg", None, *SIZE)
+    assert street.to_labelme("../in/photo.jpg")["imagePath"] == "../in/photo.jpg"
+    shapes = data["shapes"]
+    assert [shape["label"] for shape in shapes] == street.names
+    assert [shape["group_id"] for shape in shapes] == list(range(1, 8))
+    assert {shape["shape_type"] for shape in shapes} == {"polygon"}
+    assert [shape["description"] for shape in shapes] == [
+        "",
+        "part of car 1",
+        "",
+        "part of car 1",
+        "part of car 1",
+        "",
+        "",
+    ]
+    car = np.array(shapes[0]["points"])
+    assert [*car.min(axis=0), *car.max(axis=0)] == [10, 10, 50, 38]
+    json.dumps(data, allow_nan=False)
+
+
+def test_to_labelme_of_pieces_and_of_detections_without_a_mask() -> None:
+    two = rectangle(5, 5, 25, 25) | rectangle(50, 5, 60, 15)
+    shapes = result_of((DOG, 0.9, two), (CAR, 0.8, rectangle(0, 0, 0, 0))).to_labelme()["shapes"]
+    assert [(s["label"], s["group_id"], s["shape_type"]) for s in shapes] == [
+        ("dog", 1, "polygon"),
+        ("dog", 1, "polygon"),
+        ("car", 2, "rectangle"),
+    ]
+    alone = result_of((DOG, 0.9, rectangle(5, 6, 25, 30)), masks=False).to_labelme()["shapes"]
+    assert (alone[0]["shape_type"], alone[0]["points"]) == ("rectangle", [[5, 6], [25, 30]])
+    assert result_of().to_labelme() == {**result_of().to_labelme(), "shapes": [], "imagePath": ""}
+
+
+def test_yolo_labels_are_read_back(street: Result, tmp_path: Path) -> None:
+    supervision = pytest.importorskip("supervision")
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels" / "a.txt").write_text(street.to_yolo())
+    (tmp_path / "data.yaml").write_text(yolo_data(VOCABULARY))
+    found = supervision.DetectionDataset.from_yolo(
+        str(tmp_path / "images"), str(tmp_path / "labels"), str(tmp_path / "data.yaml")
+    )
+    assert found.classes == list(VOCABULARY.names)
+    ((_, _, detections),) = list(found)
+    assert detections.class_id.tolist() == street.class_ids.tolist()
+    for mask, read in zip(street.masks, detections.mask, strict=True):
+        assert read[mask].mean() > 0.85  # the line may be half a pixel off
+        assert read.sum() <= mask.sum() + mask.any(axis=0).sum() + mask.any(axis=1).sum() + 1  # and the line
+
+
+def test_yolo_labels_by_hand() -> None:
+    two = rectangle(0, 0, 20, 20) | rectangle(50, 0, 60, 12)
+    line = result_of((WHEEL, 0.9, two)).to_yolo()
+    values = np.array(line.split(), dtype=float)
+    assert (line[-1], values[0], len(values) % 2) == ("\n", WHEEL, 1)
+    assert values[1:].reshape(-1, 2).max(axis=0).tolist() == [0.6, 0.333333]
+    assert result_of((DOG, 0.9, rectangle(10, 6, 30, 36)), masks=False).to_yolo() == f"{DOG} 0.2 0.35 0.2 0.5\n"
+    assert result_of((DOG, 0.9, rectangle(0, 0, 0, 0))).to_yolo().startswith(f"{DOG} 0.01 0.0166667 ")
+    assert result_of().to_yolo() == ""
+
+
+def test_names_that_yaml_would_take_for_something_else() -> None:
+    names = ["no", "a:b", 'quote "', "# x", "1"]
+    text = yolo_data(Vocabulary.from_names(names))
+    assert text.splitlines()[4:] == ['  0: "no"', '  1: "a:b"', '  2: "quote \\""', '  3: "# x"', '  4: "1"']
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".JPEG", "JPEG"), (".webp", "WEBP")])

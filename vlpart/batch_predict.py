@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from PIL import Image
-
-from vlpart.batch_output import CocoFile, OutputNames, SourceProtectedError, make_folder, output_errors
+from vlpart.batch_output import OutputNames, make_folder
+from vlpart.batch_writer import ResultWriter, check_formats
 from vlpart.data.images import MAX_PIXELS, list_images, named_sources, read_image
 from vlpart.errors import ImageError, OutputError, VlpartError
-from vlpart.files import encode_picture, is_file, local_path, write_file
+from vlpart.files import local_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
     from vlpart.predictor import Predictor
     from vlpart.results import Result
     from vlpart.text.vocabulary import Vocabulary
-
-FORMATS = ("picture", "json", "coco", "labels")
-"""What can be written. Per image: `picture` NAME_parts.jpg, `json` NAME_parts.json, `labels` NAME_labels.png (16 bit);
-for all images together: `coco` coco.json."""
 
 _Item = TypeVar("_Item")
 
@@ -96,7 +90,7 @@ def predict_to_folder(
         predictor: from `vlpart.load`.
         sources: files, folders, globs and http(s) addresses.
         output: folder for the results, made if needed. If it lies inside a source folder, what is in it is left out.
-        formats: any of `FORMATS`.
+        formats: any of `vlpart.batch_writer.FORMATS`.
         vocabulary, score_threshold, short_side, max_side, max_detections: see `Predictor.predict`.
         max_pixels: larger images are refused; None = no limit.
         batch_size: images per forward pass, at most; fewer where memory or a CPU asks for it.
@@ -110,8 +104,8 @@ def predict_to_folder(
 
     Raises:
         ImageError: a source folder has no images, a glob matches none, a source is empty or no path.
-        OutputError: the folder is not writable, the disk is full, the output folder is a source folder, or a format is
-            unknown or does not go with `skip_existing`.
+        OutputError: the folder is not writable, the disk is full, the output folder is a source folder or has YOLO
+            labels of other classes, or a format is unknown or does not go with `skip_existing`.
         VlpartError: the vocabulary does not fit the model, and whatever else is not the fault of a single image.
         ValueError: `batch_size` is not a whole number from 1.
     """
@@ -119,7 +113,7 @@ def predict_to_folder(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
     given = named_sources(sources)
-    writer = _Writer(
+    writer = ResultWriter(
         names=OutputNames(given, local_path(output)), formats=check_formats(formats, skip_existing=skip_existing)
     )
     images = _read_all(list_images(given, recursive=recursive), writer, max_pixels, skip_existing)
@@ -157,26 +151,6 @@ def predict_to_folder(
     )
 
 
-def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tuple[str, ...]:
-    """`formats` without repeats, in the order of `FORMATS`.
-
-    Raises:
-        OutputError: an unknown or empty choice, or `coco` with `skip_existing`.
-    """
-    chosen = [formats] if isinstance(formats, str) else list(formats)
-    if not chosen:
-        raise OutputError(f"no output format given: choose from {', '.join(FORMATS)}")
-    for name in chosen:
-        if name not in FORMATS:
-            raise OutputError(f"unknown output format {name!r}: choose from {', '.join(FORMATS)}")
-    if skip_existing and "coco" in chosen:
-        raise OutputError(
-            "coco.json would lack the images that --skip-existing (argument skip_existing) leaves out: "
-            "leave out one of the two"
-        )
-    return tuple(name for name in FORMATS if name in chosen)
-
-
 @dataclass(frozen=True)
 class _Read:
     """An image that was read, or an error that says why not, or neither: its results exist.
@@ -191,7 +165,7 @@ class _Read:
 
 
 def _read_all(
-    images: Iterator[Path | str], writer: _Writer, max_pixels: int | None, skip_existing: bool
+    images: Iterator[Path | str], writer: ResultWriter, max_pixels: int | None, skip_existing: bool
 ) -> Iterator[_Read]:
     """Read image after image; what cannot be read comes as an error, in its place."""
     try:
@@ -216,7 +190,7 @@ class _Job:
     """A run: predicts and writes batch after batch, and keeps the counts."""
 
     predictor: Predictor
-    writer: _Writer
+    writer: ResultWriter
     options: Mapping[str, Any]
     keep_nested: bool
     on_result: Callable[[ImageReport], object]
@@ -264,87 +238,6 @@ class _Job:
     def _fail(self, image: str, error: VlpartError) -> None:
         self.failed += 1
         self.on_failure(image, error)
-
-
-@dataclass(kw_only=True)
-class _Writer:
-    """Writes the chosen formats of one result after the other."""
-
-    names: OutputNames
-    formats: Sequence[str]
-    coco: CocoFile | None = None
-    finished: int = 0
-    detections: int = 0
-    stack: ExitStack = field(default_factory=ExitStack)
-
-    def encode(self, stem: str, result: Result) -> dict[Path, bytes]:
-        """The files of one result, in memory. Raises `OutputError` for what is wrong with this image alone."""
-        return {path: _encode(kind, result, path) for kind, path in self._targets(stem).items()}
-
-    def is_done(self, stem: str) -> bool:
-        """Whether all files of an image are there. A source image that has the name of one is none of them."""
-        try:
-            return all(map(is_file, self._targets(stem).values()))
-        except SourceProtectedError:
-            return False
-
-    def _targets(self, stem: str) -> dict[str, Path]:
-        return {kind: self.names.target(stem + _ENDINGS[kind]) for kind in self.formats if kind in _ENDINGS}
-
-    def write(self, image: str, result: Result, files: Mapping[Path, bytes]) -> None:
-        """Write the files of one result and add it to the COCO file. Raises `OutputError` if the disk refuses."""
-        for path, data in files.items():
-            write_file(path, data)
-        if "coco" in self.formats:
-            if self.coco is None:
-                self.coco = self.stack.enter_context(_open_coco(self.names.target("coco.json"), result))
-            self.coco.add(self.names.relative(image), result.image_size, _annotations(result))
-        self.finished += 1
-        self.detections += len(result)
-
-    def drop_earlier_coco(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """For the end of a run, interrupted or not: the COCO file of an earlier one goes if this one has none.
-
-        A run that an error ended before its first image leaves it alone. Raises `OutputError` if it cannot be removed.
-        """
-        if "coco" not in self.formats or (self.coco and self.coco.images) or isinstance(error, Exception):
-            return
-        with suppress(SourceProtectedError if error is None else OutputError):
-            path = self.names.target("coco.json")
-            with output_errors(path):
-                path.unlink(missing_ok=True)
-
-
-_ENDINGS = {"picture": "_parts.jpg", "json": "_parts.json", "labels": "_labels.png"}
-
-
-def _encode(kind: str, result: Result, path: Path) -> bytes:
-    if kind == "json":
-        return (result.to_json(indent=1) + "\n").encode(errors="backslashreplace")  # a path that is no Unicode
-    if kind == "picture":
-        return encode_picture(result.plot(), "JPEG", path.name)
-    return encode_picture(Image.fromarray(result.label_map()), "PNG", path.name)
-
-
-def _annotations(result: Result) -> list[dict[str, Any]]:
-    """COCO annotations: result entries with the area and the crowd flag that readers of ground truth expect."""
-    boxes = result.boxes_xyxy
-    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) if result.masks is None else result.masks.areas()
-    entries = zip(result.to_coco(image_id=0), sizes.tolist(), strict=True)
-    return [{**entry, "area": area, "iscrowd": 0} for entry, area in entries]
-
-
-def _open_coco(path: Path, result: Result) -> CocoFile:
-    """The COCO file of a run, with the categories of the vocabulary of its first result."""
-    from vlpart import __version__
-
-    categories = [
-        {"id": entry.id, "name": entry.name, "object": entry.object, "part": entry.part}
-        for entry in result.vocabulary.entries
-    ]
-    return CocoFile(path, categories, {"description": f"predictions of vlpart {__version__}"})
 
 
 def _read_ahead(items: Iterable[_Item], depth: int) -> Generator[_Item, None, None]:

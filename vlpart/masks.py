@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vlpart.polygons import Polygon, area, outlines, simplified
 from vlpart.rle import Runs, bitmap_of_runs, decode_runs, encode_runs, runs_of_bitmap
 
 BoolArray = NDArray[np.bool_]
@@ -87,6 +88,16 @@ class _Grids:
         upper = padded[corner] * (1 - du) + padded[corner + 1] * du
         lower = padded[corner + side] * (1 - du) + padded[corner + side + 1] * du
         return solid & (upper * (1 - dv) + lower * dv >= self.threshold)
+
+    def outlines(self, i: int) -> list[Polygon]:
+        """Of the map itself: between its cells the outline is as exact as the mask, and has no steps of pixels."""
+        x0, y0, x1, y1 = (float(side) for side in self.boxes[i])
+        if not (x1 > x0 and y1 > y0):
+            return []
+        cells = self.maps.shape[-1]
+        centres = (np.arange(-1, cells + 1) + 0.5) / cells
+        grid = np.pad(self.maps[i], 1)
+        return outlines(grid, x0 + centres * (x1 - x0), y0 + centres * (y1 - y0), float(self.threshold))
 
     def _pixels(self, i: int, step: int) -> tuple[IntArray, IntArray]:
         """Columns and rows of the image that can hold a value over the threshold: those near a cell that does."""
@@ -165,6 +176,14 @@ class _RunLists:
         pixels = xs * self.image_size[0] + ys
         places = [np.searchsorted(self.runs[int(i)].reshape(-1), pixels, side="right") for i in others]
         return np.array(places, dtype=np.int64).reshape(len(others), len(pixels)) % 2 == 1
+
+    def outlines(self, i: int) -> list[Polygon]:
+        x0, y0, bitmap = self.crop(i)
+        if not bitmap.size:
+            return []
+        grid = np.pad(bitmap, 1).astype(np.float32)
+        xs, ys = (low - 0.5 + np.arange(size) for low, size in ((x0, grid.shape[1]), (y0, grid.shape[0])))
+        return outlines(grid, xs, ys, 0.5)
 
     def _resized_runs(self, i: int, image_size: tuple[int, int]) -> Runs:
         from PIL import Image
@@ -341,6 +360,23 @@ class MaskStack:
     def rle(self, i: int) -> dict[str, Any]:
         """COCO RLE of mask `i`: `{"size": [height, width], "counts": str}`."""
         return encode_runs(self.runs(i), self.image_size)
+
+    def polygons(self, i: int, tolerance: float = 0.5) -> list[Polygon]:
+        """The outline of mask `i`: (K, 2) float64 x, y in pixels for each of its pieces, the largest first.
+
+        Holes are filled, and pieces of less than a pixel are left out, so the list may be empty.
+
+        Args:
+            i: which mask.
+            tolerance: corners that are no further from the line without them, in pixels, are left out.
+        """
+        height, width = self.image_size
+        pieces = []
+        for outline in self._store.outlines(range(len(self))[i]):
+            piece = simplified(np.clip(outline, 0, (width, height)), tolerance)
+            if len(piece) >= 3 and area(piece) >= 1:
+                pieces.append(piece)
+        return sorted(pieces, key=area, reverse=True)
 
     def fractions_inside(self, i: int, others: Sequence[int], limit: int = 512) -> NDArray[np.float64]:
         """(len(others),): which share of mask `i` lies inside each of the other masks; zeros if mask `i` is empty.

@@ -1,4 +1,4 @@
-"""A `Result` in the forms of others: COCO entries, supervision, plain data for JSON and back."""
+"""A `Result` in the forms of others: COCO, LabelMe, YOLO, supervision, plain data for JSON and back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vlpart.errors import DataError, OutputError
 from vlpart.masks import MaskStack
+from vlpart.polygons import Polygon, joined, rectangle
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 FORMAT = "vlpart.result"
 VERSION = 1
+
+#: What LabelMe wants to read in its files: the version whose keys these are.
+LABELME_VERSION = "5.5.0"
 
 
 def to_coco(result: Result, image_id: int | str) -> list[dict[str, Any]]:
@@ -39,6 +43,63 @@ def to_coco(result: Result, image_id: int | str) -> list[dict[str, Any]]:
             entry["segmentation"] = result.masks.rle(i)
         entries.append(entry)
     return entries
+
+
+def to_labelme(result: Result, image_path: str | None = None) -> dict[str, Any]:
+    """See `Result.to_labelme`."""
+    names, owners, shapes = result.names, result.owners.tolist(), []
+    for i, name in enumerate(names):
+        outlines = [] if result.masks is None else result.masks.polygons(i)
+        owner = owners[i] if owners[i] >= 0 else None
+        for outline in outlines or [result.boxes_xyxy[i].reshape(2, 2).astype(np.float64)]:
+            shape = {
+                "label": name,
+                "points": outline.round(2).tolist(),
+                "group_id": i + 1,
+                "description": "" if owner is None else f"part of {names[owner]} {owner + 1}",
+                "shape_type": "polygon" if outlines else "rectangle",
+                "flags": {},
+                "mask": None,
+                "score": _short(result.scores[i]),
+            }
+            shapes.append(shape)
+    if image_path is None:
+        image_path = "" if result.path is None else Path(result.path).name
+    return {
+        "version": LABELME_VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image_path,
+        "imageData": None,
+        "imageHeight": result.image_size[0],
+        "imageWidth": result.image_size[1],
+    }
+
+
+def to_yolo(result: Result) -> str:
+    """See `Result.to_yolo`."""
+    height, width = result.image_size
+    lines = []
+    for i, class_id in enumerate(result.class_ids.tolist()):
+        if result.masks is None:
+            x0, y0, x1, y1 = result.boxes_xyxy[i].astype(np.float64)
+            numbers = np.array([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height])
+        else:
+            numbers = (_one_polygon(result.masks, result.boxes_xyxy[i], i) / (width, height)).reshape(-1)
+        lines.append(f"{class_id} " + " ".join(f"{number:.6g}" for number in numbers.clip(0, 1)) + "\n")
+    return "".join(lines)
+
+
+def _one_polygon(masks: MaskStack, box_xyxy: NDArray[np.float32], i: int) -> Polygon:
+    """All of a mask in one outline; of a mask that is too small to have one, the box."""
+    pieces = masks.polygons(i)
+    return joined(pieces) if pieces else rectangle(box_xyxy)
+
+
+def yolo_data(vocabulary: Vocabulary) -> str:
+    """The data file (YAML) that goes with `to_yolo`: the names of the classes, and where pictures and labels are."""
+    names = [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(vocabulary.names)]
+    return "\n".join(["path: .", "train: images", "val: images", "names:", *names, ""])
 
 
 def to_supervision(result: Result) -> supervision.Detections:

@@ -351,6 +351,25 @@ class Result:
         """COCO entries: image_id, category_id (the id in the vocabulary), bbox xywh, score, segmentation (RLE)."""
         return formats.to_coco(self, image_id)
 
+    def to_labelme(self, image_path: str | None = None) -> dict[str, Any]:
+        """What LabelMe reads: a polygon for every piece of a mask, a rectangle for a detection without one.
+
+        The `group_id` of a shape is the place of its detection in the result, counted from 1; a part names its object
+        in the description. Holes of masks are filled.
+
+        Args:
+            image_path: where the picture is, seen from the folder of the LabelMe file; default: beside it.
+        """
+        return formats.to_labelme(self, image_path)
+
+    def to_yolo(self) -> str:
+        """YOLO labels: a line of "class x y x y ..." per detection, or "class x y width height" without masks.
+
+        Classes are `class_ids`, coordinates are shares of the width and height. A mask of several pieces is one
+        polygon, with bridges of no width; holes are filled; there are no scores. An empty text means nothing was found.
+        """
+        return formats.to_yolo(self)
+
     def to_supervision(self) -> supervision.Detections:
         """`supervision.Detections` with an (N, H, W) bool mask array, `data["class_name"]` and `data["owner"]`.
 

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def _formats(values: list[str]) -> list[str]:
     """Repeated and comma-separated values as one checked list."""
-    from vlpart.batch_predict import check_formats
+    from vlpart.batch_writer import check_formats
 
     names = [name.strip().lower() for value in values for name in value.split(",") if name.strip()]
     try:
@@ -111,7 +111,7 @@ def predict(
         typer.Option(
             "--format",
             "-f",
-            help="picture, json, coco, labels (PNG label maps); repeat or separate with commas.",
+            help="picture, json, coco, labels (PNG label maps), labelme, yolo; repeat or separate with commas.",
             callback=_formats,
             rich_help_panel=_OUTPUT,
         ),
@@ -126,10 +126,11 @@ def predict(
 ) -> None:
     """Find objects and their parts in images.
 
-    Results are written as they come: NAME_parts.jpg, NAME_parts.json, NAME_labels.png, coco.json. An image that cannot
+    Results are written as they come: NAME_parts.jpg, NAME_parts.json, and what --format asks for. An image that cannot
     be read is skipped with a line on standard error, and the exit code is then 1. Ctrl-C keeps what is finished.
     """
-    from vlpart.batch_predict import check_formats, predict_to_folder
+    from vlpart.batch_predict import predict_to_folder
+    from vlpart.batch_writer import check_formats
     from vlpart.data.images import MAX_PIXELS, list_images
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.catalogue import ModelEntry
