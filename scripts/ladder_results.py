@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from statistics import stdev, variance
 
 from vlpart.evaluation.coco import Rule, score_detections
 from vlpart.recipes.ladder import NOVEL_OBJECTS
@@ -64,20 +67,46 @@ def results(root: Path, seeds: list[int], rounds: int = 1) -> Results:
 
 
 def table(found: Results) -> str:
-    """AP / AP50 under both rules; several seeds as mean and half of the range."""
+    """AP / AP50 under both rules, several seeds as mean ± standard deviation; then how arms differ from (a)."""
     lines = []
     for rule, title in RULES.items():
-        lines += [f"| {title} | all | base | novel |", "| --- | --- | --- | --- |"]
-        for arm, groups in found[rule].items():
-            cells = [" / ".join(_spread([pair[k] for pair in pairs]) for k in (0, 1)) for pairs in groups.values()]
-            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
-        lines.append("")
+        arms = found[rule]
+        lines += _rows(title, {arm: _cells(groups, _spread) for arm, groups in arms.items()})
+        first, several = arms.get(ARMS["ladder_parts"]), [a for a in arms if a != ARMS["ladder_parts"]]
+        several = [arm for arm in several if first and min(len(first["all"]), len(arms[arm]["all"])) > 1]
+        if first and several:
+            changes = {arm: _cells(arms[arm], _difference, first) for arm in several}
+            lines += _rows(f"{title}: change from (a), ± standard error", changes)
     return "\n".join(lines)
+
+
+def _rows(title: str, cells: dict[str, list[str]]) -> list[str]:
+    """A table with an empty line after it."""
+    head = [f"| {title} | all | base | novel |", "| --- | --- | --- | --- |"]
+    return [*head, *(f"| {arm} | {' | '.join(texts)} |" for arm, texts in cells.items()), ""]
+
+
+def _cells(
+    groups: dict[str, list[tuple[float, float]]],
+    text: Callable[..., str],
+    *others: dict[str, list[tuple[float, float]]],
+) -> list[str]:
+    """`text` of the values of all seeds, for AP and AP50 of every group."""
+    columns = {group: [each[group] for each in (groups, *others)] for group in groups}
+    return [
+        " / ".join(text(*([pair[k] for pair in seeds] for seeds in of_arms)) for k in (0, 1))
+        for of_arms in columns.values()
+    ]
 
 
 def _spread(values: list[float]) -> str:
     mean = f"{_mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {(max(values) - min(values)) / 2:.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {stdev(values):.1f}"
+
+
+def _difference(values: list[float], first: list[float]) -> str:
+    error = math.sqrt(sum(variance(each) / len(each) for each in (values, first)))
+    return f"{_mean(values) - _mean(first):+.1f} ± {error:.1f}"
 
 
 def _mean(values: list[float]) -> float:
@@ -85,7 +114,7 @@ def _mean(values: list[float]) -> float:
 
 
 def chart(found: Results) -> str:
-    """An SVG picture of AP50, novel and base parts side by side, a panel for each rule."""
+    """An SVG picture of AP50, novel and base parts side by side, a panel for each rule; lines span the seeds."""
     label, plot, bar, gap, top = 210, 230, 11, 12, 58
     arms = list(found["coco"])
     width, height = label + len(RULES) * (plot + 60), top + len(arms) * (2 * bar + gap) + 10
@@ -110,5 +139,11 @@ def chart(found: Results) -> str:
                 value = _mean([pair[1] for pair in found[rule][arm][group]])
                 length, down = plot * value / largest, y + k * bar
                 parts.append(f'<rect x="{left}" y="{down}" width="{length:.1f}" height="{bar - 1}" fill="{colour}"/>')
-                parts.append(f'<text x="{left + length + 5:.1f}" y="{down + 9}" font-size="10">{value:.1f}</text>')
+                ends = [plot * pair[1] / largest for pair in found[rule][arm][group]]
+                parts.append(
+                    f'<line x1="{left + min(ends):.1f}" x2="{left + max(ends):.1f}" y1="{down + 5}" y2="{down + 5}" '
+                    'stroke="#333"/>'
+                )
+                beside = left + max(ends) + 5
+                parts.append(f'<text x="{beside:.1f}" y="{down + 9}" font-size="10">{value:.1f}</text>')
     return "\n".join([*parts, "</g></svg>", ""])

@@ -80,10 +80,26 @@ def test_table_and_chart(report: ModuleType) -> None:
     arms = {"(a) base parts": scores(2.0), "(d) <ours>": scores(4.0, 5.0)}
     found = dict.fromkeys(report.RULES, arms)
     rows = [line for line in report.table(found).splitlines() if line.startswith("| (d)")]
-    assert rows == ["| (d) <ours> | 3.0 / 6.0 | 4.0 / 8.0 | 2.2 ± 0.2 / 4.5 ± 0.5 |"] * 2
+    assert rows == ["| (d) <ours> | 3.0 / 6.0 | 4.0 / 8.0 | 2.2 ± 0.4 / 4.5 ± 0.7 |"] * 2
     picture = ElementTree.fromstring(report.chart(found))
     texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert texts.count("4.5") == 2
     assert texts.count("(d) <ours>") == 1
     bars = [e for e in picture.iter("{http://www.w3.org/2000/svg}rect") if e.get("fill") == "#D55E00"]
     assert [float(str(bar.get("width"))) for bar in bars[1:]] == pytest.approx([57.5, 129.4] * 2, abs=0.1)
+    lines = {e.get("x2") for e in picture.iter("{http://www.w3.org/2000/svg}line") if e.get("stroke") == "#333"}
+    assert len(lines) == 2 * 3  # of 4.0 to 5.0 in both panels, and of single seeds
+
+
+def test_several_seeds_are_compared_with_those_of_the_first_arm(report: ModuleType) -> None:
+    def seeds(*values: float) -> dict[str, list[tuple[float, float]]]:
+        return {group: [(value, 2 * value) for value in values] for group in ("all", "base", "novel")}
+
+    arms = {"the common start": seeds(1.0), "(a) base parts": seeds(1.0, 3.0), "(b) + objects": seeds(4.0)}
+    found = dict.fromkeys(report.RULES, arms)
+    assert "change from (a)" not in report.table(found)
+    arms["(d) + parsed parts, ours"] = seeds(5.0, 6.0, 7.0)
+    lines = report.table(found).splitlines()
+    start = lines.index("| all classes: change from (a), ± standard error | all | base | novel |")
+    # variances 2 of two and 1 of three seeds: sqrt(2 / 2 + 1 / 3)
+    assert lines[start + 2 :] == ["| (d) + parsed parts, ours | " + " | ".join(["+4.0 ± 1.2 / +8.0 ± 2.3"] * 3) + " |"]
