@@ -153,5 +153,7 @@ def test_an_exported_recipe_does_not_take_any_other_first_weights(folder: Path, 
         get_recipe(str(path), folder, init=str(run))
     with pytest.raises(TrainingError, match="not from 'none'"):
         get_recipe(str(path), folder, init="none")
+    held = get_recipe(str(path), folder, init=str(run), teacher_loss_weight=0.0)
+    assert (held.init, held.teacher_loss_weight) == (str(run), 0)  # nothing is held
     path.write_text(path.read_text().replace("teacher_loss_weight=0.1", "teacher_loss_weight=0.0"))
     assert get_recipe(str(path), folder, init=str(run)).init == str(run)  # holds no names

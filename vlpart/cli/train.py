@@ -113,7 +113,6 @@ def train(
         "batch_scaling": scaling,
         "precision": precision,
         "seed": seed,
-        "teacher_loss_weight": teacher,
         "initial_share": keep,
         "clip_norm": clip_norm,
         "ema_decay": ema_decay,
@@ -122,7 +121,7 @@ def train(
         "non_finite": non_finite,
     }
     as_given = {"learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
-    chosen = get_recipe(recipe, data, init=init, hold_out=hold_out).changed(**options)
+    chosen = get_recipe(recipe, data, init=init, hold_out=hold_out, teacher_loss_weight=teacher).changed(**options)
     if batch_size is not None:
         chosen = chosen.with_batch_size(batch_size)
 

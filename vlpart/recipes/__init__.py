@@ -84,7 +84,14 @@ def list_recipes() -> list[str]:
     return list(RECIPES)
 
 
-def get_recipe(name: str, data_root: Path, *, init: str | None = None, hold_out: float | None = None) -> Recipe:
+def get_recipe(
+    name: str,
+    data_root: Path,
+    *,
+    init: str | None = None,
+    hold_out: float | None = None,
+    teacher_loss_weight: float | None = None,
+) -> Recipe:
     """The recipe `name` over the data sets below `data_root`; `name` may be a Python file, see `recipes.files`.
 
     Args:
@@ -92,6 +99,7 @@ def get_recipe(name: str, data_root: Path, *, init: str | None = None, hold_out:
         data_root: where the data sets are; for "finetune" the folder of one.
         init: first weights, instead of those of the recipe.
         hold_out: see `recipes.finetune`.
+        teacher_loss_weight: instead of that of the recipe; 0 holds no names, so that any first weights fit.
 
     Raises:
         TrainingError: no recipe of that name (near names are listed), the file has none, or `hold_out` with another
@@ -99,17 +107,17 @@ def get_recipe(name: str, data_root: Path, *, init: str | None = None, hold_out:
         DataError, ModelNotFoundError, WeightsError: see `recipes.finetune`.
     """
     if name == FINETUNE:
-        return finetune(data_root, init or "tiny", hold_out)
+        return finetune(data_root, init or "tiny", hold_out).changed(teacher_loss_weight=teacher_loss_weight)
     if hold_out is not None:
         raise TrainingError(f"--hold-out is for {FINETUNE}; in a recipe it is a field of Source and EvaluationSet")
     if name.endswith(".py"):
         from vlpart.recipes.files import load_recipe_file
 
-        recipe = load_recipe_file(Path(name), data_root)
+        recipe = load_recipe_file(Path(name), data_root).changed(teacher_loss_weight=teacher_loss_weight)
         if init is not None:
             check_other_init(recipe, init)
     else:
-        recipe = recipe_function(name)(data_root)
+        recipe = recipe_function(name)(data_root).changed(teacher_loss_weight=teacher_loss_weight)
     return recipe.changed(init=init)
 
 

@@ -70,7 +70,7 @@ def check_other_init(recipe: Recipe, init: str) -> None:
     if recipe.teacher_loss_weight > 0 and recipe.teacher_vocabulary != other.vocabulary:
         raise TrainingError(
             f"this recipe holds the names of {recipe.teacher_vocabulary}, {init} came with those of "
-            f"{other.vocabulary}: {again}, or set init and teacher_vocabulary in it"
+            f"{other.vocabulary}: {again}, set init and teacher_vocabulary in it, or hold nothing with --teacher 0"
         )
 
 
