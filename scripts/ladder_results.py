@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -24,11 +25,16 @@ ARMS = {
 #: Detections of a picture that count, over all 266 names: the number that is usual for many names (LVIS, PACO).
 DETECTIONS = 300
 
+#: Groups of classes with so many annotations in val are scored, too: the AP of a class with one is chance.
+MANY = 10
+
 #: Titles of the two rules by which the arms are scored.
 RULES: dict[Rule, str] = {"lvis": "annotated classes only", "coco": "all classes"}
 
-#: Mask AP and AP50 of the parts in percent, one pair per seed: rule -> arm -> group ("all", "base", "novel").
-Results = dict[Rule, dict[str, dict[str, list[tuple[float, float]]]]]
+#: Mask AP and AP50 in percent of each group of classes ("all", "base", ...), one pair per seed.
+Groups = dict[str, list[tuple[float, float]]]
+#: The groups of every arm, under both rules.
+Results = dict[Rule, dict[str, Groups]]
 
 
 def run_folder(arm: str, seed: int = 0, training: int = 1) -> Path:
@@ -41,13 +47,15 @@ def results(root: Path, seeds: list[int], rounds: int = 1) -> Results:
     """Scores of the arms that have been evaluated after so many rounds."""
     truth = json.loads((root / "ade_parts" / "val.json").read_text(encoding="utf-8"))
     names = {c["id"]: c for c in truth["categories"]}
-    annotated = {a["category_id"] for a in truth["annotations"]}
+    annotated = Counter(a["category_id"] for a in truth["annotations"])
     parts = sorted(i for i in annotated if names[i]["part"])
     groups = {
         "all": parts,
         "base": [i for i in parts if names[i]["object"] not in NOVEL_OBJECTS],
         "novel": [i for i in parts if names[i]["object"] in NOVEL_OBJECTS],
     }
+    for group in ("base", "novel"):
+        groups[f"{group}, {MANY}+"] = [i for i in groups[group] if annotated[i] >= MANY]
     found: Results = {rule: {} for rule in RULES}
     for arm, title in {"ladder_base": "the common start", **ARMS}.items():
         for folder in [run_folder(arm, seed, rounds) for seed in seeds] if arm in ARMS else [run_folder(arm)]:
@@ -80,23 +88,19 @@ def table(found: Results) -> str:
     return "\n".join(lines)
 
 
-def _rows(title: str, cells: dict[str, list[str]]) -> list[str]:
-    """A table with an empty line after it."""
-    head = [f"| {title} | all | base | novel |", "| --- | --- | --- | --- |"]
-    return [*head, *(f"| {arm} | {' | '.join(texts)} |" for arm, texts in cells.items()), ""]
+def _rows(title: str, cells: dict[str, dict[str, str]]) -> list[str]:
+    """A table with an empty line after it; `cells` are those of each arm by group."""
+    groups = next(iter(cells.values()), {})
+    head = [f"| {title} | {' | '.join(groups)} |", "| --- " * (len(groups) + 1) + "|"]
+    return [*head, *(f"| {arm} | {' | '.join(texts.values())} |" for arm, texts in cells.items()), ""]
 
 
-def _cells(
-    groups: dict[str, list[tuple[float, float]]],
-    text: Callable[..., str],
-    *others: dict[str, list[tuple[float, float]]],
-) -> list[str]:
-    """`text` of the values of all seeds, for AP and AP50 of every group."""
-    columns = {group: [each[group] for each in (groups, *others)] for group in groups}
-    return [
-        " / ".join(text(*([pair[k] for pair in seeds] for seeds in of_arms)) for k in (0, 1))
-        for of_arms in columns.values()
-    ]
+def _cells(groups: Groups, text: Callable[..., str], *others: Groups) -> dict[str, str]:
+    """`text` of the values of all seeds, of this arm and of others, for AP and AP50 of every group."""
+    arms = (groups, *others)
+    return {
+        group: " / ".join(text(*([pair[k] for pair in arm[group]] for arm in arms)) for k in (0, 1)) for group in groups
+    }
 
 
 def _spread(values: list[float]) -> str:
