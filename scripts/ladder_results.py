@@ -110,7 +110,7 @@ def _spread(values: list[float]) -> str:
 
 def _difference(values: list[float], first: list[float]) -> str:
     error = math.sqrt(sum(variance(each) / len(each) for each in (values, first)))
-    return f"{_mean(values) - _mean(first):+.1f} ± {error:.1f}"
+    return f"{round(_mean(values) - _mean(first), 1) + 0.0:+.1f} ± {error:.1f}"  # + 0.0: there is no minus zero
 
 
 def _mean(values: list[float]) -> float:
