@@ -11,6 +11,7 @@ import pytest
 
 import vlpart
 from vlpart import errors
+from vlpart.cli.doctor import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +41,11 @@ def test_evaluation_needs_no_extra() -> None:
     """`train finetune`, the second command for one's own data, evaluates while it trains."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert any(each.startswith("hotcoco") for each in project["dependencies"])
+
+
+def test_doctor_knows_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {re.split(r"[<>=]", each)[0] for each in project["dependencies"]} == set(PACKAGES)
 
 
 def test_the_distribution_brings_its_data() -> None:

@@ -24,8 +24,11 @@ PACKAGES = (
     "pillow",
     "pycocotools",
     "hotcoco",
+    "contourpy",
     "safetensors",
     "model2vec",
+    "tokenizers",
+    "filelock",
     "typer",
     "rich",
 )
