@@ -80,10 +80,10 @@ def table(found: Results) -> str:
     for rule, title in RULES.items():
         arms = found[rule]
         lines += _rows(title, {arm: _cells(groups, _spread) for arm, groups in arms.items()})
-        first, several = arms.get(ARMS["ladder_parts"]), [a for a in arms if a != ARMS["ladder_parts"]]
-        several = [arm for arm in several if first and min(len(first["all"]), len(arms[arm]["all"])) > 1]
+        several = {arm: groups for arm, groups in arms.items() if len(groups["all"]) > 1}
+        first = several.pop(ARMS["ladder_parts"], None)
         if first and several:
-            changes = {arm: _cells(arms[arm], _difference, first) for arm in several}
+            changes = {arm: _cells(groups, _difference, first) for arm, groups in several.items()}
             lines += _rows(f"{title}: change from (a), ± standard error", changes)
     return "\n".join(lines)
 
@@ -140,10 +140,10 @@ def chart(found: Results) -> str:
             if panel == 0:
                 parts.append(f'<text x="{label - 10}" y="{y + bar + 4}" text-anchor="end">{escape(arm)}</text>')
             for k, (group, colour) in enumerate(colours.items()):
-                value = _mean([pair[1] for pair in found[rule][arm][group]])
+                values = [pair[1] for pair in found[rule][arm][group]]
+                value, ends = _mean(values), [plot * each / largest for each in values]
                 length, down = plot * value / largest, y + k * bar
                 parts.append(f'<rect x="{left}" y="{down}" width="{length:.1f}" height="{bar - 1}" fill="{colour}"/>')
-                ends = [plot * pair[1] / largest for pair in found[rule][arm][group]]
                 parts.append(
                     f'<line x1="{left + min(ends):.1f}" x2="{left + max(ends):.1f}" y1="{down + 5}" y2="{down + 5}" '
                     'stroke="#333"/>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ import pytest
 from PIL import Image
 
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart import batch_writer
 from vlpart.batch_predict import Summary, predict_to_folder
 from vlpart.errors import ImageError, OutputError, VlpartError, VocabularyError
+from vlpart.files import write_file
 from vlpart.results import Result
 
 
@@ -152,6 +155,28 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "out" / "coco.json").read_text())
     assert [image["file_name"] for image in data["images"]] == ["0.png", "1.png", "2.png", "3.png"]
     assert len(data["annotations"]) == 8
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_between_the_files_of_an_image_waits_for_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    def write_and_interrupt(path: Path, data: bytes) -> Path:
+        for _ in range(times if path.name == "a_parts.json" else 0):
+            signal.raise_signal(signal.SIGINT)
+        return write_file(path, data)
+
+    monkeypatch.setattr(batch_writer, "write_file", write_and_interrupt)
+    images, reports = make_images(tmp_path / "in", "a.png", "b.png"), []
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_folder(
+            FakePredictor(), images, output=out, formats=["json", "labels", "coco"], on_result=reports.append
+        )
+    finished = ["a_labels.png", "a_parts.json", "coco.json"] if times == 1 else []
+    assert files_of(out) == finished
+    assert len(reports) == (1 if finished else 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_reader_thread_ends_with_the_run(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ PACKAGE = Path(vlpart.__file__).parent
 # hold `Result` stand in one line because either may import the other.
 LAYERS = [
     {"errors", "types"},
-    {"files", "polygons", "rle"},
+    {"files", "polygons", "rle", "signals"},
     {"masks", "zoo"},
     {"text"},
     {"data", "grouping"},

@@ -17,6 +17,7 @@ from vlpart.batch_writer import ResultWriter, check_formats
 from vlpart.data.images import MAX_PIXELS, list_images, named_sources, read_image
 from vlpart.errors import ImageError, OutputError, VlpartError
 from vlpart.files import local_path
+from vlpart.signals import StopRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,8 +220,10 @@ class _Job:
             except OutputError as error:
                 self._fail(item.image, error)
                 continue
-            self.writer.write(item.image, result, files)
-            self.on_result(ImageReport(image=item.image, result=result, files=tuple(files)))
+            with StopRequest() as stop:  # what is written is also in the COCO file, and reported
+                self.writer.write(item.image, result, files)
+                self.on_result(ImageReport(image=item.image, result=result, files=tuple(files)))
+            stop.deliver()
 
     def _predict(self, pixels: Sequence[np.ndarray]) -> Iterator[Result | ImageError]:
         """A result for every image. If the batch is refused because of an image, each is tried alone."""

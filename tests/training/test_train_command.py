@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from vlpart.cli import train
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.recipes import get_recipe
+from vlpart.signals import exit_code
 from vlpart.training import rehearsal
 from vlpart.training.checkpoint import list_checkpoints
 from vlpart.training.logging import RunLog
-from vlpart.training.signals import exit_code
 
 HERE = Path(__file__).parent
 

@@ -169,11 +169,11 @@ def _run(
     recipe: Recipe, world: World, output: Path, resume: bool, time_limit: float | None, workers: int, log_to: list[str]
 ) -> None:
     """Train, then export the weights. Ends with the exit code of a signal if one stopped it."""
+    from vlpart.signals import exit_code
     from vlpart.training.assemble import build_trainer
     from vlpart.training.checkpoint import export_weights
     from vlpart.training.describe import describe_run, set_aside_weights
     from vlpart.training.loop import refuse_existing_run
-    from vlpart.training.signals import exit_code
     from vlpart.zoo.download import rich_progress
 
     if not resume:

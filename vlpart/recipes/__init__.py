@@ -106,18 +106,19 @@ def get_recipe(
             recipe than "finetune", or a recipe file with a teacher does not fit `init`.
         DataError, ModelNotFoundError, WeightsError: see `recipes.finetune`.
     """
-    if name == FINETUNE:
-        return finetune(data_root, init or "tiny", hold_out).changed(teacher_loss_weight=teacher_loss_weight)
-    if hold_out is not None:
+    if name != FINETUNE and hold_out is not None:
         raise TrainingError(f"--hold-out is for {FINETUNE}; in a recipe it is a field of Source and EvaluationSet")
-    if name.endswith(".py"):
+    if name == FINETUNE:
+        recipe = finetune(data_root, init or "tiny", hold_out)
+    elif name.endswith(".py"):
         from vlpart.recipes.files import load_recipe_file
 
-        recipe = load_recipe_file(Path(name), data_root).changed(teacher_loss_weight=teacher_loss_weight)
-        if init is not None:
-            check_other_init(recipe, init)
+        recipe = load_recipe_file(Path(name), data_root)
     else:
-        recipe = recipe_function(name)(data_root).changed(teacher_loss_weight=teacher_loss_weight)
+        recipe = recipe_function(name)(data_root)
+    recipe = recipe.changed(teacher_loss_weight=teacher_loss_weight)
+    if init is not None and name.endswith(".py"):
+        check_other_init(recipe, init)
     return recipe.changed(init=init)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vlpart.errors import DataError, OutputError, TrainingError
+from vlpart.signals import StopRequest
 from vlpart.training.checkpoint import (
     checkpoint_path,
     latest_checkpoint,
@@ -27,7 +28,6 @@ from vlpart.training.distributed import World
 from vlpart.training.logging import Console, Recorder, RunLog, resident_mib
 from vlpart.training.optimizer import MovingAverage, learning_rate_at, set_learning_rate
 from vlpart.training.recipe import Recipe, check_same_recipe
-from vlpart.training.signals import StopRequest
 from vlpart.training.sinks import open_sinks
 from vlpart.training.step import LossFunction, Stepper, StepResult, save_batch
 from vlpart.types import Batch

@@ -13,7 +13,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """Inside `with`, `reason` becomes the name of the first signal; before and after it, signals do what they did.
 
-    Handlers can only be set in the main thread; elsewhere this changes nothing.
+    Handlers can only be set in the main thread, and one that is not Python's cannot be put back; there this changes
+    nothing.
     """
 
     def __init__(self) -> None:
@@ -27,13 +28,19 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                self._previous[number] = signal.signal(number, self._on_signal)
+                if signal.getsignal(number) is not None:
+                    self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+
+    def deliver(self) -> None:
+        """After the `with`: let a signal that came inside do what it would have done at once."""
+        if self.reason is not None:
+            signal.raise_signal(signal.Signals[self.reason])
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.ask(signal.Signals(number).name)
