@@ -16,8 +16,8 @@ from functools import partial
 
 import numpy as np
 
-from vlpart.masks import MaskStack
-from vlpart.results import Result
+from vlpart.masks.stack import MaskStack
+from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 
 CASES = ((10, 800, 1216), (50, 800, 1216), (100, 800, 1216), (300, 800, 1216), (50, 3000, 4000), (20, 288, 288))

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from vlpart.evaluation import coco, engine
+from vlpart.evaluation import average_precision as coco
+from vlpart.evaluation import average_precision as engine
 
 HEIGHT, WIDTH = 480, 640
 SETS = {"coco 93": (5000, 100_000, 93, "coco", 100), "lvis 1203": (2000, 120_000, 1203, "lvis", 300)}

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vlpart.data.indexing import load_source
 from vlpart.data.loader import make_loader
-from vlpart.data.source import LoadedSource, Source, load_source
+from vlpart.data.source import LoadedSource, Source
 
 
 def synthesise(folder: Path, images: int = 24, instances: int = 7) -> None:

@@ -28,11 +28,12 @@ from safetensors.torch import save_file
 from torchvision import ops
 
 import vlpart
-from vlpart.models import roi_pooling
-from vlpart.models.build import ARCHITECTURES, build_detector
+from vlpart.inference.predictor import Predictor, load
+from vlpart.models import roi_align as roi_pooling
+from vlpart.models.build import build_detector
+from vlpart.models.config import ARCHITECTURES
 from vlpart.models.detector import Detector
 from vlpart.models.postprocess import Detections
-from vlpart.predictor import Predictor, load
 from vlpart.text.vocabulary import Vocabulary
 
 SAMPLE = Path(vlpart.__file__).parent / "assets" / "samples" / "astronaut.jpg"

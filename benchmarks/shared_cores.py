@@ -31,7 +31,7 @@ POLICIES: dict[str, dict[str, str]] = {
 
 def photo() -> Callable[[], object]:
     """The embedded model on a photo of noise."""
-    from vlpart.predictor import load
+    from vlpart.inference.predictor import load
 
     predictor = load("tiny", device="cpu")
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)

@@ -29,10 +29,11 @@ from torchvision import ops
 from vlpart.data.source import Source
 from vlpart.losses.by_kind import compute_losses
 from vlpart.losses.options import LossOptions
-from vlpart.models import roi_pooling
+from vlpart.models import roi_align as roi_pooling
 from vlpart.models.backbones import efficientnet_lite, resnet
-from vlpart.models.build import build_detector, get_architecture
-from vlpart.models.frozen_norm import FrozenBatchNorm
+from vlpart.models.backbones.frozen_norm import FrozenBatchNorm
+from vlpart.models.build import build_detector
+from vlpart.models.config import get_architecture
 from vlpart.training.distributed import World
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import Stepper

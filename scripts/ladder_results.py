@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from statistics import stdev, variance
 
-from vlpart.evaluation.coco import Rule, score_detections
+from vlpart.evaluation.average_precision import Rule, score_detections
 from vlpart.recipes.ladder import NOVEL_OBJECTS
 
 ARMS = {

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from vlpart.errors import ImageError
-from vlpart.masks import MaskStack
-from vlpart.results import Result
+from vlpart.masks.stack import MaskStack
+from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 
 

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vlpart.batch_predict import predict_to_folder
     from vlpart.errors import (
         DataError,
         DownloadError,
@@ -26,8 +25,9 @@ if TYPE_CHECKING:
         VocabularyError,
         WeightsError,
     )
-    from vlpart.predictor import Predictor, load
-    from vlpart.results import Result
+    from vlpart.inference.batch import predict_to_folder
+    from vlpart.inference.predictor import Predictor, load
+    from vlpart.results.result import Result
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.catalogue import list_models
 
@@ -55,12 +55,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "Predictor": "vlpart.predictor",
-    "Result": "vlpart.results",
+    "Predictor": "vlpart.inference.predictor",
+    "Result": "vlpart.results.result",
     "Vocabulary": "vlpart.text.vocabulary",
     "list_models": "vlpart.zoo.catalogue",
-    "load": "vlpart.predictor",
-    "predict_to_folder": "vlpart.batch_predict",
+    "load": "vlpart.inference.predictor",
+    "predict_to_folder": "vlpart.inference.batch",
 }
 
 

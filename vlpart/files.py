@@ -1,8 +1,9 @@
-"""Paths as users name them, and writing files that are there whole or not at all."""
+"""Paths as users name them, the folders that hold downloads, and writing files that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from vlpart.errors import OutputError
 
 if TYPE_CHECKING:
     from PIL import Image
+
 
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffix (lower case) to the format an annotated picture is written in."""
@@ -82,3 +84,17 @@ def write_file(path: Path, data: bytes) -> Path:
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     return path
+
+
+def cache_folder() -> Path:
+    """The environment variable VLPART_CACHE, else "vlpart" in the platform's cache folder; not created here."""
+    chosen = os.environ.get("VLPART_CACHE")
+    if chosen:
+        return local_path(chosen).absolute()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vlpart"

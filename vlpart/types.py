@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    from vlpart.masks.stack import MaskStack
+    from vlpart.text.vocabulary import Vocabulary
 
 
 class AnnotationKind(Enum):
@@ -130,3 +135,41 @@ class Batch:
             image_ids=self.image_ids,
             paths=self.paths,
         )
+
+
+class NamedDetections(Protocol):
+    """What drawing and file formats need of the N detections of an image; `vlpart.Result` has it.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        boxes_xyxy: (N, 4) float32, pixels of the image.
+        scores: (N,) float32 in 0..1.
+        class_ids: (N,) int64 indices into `vocabulary`.
+        masks: (N, H, W) or None.
+        vocabulary: what was looked for.
+        path: where the image came from, or None.
+    """
+
+    image_size: tuple[int, int]
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    masks: MaskStack | None
+    vocabulary: Vocabulary
+    path: str | None
+
+    def __len__(self) -> int: ...
+
+    @property
+    def names(self) -> list[str]:
+        """N names, parts as "object:part"."""
+        ...
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """(N,) int64: for a part the index of its object, else -1."""
+        ...
+
+    def is_part(self, i: int) -> bool:
+        """Whether detection `i` is a part."""
+        ...

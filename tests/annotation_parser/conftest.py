@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vlpart.annotation_parser.features import ImageFeatures
+from vlpart.annotation_parser.features.base import ImageFeatures
 
 WHITE, RED, BLUE, GREEN, BLACK = (255, 255, 255), (220, 20, 20), (20, 20, 220), (20, 160, 20), (10, 10, 10)
 STRIDE = 4

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vlpart.annotation_parser.components import largest_component, sizable_components
+from vlpart.annotation_parser.correspondence import largest_component, sizable_components
 
 
 def by_flooding(bitmap: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.annotation_parser.conftest import BLUE, CAT, RED, ColourFeatures, paint
-from vlpart.annotation_parser.base_data import read_base_data
-from vlpart.annotation_parser.base_objects import read_base_objects
+from vlpart.annotation_parser.bank import ReferenceBank
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest, read_objects
 from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, window_of
-from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.references import read_base_data, read_base_objects
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank, find_parts
 from vlpart.annotation_parser.voting import Witness, coverage, region, votes
-from vlpart.data.source import Source, load_source
+from vlpart.data.indexing import load_source
+from vlpart.data.source import Source
 from vlpart.errors import DataError, OutputError
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import AnnotationKind

@@ -10,15 +10,16 @@ import pytest
 from PIL import Image
 
 from tests.annotation_parser.conftest import BLUE, CAT, RED, ColourFeatures, paint
-from vlpart.annotation_parser.base_data import BaseData, read_base_data
+from vlpart.annotation_parser.bank import ReferenceBank
+from vlpart.annotation_parser.image_parser import Parser, ParserOptions
 from vlpart.annotation_parser.labelled_images import LabelledImage
-from vlpart.annotation_parser.parser import Parser, ParserOptions
-from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.references import BaseData, read_base_data
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import Outcome, build_bank, find_parts
-from vlpart.data.source import Source, load_source
+from vlpart.data.indexing import load_source
+from vlpart.data.source import Source
 from vlpart.errors import DataError, ImageError, OutputError
-from vlpart.rle import decode_runs
+from vlpart.masks.rle import decode_runs
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import AnnotationKind
 

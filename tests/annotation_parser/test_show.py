@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from tests.annotation_parser.conftest import BLUE, RED, ColourFeatures, paint
-from vlpart.annotation_parser.base_data import read_base_data
-from vlpart.annotation_parser.base_objects import read_base_objects
+from vlpart.annotation_parser.bank import ReferenceBank
+from vlpart.annotation_parser.image_parser import Parser, ParserOptions, Transfer
 from vlpart.annotation_parser.labelled_images import AnnotatedObject
 from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions
-from vlpart.annotation_parser.parser import Parser, ParserOptions, Transfer
-from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.references import read_base_data, read_base_objects
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank
 from vlpart.annotation_parser.show import correspondences_of, draw_object_transfer, draw_transfer, patch_centres

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vlpart.annotation_parser.transfer import any_overlap, best_proposals, tight_box, transfer_parts
+from vlpart.annotation_parser.correspondence import any_overlap, best_proposals, tight_box, transfer_parts
 
 
 def test_any_overlap_keeps_every_value_that_is_not_zero() -> None:

@@ -64,13 +64,13 @@ def run_process(tmp_path: Path) -> Run:
 def fake_predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
     """What `vlpart.load` gives in this test; `loaded` holds the arguments, `fetched` what was downloaded."""
     predictor = FakePredictor()
-    module = ModuleType("vlpart.predictor")
+    module = ModuleType("vlpart.inference.predictor")
 
     def load(*arguments: object, **options: object) -> FakePredictor:
         predictor.loaded = (arguments, options)
         return predictor
 
     module.load = load  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vlpart.predictor", module)
+    monkeypatch.setitem(sys.modules, "vlpart.inference.predictor", module)
     monkeypatch.setattr("vlpart.zoo.download.download_model", lambda name, progress: predictor.fetched.append(name))
     return predictor

@@ -12,9 +12,9 @@ from tests.fakes import FakePredictor
 from vlpart.cli.main import main
 from vlpart.zoo import download
 
-predictor = ModuleType("vlpart.predictor")
+predictor = ModuleType("vlpart.inference.predictor")
 predictor.load = lambda *args, **options: FakePredictor(seconds=0.2)  # type: ignore[attr-defined]
-sys.modules["vlpart.predictor"] = predictor
+sys.modules["vlpart.inference.predictor"] = predictor
 download.download_model = lambda *args, **options: Path()
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from PIL import Image
 
 from tests.annotation_parser.conftest import base_data as base_data
 from tests.cli.conftest import Run
-from vlpart.annotation_parser.base_data import Reference
-from vlpart.annotation_parser.recipes import check_bank, get_find_recipe
-from vlpart.annotation_parser.reference_bank import ReferenceBank, write_bank
+from vlpart.annotation_parser.bank import ReferenceBank, write_bank
+from vlpart.annotation_parser.references import Reference
 from vlpart.errors import DataError
+from vlpart.recipes.parser import check_bank, get_find_recipe
 
 TIGER = {(20, 20, 220): (8, 24, 32, 40), (220, 20, 20): (32, 16, 44, 28)}
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.cli.conftest import Run
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
-from vlpart.results import Result
+from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlpart.data.decode import decode_image
+from vlpart.data.loader import decode_image
 from vlpart.errors import DataError
 
 from .conftest import gradient

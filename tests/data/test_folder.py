@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from vlpart.data.doctor import check
+from vlpart.data.check.run import check
 from vlpart.data.folder import find_val, json_files, open_folder
-from vlpart.data.source import Source, load_source
+from vlpart.data.indexing import load_source
+from vlpart.data.source import Source
 from vlpart.errors import DataError
 
 

@@ -17,7 +17,8 @@ import torch
 from PIL import Image, ImageFile
 
 from vlpart.data import images
-from vlpart.data.images import list_images, read_image
+from vlpart.data.image_files import list_images
+from vlpart.data.images import read_image
 from vlpart.errors import ImageError
 
 

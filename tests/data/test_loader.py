@@ -17,11 +17,11 @@ import pytest
 import torch
 
 import vlpart
-from vlpart.data.collate import collate, pack
-from vlpart.data.loader import DrawDataset, make_loader
+from vlpart.data.indexing import load_source
+from vlpart.data.loader import DrawDataset, collate, make_loader, pack
 from vlpart.data.preprocess import normalise_and_pad
 from vlpart.data.sampling import Draw
-from vlpart.data.source import LoadedSource, Source, load_source
+from vlpart.data.source import LoadedSource, Source
 from vlpart.errors import DataError
 from vlpart.types import AnnotationKind, Batch
 
@@ -147,7 +147,8 @@ def test_workers_end_with_a_killed_parent(boxed: dict[str, Any], tmp_path: Path)
     program = f"""
 import multiprocessing, os, signal, time
 from vlpart.data.loader import make_loader
-from vlpart.data.source import Source, load_source
+from vlpart.data.source import Source
+from vlpart.data.indexing import load_source
 annotations, images = {str(boxed["annotations"])!r}, {str(boxed["images"])!r}
 source = Source(name="boxed", annotations=annotations, images=images, short_sides=(300,))
 batches = iter(make_loader([load_source(source)], seed=0, workers=1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlpart.data.photometric import erase, jitter_colors, shift_hue, strong_augmentation
+from vlpart.data.transforms import erase, jitter_colors, shift_hue, strong_augmentation
 
 
 def noise(height: int, width: int) -> Image.Image:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlpart.data.indexing import load_source
 from vlpart.data.records import RecordStore, RecordStoreBuilder
-from vlpart.data.source import Source, load_source
+from vlpart.data.source import Source
 
 
 @pytest.fixture

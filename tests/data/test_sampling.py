@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlpart.data.indexing import load_source
 from vlpart.data.sampling import BatchSampler, Draw, DrawStream, augmentation_generator, image_weights, repeat_factors
-from vlpart.data.source import LoadedSource, Source, load_source
+from vlpart.data.source import LoadedSource, Source
 from vlpart.errors import DataError
 
 from .conftest import MakeDataset

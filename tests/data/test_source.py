@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlpart.data.indexing import Presence, unknown_classes
-from vlpart.data.source import LoadedSource, Source, load_source
+from vlpart.data.indexing import Presence, load_source, unknown_classes
+from vlpart.data.source import LoadedSource, Source
 from vlpart.errors import DataError
 from vlpart.types import AnnotationKind
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from vlpart.data.segmentation import parse_segmentation
-from vlpart.data.source import LoadedSource, Source, load_source
+from vlpart.data.indexing import load_source
+from vlpart.data.source import LoadedSource, Source
 from vlpart.data.transforms import (
     Geometry,
     augment,
@@ -21,6 +21,7 @@ from vlpart.data.transforms import (
     sample_geometry,
     transform_targets,
 )
+from vlpart.masks.rasterise import parse_segmentation
 from vlpart.types import Sample
 
 from .conftest import MakeDataset, gradient, rectangle

@@ -99,7 +99,7 @@ def test_base_and_novel_of_an_ov_parts_file():
 def test_figures_of_what_was_not_scored():
     truth = truth_of("voc")
     dataset = BENCHMARKS["voc"]
-    from vlpart.evaluation.coco import score_detections
+    from vlpart.evaluation.average_precision import score_detections
 
     evaluation = score_detections(truth, [], rule="voc", kinds=("boxes",))
     assert math.isnan(figure(evaluation, "masks.all.ap"))

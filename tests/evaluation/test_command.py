@@ -107,7 +107,7 @@ def test_a_real_network_is_resumed(command, data, random_weights, tmp_path):
 
 def test_other_weights_are_not_taken_for_these(data, random_weights, tmp_path):
     from vlpart.errors import EvaluationError
-    from vlpart.predictor import load
+    from vlpart.inference.predictor import load
 
     predictor = load("tiny", weights=random_weights, device="cpu")
     file = data / "car_parts" / "val.json"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluation.made_up import CATEGORIES, random_case
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.coco import check, score_detections
+from vlpart.evaluation.average_precision import check, score_detections
 from vlpart.evaluation.compare import compare
 
 GROUPS = {"all": [3, 7, 9, 11], "wheels": [7], "never annotated": [11]}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.made_up import CATEGORIES, annotation, picture, pycocotools_tensors, random_case, region
-from vlpart.evaluation import coco
+from vlpart.evaluation import average_precision as coco
 from vlpart.evaluation.pairs import pair_precision
 from vlpart.evaluation.part_iou import part_iou
 from vlpart.evaluation.recall import LIMITS, box_recall

@@ -12,10 +12,10 @@ from PIL import Image
 
 from tests.evaluation.made_up import annotation
 from vlpart.errors import DataError, TrainingError
-from vlpart.evaluation.periodic import evaluate_sets, open_set
-from vlpart.masks import MaskStack
+from vlpart.evaluation.session import evaluate_sets, open_set
+from vlpart.masks.stack import MaskStack
 from vlpart.recipes import get_recipe
-from vlpart.results import Result
+from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.training.recipe import EvaluationSet
 

@@ -15,7 +15,8 @@ from tests.evaluation.made_up import (
     random_case,
     region,
 )
-from vlpart.evaluation import coco, engine
+from vlpart.evaluation import average_precision as coco
+from vlpart.evaluation import engine
 
 KINDS = {"masks": "segm", "boxes": "bbox"}
 

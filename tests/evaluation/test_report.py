@@ -13,8 +13,18 @@ from vlpart.evaluation.benchmarks import custom
 from vlpart.evaluation.report import build_report
 from vlpart.evaluation.run import Dataset, score_all
 from vlpart.evaluation.shards import Predictions
-from vlpart.visualize.report import BarGroup, Report, Table, render_report
-from vlpart.visualize.report_charts import Bar, Confusion, Curve, bar_chart, confusion_chart, curve_chart
+from vlpart.visualize.page import (
+    Bar,
+    BarGroup,
+    Confusion,
+    Curve,
+    Report,
+    Table,
+    bar_chart,
+    confusion_chart,
+    curve_chart,
+    render_report,
+)
 
 ODD = '<b>"wheel" & co</b>'
 

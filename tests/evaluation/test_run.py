@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from vlpart.errors import DataError
-from vlpart.evaluation.periodic import evaluate_sets
 from vlpart.evaluation.run import dataset_vocabulary, evaluate, subset, write_report
-from vlpart.masks import MaskStack
-from vlpart.results import Result
+from vlpart.evaluation.session import evaluate_sets
+from vlpart.masks.stack import MaskStack
+from vlpart.results.result import Result
 from vlpart.training.recipe import EvaluationSet
 
 HEIGHT, WIDTH = 30, 40

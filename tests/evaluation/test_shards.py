@@ -12,8 +12,8 @@ import pytest
 from vlpart.errors import EvaluationError
 from vlpart.evaluation import shards
 from vlpart.evaluation.detections import read_detections
-from vlpart.evaluation.distributed import Group, process_group
 from vlpart.evaluation.shards import ShardFolder
+from vlpart.runtime import Group, process_group
 
 IMAGES = [{"id": 100 + i} for i in range(11)]
 KEY = {"model": "tiny", "weights": "abc"}
@@ -153,7 +153,7 @@ def test_alone_there_is_no_group(monkeypatch):
 WORKER = """
 import json, os, sys
 from pathlib import Path
-from vlpart.evaluation.distributed import process_group
+from vlpart.runtime import process_group
 from vlpart.evaluation.shards import ShardFolder
 folder = Path(sys.argv[1]) / (os.environ["RANK"] if sys.argv[2] == "own" else "shared")
 images = [{"id": i} for i in range(90)]

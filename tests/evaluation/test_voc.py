@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.made_up import CATEGORIES, annotation, picture, random_case, region
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.coco import score_detections
+from vlpart.evaluation.average_precision import score_detections
 
 
 def plain_ap(truth, detections, category, threshold):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlpart.losses.boxes import box_loss
+from vlpart.losses.boxes_and_masks import box_loss
 from vlpart.losses.by_kind import compute_losses
+from vlpart.losses.matching import label_regions
 from vlpart.losses.options import LossOptions
-from vlpart.losses.regions import label_regions
 from vlpart.losses.rpn import rpn_losses
-from vlpart.models.build import ARCHITECTURES, build_detector
+from vlpart.models.build import build_detector
+from vlpart.models.config import ARCHITECTURES
 from vlpart.models.rpn import ProposalOptions, RpnOutput
 from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets
 

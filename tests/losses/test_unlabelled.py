@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlpart.losses.boxes import known_weights
-from vlpart.losses.matching import maybe_unlabelled
+from vlpart.losses.boxes_and_masks import known_weights
+from vlpart.losses.matching import label_regions, maybe_unlabelled
 from vlpart.losses.options import LossOptions
-from vlpart.losses.regions import label_regions
 from vlpart.losses.rpn import rpn_losses
 from vlpart.models.rpn import RpnOutput
 from vlpart.types import Targets

@@ -12,9 +12,9 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from vlpart.models.backbones.efficientnet_lite import EfficientNetLite0
+from vlpart.models.backbones.frozen_norm import FrozenBatchNorm, conv_norm
 from vlpart.models.backbones.resnet import ResNet50
 from vlpart.models.backbones.swin import SwinBase, shifted_window_mask
-from vlpart.models.frozen_norm import FrozenBatchNorm, conv_norm
 
 
 class SmallSwin(SwinBase):

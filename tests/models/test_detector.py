@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlpart.models.build import build_detector, get_architecture
+from vlpart.models.build import build_detector
+from vlpart.models.config import get_architecture
 from vlpart.models.postprocess import DetectionOptions
 from vlpart.types import ImageBatch
 

@@ -16,11 +16,11 @@ import torch
 
 from tests.parity.reference import deterministic_detector, fixture, text_embeddings
 from vlpart.data.preprocess import resize_shorter_side, to_batch
-from vlpart.masks import MaskStack
+from vlpart.masks.stack import MaskStack
 from vlpart.models import boxes
 from vlpart.models.detector import Detector
 from vlpart.models.postprocess import DetectionOptions, rescale
-from vlpart.models.roi_pooling import pool_regions
+from vlpart.models.roi_align import pool_regions
 from vlpart.models.rpn import select_proposals
 
 CASES = (  # fixture, vocabulary, detection options of its recipe

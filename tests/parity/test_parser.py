@@ -11,13 +11,12 @@ import torch
 from PIL import Image
 
 from tests.parity.reference import deterministic_detector, fixture, published_state, text_embeddings
-from vlpart.annotation_parser.base_data import read_base_data
+from vlpart.annotation_parser.bank import ReferenceBank
 from vlpart.annotation_parser.correspondence import nearest, normalised
-from vlpart.annotation_parser.detections import PartDetector
-from vlpart.annotation_parser.dino import VisionTransformer, load_weights
-from vlpart.annotation_parser.features import DinoFeatures
-from vlpart.annotation_parser.parser import Parser, ParserOptions, Transfer
-from vlpart.annotation_parser.reference_bank import ReferenceBank
+from vlpart.annotation_parser.detector import PartDetector
+from vlpart.annotation_parser.features.vit import DinoFeatures, VisionTransformer, load_weights
+from vlpart.annotation_parser.image_parser import Parser, ParserOptions, Transfer
+from vlpart.annotation_parser.references import read_base_data
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank
 from vlpart.data.preprocess import resize_shorter_side

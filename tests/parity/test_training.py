@@ -19,7 +19,7 @@ from tests.parity.reference import deterministic_detector, fixture, text_embeddi
 from vlpart.data.preprocess import normalise_and_pad
 from vlpart.losses import by_kind
 from vlpart.losses.by_kind import LossOptions, ParsedPartAssignment, compute_losses
-from vlpart.losses.federated import federated_classes
+from vlpart.losses.weak_labels import federated_classes
 from vlpart.models.backbones.swin import Block
 from vlpart.models.rpn import ProposalOptions
 from vlpart.types import AnnotationKind, Batch, Targets

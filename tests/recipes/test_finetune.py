@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vlpart.cli import recipes as command
-from vlpart.data.source import load_source
+from vlpart.data.indexing import load_source
 from vlpart.errors import DataError, ModelNotFoundError, TrainingError, VlpartError, WeightsError
 from vlpart.recipes import get_recipe
 from vlpart.recipes.files import load_recipe_file, to_python

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vlpart.data.source import load_source
+from vlpart.data.indexing import load_source
 from vlpart.recipes import get_recipe, list_recipes
 from vlpart.recipes.ladder import NOVEL_OBJECTS, START
 from vlpart.types import AnnotationKind

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vlpart.data.source import Source
-from vlpart.models.build import get_architecture
+from vlpart.models.config import get_architecture
 from vlpart.recipes import RECIPES, get_recipe, list_recipes
 from vlpart.recipes.datasets import DATASETS
 from vlpart.text.vocabulary import Vocabulary

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlpart.data.source import load_source
+from vlpart.data.indexing import load_source
 from vlpart.errors import TrainingError
 from vlpart.recipes import get_recipe, list_recipes
 from vlpart.training.recipe import check_same_recipe

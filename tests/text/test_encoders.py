@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from vlpart.errors import TextEncoderError, VocabularyError
-from vlpart.text.encoders import ClipTextEncoder, StaticTextEncoder, encode_vocabulary, get_text_encoder
-from vlpart.text.vector_cache import cached_vectors
+from vlpart.text.encoders import ClipTextEncoder, StaticTextEncoder, cached_vectors, encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
 
 

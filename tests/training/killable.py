@@ -17,8 +17,9 @@ from made_up import boxes_source
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlpart.data.indexing import load_source
 from vlpart.data.loader import make_loader
-from vlpart.data.source import Source, load_source
+from vlpart.data.source import Source
 from vlpart.training.loop import Trainer
 from vlpart.training.recipe import Recipe
 from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets

@@ -25,8 +25,8 @@ from vlpart.training.assemble import (
     embed,
     loss_options,
 )
+from vlpart.training.dry_run import SourceRow, dry_run
 from vlpart.training.recipe import EvaluationSet
-from vlpart.training.rehearsal import SourceRow, dry_run
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_all_missing_files_are_named(tmp_path):
 
 
 def test_periodic_evaluation_on_the_real_predictor(root, tmp_path):
-    pytest.importorskip("vlpart.predictor")
+    pytest.importorskip("vlpart.inference.predictor")
     recipe = small_recipe(root, evaluate_every=2)
     stream = io.StringIO()
     trainer, _ = build_trainer(recipe, tmp_path / "run", workers=0, stream=stream)

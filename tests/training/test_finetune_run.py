@@ -15,12 +15,11 @@ import vlpart
 from vlpart.cli.main import main
 from vlpart.errors import TrainingError
 from vlpart.text.vocabulary import Vocabulary
-from vlpart.training.assemble import build_trainer
+from vlpart.training.assemble import build_trainer, describe_run, joined
 from vlpart.training.checkpoint import export_weights, load_checkpoint, weights_of
-from vlpart.training.describe import describe_run, joined
-from vlpart.training.initial_model import initial_model
+from vlpart.training.dry_run import dry_run
+from vlpart.training.initial_weights import initial_model
 from vlpart.training.recipe import check_same_recipe
-from vlpart.training.rehearsal import dry_run
 from vlpart.zoo.run_folder import open_run
 from vlpart.zoo.weights import load_state_dict
 

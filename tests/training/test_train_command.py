@@ -15,7 +15,7 @@ from vlpart.cli import train
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.recipes import get_recipe
 from vlpart.signals import exit_code
-from vlpart.training import rehearsal
+from vlpart.training import dry_run as rehearsal
 from vlpart.training.checkpoint import list_checkpoints
 from vlpart.training.logging import RunLog
 

@@ -11,13 +11,12 @@ import pytest
 from PIL import Image
 
 from vlpart.errors import OutputError
-from vlpart.masks import MaskCrop, MaskStack
-from vlpart.results import Result
+from vlpart.masks.stack import MaskCrop, MaskStack
+from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
-from vlpart.visualize import typeface
+from vlpart.visualize import labels as typeface
 from vlpart.visualize.draw import draw_result
-from vlpart.visualize.labels import draw_label, draw_leader, label_size, shortened
-from vlpart.visualize.legend import Row, with_legend
+from vlpart.visualize.labels import Row, draw_label, draw_leader, label_size, shortened, with_legend
 from vlpart.visualize.paint import Brush
 from vlpart.visualize.palette import OBJECT_COLOURS, to_oklch
 from vlpart.visualize.scene import build_scene

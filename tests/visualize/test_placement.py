@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlpart.masks import MaskCrop
-from vlpart.visualize.outline import outline_of
+from vlpart.masks.stack import MaskCrop
+from vlpart.visualize.paint import outline_of
 from vlpart.visualize.placement import Ink, Wish, _crossings, place_labels
 
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from vlpart import files as folders
 from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
-from vlpart.zoo import catalogue, download, folders
+from vlpart.zoo import catalogue, download
 from vlpart.zoo.download import cache_folder, download_file, download_model, rich_progress
 
 DATA = bytes(range(256)) * 4096  # 1 MiB

@@ -11,9 +11,8 @@ from safetensors.torch import save_file
 
 from vlpart.errors import ModelNotFoundError, WeightsError
 from vlpart.zoo.catalogue import ModelEntry
-from vlpart.zoo.mixing import mixed
 from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model, open_run
-from vlpart.zoo.weights import load_state_dict
+from vlpart.zoo.weights import load_state_dict, mixed
 
 RECIPE = {
     "name": "finetune",

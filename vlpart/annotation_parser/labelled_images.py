@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.annotation_parser.base_data import region_bitmap
-from vlpart.annotation_parser.base_objects import annotated_objects
-from vlpart.annotation_parser.given_names import check_names
-from vlpart.annotation_parser.rename import plain
-from vlpart.data.images import list_images
+from vlpart.annotation_parser.references import annotated_objects, region_bitmap
+from vlpart.data.image_files import list_images
 from vlpart.data.readers import get_reader
-from vlpart.data.segmentation import parse_segmentation
 from vlpart.errors import DataError, ImageError
+from vlpart.masks.rasterise import parse_segmentation
+from vlpart.names import check_names, plain
 from vlpart.text.vocabulary import Vocabulary
 
 

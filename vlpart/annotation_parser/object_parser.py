@@ -21,23 +21,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vlpart.annotation_parser.base_data import Reference
-from vlpart.annotation_parser.correspondence import normalised
-from vlpart.annotation_parser.features import FeatureExtractor, fingerprint
-from vlpart.annotation_parser.given_names import check_names, check_sources
+from vlpart.annotation_parser.bank import ReferenceBank, check_features, check_sources
+from vlpart.annotation_parser.correspondence import normalised, tight_box
+from vlpart.annotation_parser.features.base import FeatureExtractor, fingerprint
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
-from vlpart.annotation_parser.parsed_part import ParsedPart
-from vlpart.annotation_parser.reference_bank import ReferenceBank, check_features
-from vlpart.annotation_parser.rename import Renamer, plain
-from vlpart.annotation_parser.transfer import tight_box
+from vlpart.annotation_parser.output import ParsedPart
+from vlpart.annotation_parser.references import Reference
+from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.voting import Witness, coverage, region, spread, votes
 from vlpart.data.images import read_image
 from vlpart.errors import DataError, ImageError
+from vlpart.names import check_names, plain
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from vlpart.predictor import Predictor
-    from vlpart.results import Result
+    from vlpart.inference.predictor import Predictor
+    from vlpart.results.result import Result
 
 REFERENCES_KEPT = 400  # about 3 MB each with the embedded features
 MARGIN = 0.1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from vlpart.names import plain
 from vlpart.text.vocabulary import Vocabulary
 
 SYNONYMS: tuple[frozenset[str], ...] = (
@@ -14,11 +15,6 @@ SYNONYMS: tuple[frozenset[str], ...] = (
     frozenset({"cap", "mouth"}),
 )
 """Part names that stand for one another, as published."""
-
-
-def plain(name: str) -> str:
-    """A name for comparison: small letters, underscores as spaces."""
-    return " ".join(name.replace("_", " ").casefold().split())
 
 
 class Renamer:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vlpart.annotation_parser.correspondence import mutual, nearest, normalised
-from vlpart.annotation_parser.features import ImageFeatures
+from vlpart.annotation_parser.correspondence import any_overlap, mutual, nearest, normalised
+from vlpart.annotation_parser.features.base import ImageFeatures
+from vlpart.annotation_parser.image_parser import Transfer
 from vlpart.annotation_parser.object_parser import ObjectParser, ObjectTransfer
-from vlpart.annotation_parser.parser import Transfer
 from vlpart.annotation_parser.rename import Renamer
-from vlpart.annotation_parser.transfer import any_overlap
 
 if TYPE_CHECKING:
     from vlpart.visualize.correspondences import Line

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlpart.annotation_parser.components import sizable_components
-from vlpart.annotation_parser.correspondence import nearest
+from vlpart.annotation_parser.correspondence import nearest, sizable_components
 
 TEMPERATURE = 0.05
 """Of the softmax over the cosines of a patch's neighbours."""

@@ -13,8 +13,8 @@ import typer
 from vlpart.cli.console import print_table
 
 if TYPE_CHECKING:
-    from vlpart.data.doctor import CheckReport
-    from vlpart.data.parallel import Progress
+    from vlpart.data.check.run import CheckReport
+    from vlpart.jobs import Progress
 
 CLASSES = 15
 """Classes of a file that are printed."""
@@ -53,8 +53,8 @@ def prepare(
 
     What is broken or missing is left out, listed, and makes the exit code 1. Running it again gives the same files.
     """
-    from vlpart.data.parallel import default_processes
     from vlpart.data.prepare import prepare as run
+    from vlpart.jobs import default_processes
 
     with _progress(no_progress) as progress:
         report = run(
@@ -85,8 +85,8 @@ def check(
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Check a data set before training on it. The exit code is 1 if there are errors."""
-    from vlpart.data.doctor import check as run
-    from vlpart.data.parallel import default_processes
+    from vlpart.data.check.run import check as run
+    from vlpart.jobs import default_processes
 
     with _progress(no_progress) as progress:
         report = run(paths, images, decode=decode, processes=processes or default_processes(), progress=progress)
@@ -95,7 +95,7 @@ def check(
     else:
         _print(report, None if all_classes else CLASSES)
     if page:
-        from vlpart.data_page import write_page
+        from vlpart.visualize.data_page import write_page
 
         typer.echo(f"page: {write_page(report, output)}", err=as_json)
     if not report.is_fit(strict):

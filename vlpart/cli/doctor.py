@@ -147,7 +147,7 @@ def _bf16(torch: Any) -> list[str]:
 
 
 def _cache() -> dict[str, Any]:
-    from vlpart.zoo.folders import cache_folder
+    from vlpart.files import cache_folder
 
     folder = cache_folder()
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
@@ -192,15 +192,14 @@ def _check_text() -> str:
 
 
 def _check_cache() -> str:
-    from vlpart.files import write_file
-    from vlpart.zoo.folders import cache_folder
+    from vlpart.files import cache_folder, write_file
 
     write_file(cache_folder() / "probe", b"probe").unlink()
     return str(cache_folder())
 
 
 def _check_prediction() -> str:
-    from vlpart.predictor import load
+    from vlpart.inference.predictor import load
 
     pictures = sorted((Path(__file__).resolve().parents[1] / "assets" / "samples").glob("*.jpg"))
     if not pictures:

@@ -89,9 +89,9 @@ def evaluate(
     """
     from dataclasses import replace
 
-    from vlpart.evaluation.distributed import process_group
     from vlpart.evaluation.run import EXTRAS, Options
     from vlpart.evaluation.session import Request, run
+    from vlpart.runtime import process_group
 
     if (model is None) == (predictions is None):
         raise typer.BadParameter("give the name of a model, or --predictions FILE (not both)")
@@ -166,8 +166,8 @@ def _with_predictor(
 ) -> Request:
     from dataclasses import replace
 
-    from vlpart.evaluation.distributed import local_device
-    from vlpart.predictor import load
+    from vlpart.inference.predictor import load
+    from vlpart.runtime import local_device
 
     predictor = load(model, weights=weights, device=device or local_device(), precision=precision.value)
     return replace(request, predictor=predictor)

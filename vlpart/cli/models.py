@@ -97,7 +97,7 @@ def download(
 
 def _where(entry: ModelEntry) -> str:
     """Where the weights are, in two words."""
-    from vlpart.zoo.folders import cache_folder
+    from vlpart.files import cache_folder
 
     if entry.embedded:
         return "in the package"

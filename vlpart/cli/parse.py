@@ -95,8 +95,8 @@ def register(app: typer.Typer) -> None:
 @_commands.command("recipes")
 def recipes() -> None:
     """List the published runs."""
-    from vlpart.annotation_parser.recipes import BANKS, FINDS
     from vlpart.cli.console import print_table
+    from vlpart.recipes.parser import BANKS, FINDS
 
     banks = [("build", b.name, b.annotations, f"bank of {b.vocabulary} at {b.short_side} px") for b in BANKS.values()]
     finds = [("find", f.name, f.labels, f"{f.output} with {f.model}, bank {f.bank}") for f in FINDS.values()]
@@ -148,11 +148,11 @@ def build(
 
     Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
     """
-    from vlpart.annotation_parser.base_data import read_base_data
-    from vlpart.annotation_parser.base_objects import read_base_objects
-    from vlpart.annotation_parser.features import DINO, load_features
-    from vlpart.annotation_parser.recipes import get_bank_recipe
+    from vlpart.annotation_parser.features.base import DINO
+    from vlpart.annotation_parser.features.load import load_features
+    from vlpart.annotation_parser.references import read_base_data, read_base_objects
     from vlpart.annotation_parser.run import build_bank
+    from vlpart.recipes.parser import get_bank_recipe
     from vlpart.text.vocabulary import Vocabulary
 
     known = None if recipe is None else get_bank_recipe(recipe)
@@ -260,10 +260,9 @@ def find(
 
     Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
     """
-    from vlpart.annotation_parser.assemble import ParserSetup, open_parser
-    from vlpart.annotation_parser.recipes import check_bank, get_find_recipe
-    from vlpart.annotation_parser.reference_bank import ReferenceBank
-    from vlpart.annotation_parser.run import find_parts
+    from vlpart.annotation_parser.bank import ReferenceBank
+    from vlpart.annotation_parser.run import ParserSetup, find_parts, open_parser
+    from vlpart.recipes.parser import check_bank, get_find_recipe
     from vlpart.text.vocabulary import Vocabulary
 
     known = None if recipe is None else get_find_recipe(recipe)
@@ -357,9 +356,9 @@ def show(
     precision: _Precision = "float32",
 ) -> None:
     """Draw how a novel object is parsed: reference, target, correspondences, transferred parts and final boxes."""
-    from vlpart.annotation_parser.assemble import ParserSetup, open_parser
+    from vlpart.annotation_parser.bank import ReferenceBank
     from vlpart.annotation_parser.object_parser import ObjectParser
-    from vlpart.annotation_parser.reference_bank import ReferenceBank
+    from vlpart.annotation_parser.run import ParserSetup, open_parser
     from vlpart.annotation_parser.show import draw_object_transfer, draw_transfer
     from vlpart.data.images import read_image
     from vlpart.files import PICTURE_FORMATS, encode_picture, write_file

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
-    from vlpart.annotation_parser.recipes import FindRecipe
     from vlpart.annotation_parser.run import Outcome
+    from vlpart.recipes.parser import FindRecipe
     from vlpart.text.vocabulary import Vocabulary
 
 
@@ -62,7 +62,7 @@ def annotated_object(labels: Path | None, image: str, label: str, picture: NDArr
     """
     from vlpart.annotation_parser.labelled_images import AnnotatedObject, read_objects
     from vlpart.annotation_parser.object_parser import check_size
-    from vlpart.annotation_parser.rename import plain
+    from vlpart.names import plain
 
     height, width = picture.shape[:2]
     if labels is None:
@@ -117,7 +117,7 @@ def which_base_objects(given: str | None, known: FindRecipe | None, pictures: li
         return () if known is None or known.base_objects is None else known.base_objects
     if given is None or given.strip().lower() == "all":
         return tuple(dict.fromkeys(label for picture in pictures for label in picture.labels))
-    from vlpart.annotation_parser.given_names import check_names
+    from vlpart.names import check_names
 
     names = names_in(given)
     check_names(names, (label for picture in pictures for label in picture.labels), "no picture has the label")
@@ -162,7 +162,7 @@ def skipped(image: str, error: VlpartError) -> None:
 
 def say_features(features: object) -> None:
     """Say so if the features are those of the embedded model."""
-    from vlpart.annotation_parser.features import EMBEDDED
+    from vlpart.annotation_parser.features.base import EMBEDDED
 
     if getattr(features, "name", "") == EMBEDDED:
         note("this bank has the features of the embedded model, which are weaker than DINO's")

@@ -14,7 +14,7 @@ import typer
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:
-    from vlpart.batch_predict import ImageReport, Summary
+    from vlpart.inference.batch import ImageReport, Summary
 
 _MODEL = "Model"
 _IMAGES = "Images"
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def _formats(values: list[str]) -> list[str]:
     """Repeated and comma-separated values as one checked list."""
-    from vlpart.batch_writer import check_formats
+    from vlpart.inference.output import check_formats
 
     names = [name.strip().lower() for value in values for name in value.split(",") if name.strip()]
     try:
@@ -129,9 +129,10 @@ def predict(
     Results are written as they come: NAME_parts.jpg, NAME_parts.json, and what --format asks for. An image that cannot
     be read is skipped with a line on standard error, and the exit code is then 1. Ctrl-C keeps what is finished.
     """
-    from vlpart.batch_predict import predict_to_folder
-    from vlpart.batch_writer import check_formats
-    from vlpart.data.images import MAX_PIXELS, list_images
+    from vlpart.data.image_files import list_images
+    from vlpart.data.images import MAX_PIXELS
+    from vlpart.inference.batch import predict_to_folder
+    from vlpart.inference.output import check_formats
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.catalogue import ModelEntry
     from vlpart.zoo.download import download_model, rich_progress
@@ -142,7 +143,7 @@ def predict(
     check_formats(formats, skip_existing=skip_existing)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     total = sum(1 for _ in list_images(sources, recursive=recursive))
-    from vlpart.predictor import load
+    from vlpart.inference.predictor import load
 
     if isinstance(entry, ModelEntry) and weights is None:
         with nullcontext() if no_progress else rich_progress(entry.name) as progress:

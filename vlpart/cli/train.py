@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from vlpart.training.distributed import World
+    from vlpart.training.dry_run import DryRun
     from vlpart.training.recipe import Recipe
-    from vlpart.training.rehearsal import DryRun
 
 
 def register(app: typer.Typer) -> None:
@@ -128,8 +128,8 @@ def train(
     import torch
 
     from vlpart.training.distributed import joined
+    from vlpart.training.logging import check_sinks
     from vlpart.training.loop import check_output
-    from vlpart.training.sinks import check_sinks
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -156,7 +156,7 @@ def default_workers(world: World) -> int:
 
 def _fit_to_world(recipe: Recipe, world: World, iterations: int | None) -> Recipe:
     """The recipe for the batch it gets here; every change is said."""
-    from vlpart.training.scaling import scaled, with_iterations
+    from vlpart.training.recipe import scaled, with_iterations
 
     fitted = scaled(recipe, world.size)
     if world.is_main:
@@ -170,9 +170,8 @@ def _run(
 ) -> None:
     """Train, then export the weights. Ends with the exit code of a signal if one stopped it."""
     from vlpart.signals import exit_code
-    from vlpart.training.assemble import build_trainer
+    from vlpart.training.assemble import build_trainer, describe_run, set_aside_weights
     from vlpart.training.checkpoint import export_weights
-    from vlpart.training.describe import describe_run, set_aside_weights
     from vlpart.training.loop import refuse_existing_run
     from vlpart.zoo.download import rich_progress
 
@@ -208,7 +207,7 @@ def _run(
 
 def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     """Print what a run would do."""
-    from vlpart.training.rehearsal import dry_run
+    from vlpart.training.dry_run import dry_run
 
     report = dry_run(recipe, workers=workers, world=world)
     if not world.is_main:

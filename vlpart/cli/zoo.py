@@ -46,9 +46,8 @@ def table(
     """
     from vlpart.cli.evaluate import progress_bar
     from vlpart.errors import DataError
-    from vlpart.evaluation.distributed import process_group
-    from vlpart.evaluation.zoo_run import ZooRunner
-    from vlpart.evaluation.zoo_table import fill, published_cells, to_markdown, write_tables
+    from vlpart.evaluation.zoo_table import ZooRunner, fill, published_cells, to_markdown, write_tables
+    from vlpart.runtime import process_group
 
     if data is not None and not data.is_dir():
         raise DataError(f"there is no folder {data}: give the folder of the benchmarks with --data")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlpart.data.inspection.findings import Findings
-from vlpart.data.inspection.pictures import find_pictures
-from vlpart.data.inspection.split import Split, build_split, file_name, split_kind, split_name
-from vlpart.data.inspection.splits import source_pictures
+from vlpart.data.check.findings import Findings
+from vlpart.data.check.images import find_pictures
+from vlpart.data.check.leaks import source_pictures
+from vlpart.data.check.split import Split, build_split, file_name, split_kind, split_name
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
 

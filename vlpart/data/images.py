@@ -1,7 +1,7 @@
-"""Any picture to (H, W, 3) uint8 RGB, and any mix of files, folders, patterns and addresses to a stream of pictures.
+"""Any image to (H, W, 3) uint8 RGB.
 
-Every way a picture can be bad ends in `ImageError` with one line that says what to do; nothing is decoded before the
-pixel limit is checked, and a truncated file never becomes a half-grey picture.
+Every way an image can be bad ends in `ImageError` with one line that says what to do; nothing is decoded before the
+pixel limit is checked, and a truncated file never becomes a half-grey image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from vlpart.data.patterns import has_pattern, matching_files
+from vlpart.data.image_files import is_url, named_sources
 from vlpart.errors import ImageError
-from vlpart.files import is_folder, is_there, local_path
+from vlpart.files import is_folder, local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,11 +37,6 @@ MAX_PIXELS = 100_000_000
 MAX_DOWNLOAD_BYTES = 200_000_000
 DOWNLOAD_SECONDS = 20.0
 
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
-)
-"""File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
 
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts")
 
@@ -86,107 +80,6 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
         return _rgb_of_stream(source, max_pixels)
     kinds = "path, URL, bytes, open file, PIL image, array or tensor"
     raise ImageError(f"cannot read an image from {type(source).__name__}: pass one {kinds}")
-
-
-def is_url(source: object) -> bool:
-    """Whether `source` is a string with an http or https address."""
-    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
-
-
-def list_images(
-    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, recursive: bool = False
-) -> Iterator[Path | str]:
-    """Stream the pictures that `sources` name, in a fixed order: addresses as str, files as Path.
-
-    A folder gives its pictures (`IMAGE_SUFFIXES`, hidden files left out) by name, with `recursive` those of its folders
-    after them; a pattern (`*`, `?`, `[...]`, `**`) gives its matches by name; everything else passes through unread, so
-    that a missing file is reported by `read_image` when its turn comes. Links to folders are followed by `**` only.
-    What several sources, or the links in a pattern, lead to more than once comes once. Only the names of one folder or
-    pattern are held at a time (and, to leave out repetitions, the names given out so far if there are several sources).
-
-    Raises:
-        ImageError: at the call, before anything is yielded: no source at all, one that is empty or no path, a folder
-            without pictures or one that cannot be listed, a pattern that matches none.
-    """
-    given = named_sources(sources)
-    for source in given:
-        if next(_expand(source, recursive), None) is None:
-            _refuse_empty(source, recursive)
-    return _stream(given, recursive)
-
-
-def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
-    """What `list_images` takes, as a list of paths and addresses.
-
-    Raises:
-        ImageError: nothing at all, an empty name, or something that is no path (a picture in memory, None).
-    """
-    if isinstance(sources, (str, os.PathLike)):
-        given: list[Any] = [sources]
-    else:
-        given = list(sources) if isinstance(sources, Iterable) else [sources]
-    if not given:
-        raise ImageError("no images given: name files, folders, patterns or URLs")
-    names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else source for source in given]
-    for name in names:
-        if not isinstance(name, str):
-            raise ImageError(
-                f"a source is the name of a file or folder, a pattern or a URL, not {type(name).__name__}: "
-                "give pictures in memory to predict()"
-            )
-        if not name:
-            raise ImageError("an image source is empty (''): name a file, folder, pattern or URL; . is this folder")
-    return names
-
-
-def _stream(sources: list[str], recursive: bool) -> Iterator[Path | str]:
-    if len(sources) == 1:  # nothing to remember: a folder or pattern does not repeat itself
-        yield from _expand(sources[0], recursive)
-        return
-    seen: set[str] = set()
-    for source in sources:
-        for image in _expand(source, recursive):
-            key = image if isinstance(image, str) else os.path.realpath(image)
-            if key not in seen:
-                seen.add(key)
-                yield image
-
-
-def _expand(source: str, recursive: bool) -> Iterator[Path | str]:
-    if is_url(source):
-        yield source
-        return
-    path = local_path(source)
-    if is_folder(path):
-        yield from _folder_images(path, recursive)
-    elif has_pattern(path) and not is_there(path):
-        yield from matching_files(path, IMAGE_SUFFIXES)
-    else:
-        yield path
-
-
-def _folder_images(folder: Path, recursive: bool) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            named = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError as error:
-        raise ImageError(f"cannot list the folder {folder}: {error.strerror or error}") from error
-    visible = [(name, deeper) for name, deeper in named if not name.startswith(".")]
-    for name, deeper in visible:
-        if not deeper and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-            yield folder / name
-    if recursive:
-        for name, deeper in visible:
-            if deeper:
-                yield from _folder_images(folder / name, recursive)
-
-
-def _refuse_empty(source: str, recursive: bool) -> None:
-    suffixes = " ".join(IMAGE_SUFFIXES)
-    if is_folder(local_path(source)):
-        hint = "" if recursive else "; its own folders are searched only when asked (recursive)"
-        raise ImageError(f"no images in the folder {source}{hint}; supported suffixes: {suffixes}")
-    raise ImageError(f"no image matches {source}; supported suffixes: {suffixes}")
 
 
 def _path_of(source: str | os.PathLike[str]) -> Path:

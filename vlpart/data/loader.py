@@ -1,4 +1,8 @@
-"""Endless training batches from several sources, with worker processes and exact resume."""
+"""Endless training batches from several sources, with worker processes and exact resume.
+
+A worker decodes (JPEGs at reduced resolution where the target is much smaller) and augments; it sends little: uint8
+pixels and mask bits. The training process unpacks and normalises them.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,21 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
-from vlpart.data.collate import PackedSample, collate, pack
-from vlpart.data.decode import decode_image
+from vlpart.data.preprocess import normalise_and_pad
 from vlpart.data.sampling import BatchSampler, Draw, augmentation_generator
 from vlpart.data.source import LoadedSource
 from vlpart.data.transforms import augment
-from vlpart.errors import DataError, VlpartError
-from vlpart.types import Batch, Sample
+from vlpart.errors import DataError, ImageError, VlpartError
+from vlpart.types import AnnotationKind, Batch, Sample, Targets
 
 
 def make_loader(
@@ -229,3 +236,142 @@ def _follow_parent(worker: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
+
+
+@dataclass(kw_only=True)
+class PackedMasks:
+    """(N, H, W) masks as bits: an eighth of the bytes between processes."""
+
+    bits: NDArray[np.uint8]
+    shape: tuple[int, int, int]
+
+    def unpack(self) -> torch.Tensor:
+        """(N, H, W) bool."""
+        n, height, width = self.shape
+        if n == 0:
+            return torch.zeros(self.shape, dtype=torch.bool)
+        flat = np.unpackbits(self.bits, axis=1, count=height * width)
+        return torch.from_numpy(flat.view(bool).reshape(self.shape))
+
+
+@dataclass(kw_only=True)
+class PackedSample:
+    """A `Sample` in numpy arrays: these go through an ordinary pipe, so shared memory and handles cannot run out."""
+
+    image: NDArray[np.uint8]
+    boxes_xyxy: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    masks: PackedMasks | None
+    image_labels: NDArray[np.int64]
+    unknown_labels: NDArray[np.bool_] | None
+    open_objects: NDArray[np.bool_] | None
+    inexact: NDArray[np.bool_] | None
+    source: str
+    image_id: int
+    path: str
+
+
+def pack(sample: Sample) -> PackedSample:
+    """In the worker."""
+    targets = sample.targets
+    masks = None
+    if targets.masks is not None:
+        array = targets.masks.numpy()
+        bits = np.packbits(array.reshape(len(array), -1), axis=1) if len(array) else np.zeros((0, 0), dtype=np.uint8)
+        masks = PackedMasks(bits=bits, shape=(len(array), array.shape[1], array.shape[2]))
+    return PackedSample(
+        image=np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy()),
+        boxes_xyxy=targets.boxes_xyxy.numpy(),
+        labels=targets.labels.numpy(),
+        masks=masks,
+        image_labels=targets.image_labels.numpy(),
+        unknown_labels=None if targets.unknown_labels is None else targets.unknown_labels.numpy(),
+        open_objects=None if targets.open_objects is None else targets.open_objects.numpy(),
+        inexact=None if targets.inexact is None else targets.inexact.numpy(),
+        source=sample.source,
+        image_id=sample.image_id,
+        path=sample.path,
+    )
+
+
+def collate(samples: Sequence[PackedSample], kind: AnnotationKind, divisor: int = 32) -> Batch:
+    """In the training process: unpack, normalise, pad to a common multiple of `divisor`."""
+    images = normalise_and_pad([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples], divisor)
+    return Batch(
+        images=images,
+        targets=[_targets(sample) for sample in samples],
+        source=samples[0].source,
+        kind=kind,
+        image_ids=tuple(sample.image_id for sample in samples),
+        paths=tuple(sample.path for sample in samples),
+    )
+
+
+def _targets(sample: PackedSample) -> Targets:
+    return Targets(
+        boxes_xyxy=torch.from_numpy(sample.boxes_xyxy),
+        labels=torch.from_numpy(sample.labels),
+        masks=None if sample.masks is None else sample.masks.unpack(),
+        image_labels=torch.from_numpy(sample.image_labels),
+        unknown_labels=None if sample.unknown_labels is None else torch.from_numpy(sample.unknown_labels),
+        open_objects=None if sample.open_objects is None else torch.from_numpy(sample.open_objects),
+        inexact=None if sample.inexact is None else torch.from_numpy(sample.inexact),
+    )
+
+
+_EXIF_ORIENTATION = 0x0112
+
+
+def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None = None) -> NDArray[np.uint8]:
+    """Read a training picture as RGB.
+
+    Args:
+        path: file.
+        size: (height, width) that the annotations say.
+        shortest_needed: the shorter side that training needs. A JPEG with at least twice that is decoded at 1/2, 1/4 or
+            1/8 of its size, never below what is needed.
+
+    Returns:
+        (H, W, 3) uint8: of that size, or smaller by the JPEG's own reduction. EXIF orientation is applied, unless only
+        the unrotated picture has the size the annotations say.
+
+    Raises:
+        DataError: missing or broken file, or another size than the annotations say.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
+                _check_size(path, (image.height, image.width), size)
+                if shortest_needed is not None:
+                    scale = shortest_needed / min(size)
+                    image.draft("RGB", (max(1, int(size[1] * scale)), max(1, int(size[0] * scale))))
+                return np.array(image.convert("RGB"))
+    except FileNotFoundError:
+        raise DataError(f"the picture {path} is missing") from None
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
+    return _decode_other(path, size)
+
+
+def _decode_other(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Rotated JPEGs, CMYK, PNG and everything else."""
+    from vlpart.data.images import read_image
+
+    try:
+        array = read_image(path)
+        if array.shape[:2] != size:
+            with Image.open(path) as image:
+                if (image.height, image.width) == size:
+                    array = np.array(image.convert("RGB"))
+    except (ImageError, OSError) as error:
+        raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
+    _check_size(path, (array.shape[0], array.shape[1]), size)
+    return array
+
+
+def _check_size(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> None:
+    if found != stated:
+        raise DataError(
+            f"{path} is {found[1]}x{found[0]} pixels, its annotations say {stated[1]}x{stated[0]}; "
+            "correct width and height in the annotation file"
+        )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.data.segmentation import Segmentation, pack_segmentation, unpack_segmentation
+from vlpart.masks.rasterise import Segmentation, pack_segmentation, unpack_segmentation
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -204,16 +204,3 @@ class LoadedSource:
 
     def __len__(self) -> int:
         return len(self.store)
-
-
-def load_source(source: Source) -> LoadedSource:
-    """Read, check and index a source.
-
-    Raises:
-        DataError: broken or missing annotation file, unknown categories, missing pictures, malformed segmentations, or
-            nothing left to train on. Single annotations that cannot be used (boxes that are not finite or empty, empty
-            masks, crowd regions) are left out and counted in `LoadedSource.report`.
-    """
-    from vlpart.data.indexing import index_source
-
-    return index_source(source)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
-from vlpart.evaluation.coco import Checked
+from vlpart.evaluation.average_precision import Checked
 from vlpart.evaluation.scores import Rule
 
 #: Times that the pictures are drawn anew, and the share of them whose differences lie within the interval.
@@ -63,7 +63,7 @@ def compare(
     """AP and AP50 of two sets of detections for the same ground truth, for groups of classes.
 
     Args:
-        first, second: from `vlpart.evaluation.coco.check`, of the same ground truth under the same rule.
+        first, second: from `vlpart.evaluation.average_precision.check`, of the same ground truth under the same rule.
         kind: "masks" or "boxes".
         groups: category ids by name; groups without an annotation are left out.
         samples: how often the pictures are drawn with replacement, the same ones for both.

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.rle_check import check_rles
-from vlpart.rle import decode_runs, encode_runs
+from vlpart.masks.rle import check_rles, decode_runs, encode_runs
 
 Detection = Mapping[str, Any]
 _FIELDS = ("image_id", "category_id", "bbox", "score")

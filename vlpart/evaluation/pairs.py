@@ -1,8 +1,8 @@
 """AP of (object, part) pairs: a part counts only if it lies in the right object.
 
 Every annotated object becomes a picture of its own that holds the annotated parts of this object and the detected parts
-whose detected object (see `vlpart.grouping`) is this one: same class, mask IoU of 0.5 or more. A detected part without
-such an object goes to a picture where nothing is to be found. On these pictures AP is computed as always.
+whose detected object (see `vlpart.results.grouping`) is this one: same class, mask IoU of 0.5 or more. A detected part
+without such an object goes to a picture where nothing is to be found. On these pictures AP is computed as always.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from vlpart.data.readers.coco import OWNER_FIELDS
 from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
-from vlpart.evaluation.coco import Checked, summarise
+from vlpart.evaluation.average_precision import Checked, summarise
 from vlpart.evaluation.detections import DetectionTable
 from vlpart.evaluation.scores import Precision
 from vlpart.evaluation.truth import federated_categories, is_part, ordered_categories
-from vlpart.grouping import assign_parts
-from vlpart.masks import MaskStack
-from vlpart.rle import coco_rle
+from vlpart.masks.rle import coco_rle
+from vlpart.masks.stack import MaskStack
+from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
 
 OBJECT_IOU = 0.5

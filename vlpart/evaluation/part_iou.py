@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.coco import Checked, class_labels
+from vlpart.evaluation.average_precision import Checked, class_labels
 from vlpart.evaluation.scores import NAN, PartIou
 from vlpart.evaluation.truth import is_part, ordered_categories
-from vlpart.rle import coco_rle
+from vlpart.masks.rle import coco_rle
 
 SCORE_THRESHOLD = 0.3
 Labels = NDArray[np.int32]

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlpart.evaluation import engine
-from vlpart.evaluation.coco import Checked
+from vlpart.evaluation.average_precision import Checked
 from vlpart.evaluation.detections import DetectionTable
 from vlpart.evaluation.scores import NAN, Recall
 
 if TYPE_CHECKING:
-    from vlpart.predictor import Predictor
+    from vlpart.inference.predictor import Predictor
 
 LIMITS = (100, 300, 1000)
 
@@ -58,7 +58,7 @@ def predict_proposals(predictor: Predictor, image: Any, limit: int = LIMITS[-1])
 
     from vlpart.data.images import read_image
     from vlpart.data.preprocess import resize_shorter_side, to_batch
-    from vlpart.models.build import get_architecture
+    from vlpart.models.config import get_architecture
     from vlpart.models.rpn import ProposalOptions, select_proposals
     from vlpart.types import ImageBatch
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.distributed import Group
 from vlpart.evaluation.run import Dataset, Options, Predicts, Progress, predict, score_all
 from vlpart.evaluation.scores import Evaluation, Scores
 from vlpart.evaluation.vocabularies import (
@@ -17,6 +16,7 @@ from vlpart.evaluation.vocabularies import (
     paraphrased,
     with_distractors,
 )
+from vlpart.runtime import Group
 from vlpart.text.vocabulary import Vocabulary
 
 DEFAULT_WORDINGS = Path(__file__).with_name("paraphrases.json")

@@ -10,16 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vlpart.data.check.findings import Findings
+from vlpart.data.check.images import find_pictures
+from vlpart.data.check.split import build_split
 from vlpart.data.folder import find_val
-from vlpart.data.inspection.findings import Findings
-from vlpart.data.inspection.pictures import find_pictures
-from vlpart.data.inspection.split import build_split
-from vlpart.data.readers.lvis import picture_name
+from vlpart.data.readers.coco import picture_name
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation import engine
+from vlpart.evaluation.average_precision import Checked, check, score
 from vlpart.evaluation.benchmarks import Benchmark, PartSplit, custom, part_split
-from vlpart.evaluation.coco import Checked, check, score
-from vlpart.evaluation.distributed import Group
 from vlpart.evaluation.pairs import pair_precision
 from vlpart.evaluation.part_iou import part_iou
 from vlpart.evaluation.recall import box_recall, predict_proposals
@@ -28,9 +27,10 @@ from vlpart.evaluation.shards import Predictions, ShardFolder
 from vlpart.evaluation.truth import held_out_part, is_part, read_ground_truth, subset
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
 from vlpart.files import write_file
+from vlpart.runtime import Group
 
 if TYPE_CHECKING:
-    from vlpart.results import Result
+    from vlpart.results.result import Result
     from vlpart.text.vocabulary import Vocabulary
 
 #: Called after every image with (done, total) of this process.
@@ -44,7 +44,7 @@ EXTRAS = ("pairs", "part_iou", "recall")
 
 
 class Predicts(Protocol):
-    """The part of `vlpart.predictor.Predictor` that evaluation needs."""
+    """The part of `vlpart.inference.predictor.Predictor` that evaluation needs."""
 
     def predict(
         self,
@@ -239,7 +239,7 @@ def score_predictions(
         extras: any of `EXTRAS`.
 
     Raises:
-        DataError, EvaluationError: see `vlpart.evaluation.coco.score_detections`.
+        DataError, EvaluationError: see `vlpart.evaluation.average_precision.score_detections`.
     """
     return score_all(dataset, Predictions(detections=[dict(each) for each in detections], proposals={}), extras=extras)[
         0
@@ -322,7 +322,7 @@ def evaluate(
         annotations: COCO JSON.
         images: folder of its images.
         vocabulary: other wordings of the file's category names, in ascending category id.
-        annotated_classes_only, max_detections, kinds: see `vlpart.evaluation.coco.score_detections`.
+        annotated_classes_only, max_detections, kinds: see `vlpart.evaluation.average_precision.score_detections`.
         score_threshold: detections below it are not asked for.
         max_images: only an evenly spaced subset of so many images.
         extras: any of `EXTRAS`.

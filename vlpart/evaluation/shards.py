@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.distributed import Group
 from vlpart.files import write_file
+from vlpart.runtime import Group
 
 IMAGES_PER_SHARD = 25
 RUN_FILE = "run.json"

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from vlpart.data.hold_out import held_out, original_picture
-from vlpart.data.readers.lvis import picture_name
+from vlpart.data.readers.coco import picture_name
+from vlpart.data.validation_split import held_out, original_picture
 from vlpart.errors import DataError
-from vlpart.evaluation.rle_check import check_rles
-from vlpart.rle import decode_runs, encode_runs
+from vlpart.masks.rle import check_rles, decode_runs, encode_runs
 
 Truth = dict[str, Any]
 

@@ -1,4 +1,6 @@
-"""The published tables again: every figure of the paper beside ours, for the checkpoints and data that are here."""
+"""The published tables again: the models of the catalogue evaluated on the benchmarks one after the other, and every
+figure of the paper beside ours.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ from typing import Any
 
 from vlpart.errors import DataError, EvaluationError, VlpartError
 from vlpart.evaluation.benchmarks import BENCHMARKS, Benchmark
-from vlpart.files import write_file
+from vlpart.evaluation.run import Options, Progress, open_dataset
+from vlpart.evaluation.session import Request, run
+from vlpart.files import cache_folder, write_file
+from vlpart.runtime import Group, local_device
 from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
-from vlpart.zoo.folders import cache_folder
 
 #: (model, benchmark) -> headline figures in 0..1 by label; raises `VlpartError`.
 Evaluate = Callable[[ModelEntry, Benchmark], Mapping[str, float]]
@@ -257,3 +261,61 @@ def write_tables(table: ZooTable, folder: Path) -> tuple[Path, Path]:
     """
     text = json.dumps(table.to_dict(), indent=1) + "\n"
     return write_file(folder / "zoo.md", to_markdown(table).encode()), write_file(folder / "zoo.json", text.encode())
+
+
+class ZooRunner:
+    """Measures pairs of model and benchmark; every one has a folder `OUTPUT/MODEL/BENCHMARK`.
+
+    Args:
+        data: folder of the benchmarks.
+        output: folder for the evaluations.
+        max_images: only an evenly spaced subset; such figures are kept in folders of their own.
+        device, precision: arguments of `vlpart.load`.
+        group: the processes that share the work.
+        progress: given a description, what to call after every image.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        output: Path,
+        *,
+        max_images: int | None = None,
+        device: str | None = None,
+        precision: str = "auto",
+        group: Group | None = None,
+        progress: Callable[[str], Progress] | None = None,
+    ) -> None:
+        self.data, self.max_images, self.device, self.precision = data, max_images, device, precision
+        self.output = output if max_images is None else output / f"sample-{max_images}"
+        self.group, self.progress = group or Group(), progress
+        self._loaded: tuple[str, Any] | None = None
+
+    def figures(self, entry: ModelEntry, benchmark: Benchmark) -> Mapping[str, float]:
+        """The headline in 0..1, from an earlier evaluation or a new one.
+
+        Raises:
+            VlpartError: whatever loading, predicting or scoring raises.
+        """
+        stored = self.group.from_first(stored_figures(self.output, entry, benchmark))
+        if stored is not None:
+            return stored
+        file, images = benchmark.locate(self.data)
+        request = Request(
+            dataset=open_dataset(file, images, benchmark, max_images=self.max_images),
+            title=f"{entry.name} on {benchmark.title}",
+            predictor=self._predictor(entry),
+            options=Options(key={"precision": self.precision, "max_images": self.max_images}),
+            output=self.output / entry.name / benchmark.name,
+        )
+        outcome = run(request, group=self.group, progress=self.progress)
+        return self.group.from_first({} if outcome is None else dict(outcome.headline))
+
+    def _predictor(self, entry: ModelEntry) -> Any:
+        """The model, kept until another one is asked for."""
+        from vlpart.inference.predictor import load
+
+        if self._loaded is None or self._loaded[0] != entry.name:
+            self._loaded = None  # gives the memory back first
+            self._loaded = entry.name, load(entry.name, device=self.device or local_device(), precision=self.precision)
+        return self._loaded[1]

@@ -9,19 +9,16 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from vlpart.losses.boxes import box_loss, classification_loss, known_weights
-from vlpart.losses.federated import class_mask, federated_classes
-from vlpart.losses.masks import mask_loss
-from vlpart.losses.matching import exact
+from vlpart.losses.boxes_and_masks import box_loss, classification_loss, known_weights, mask_loss
+from vlpart.losses.distillation import Teacher, held_names_loss
+from vlpart.losses.matching import LabelledRegions, exact, label_regions, sample_regions
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
-from vlpart.losses.regions import LabelledRegions, label_regions, sample_regions
 from vlpart.losses.rpn import rpn_losses
-from vlpart.losses.teacher import Teacher, held_names_loss
-from vlpart.losses.weak_labels import weak_label_loss
+from vlpart.losses.weak_labels import class_mask, federated_classes, weak_label_loss
 from vlpart.models import boxes
 from vlpart.models.detector import Detector
+from vlpart.models.roi_align import pool_regions
 from vlpart.models.roi_heads import BOX_SIZE, BoxStage
-from vlpart.models.roi_pooling import pool_regions
 from vlpart.models.rpn import Proposals, select_proposals
 from vlpart.types import AnnotationKind, Batch
 

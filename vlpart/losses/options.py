@@ -32,7 +32,7 @@ class LossOptions:
         stage_ious: matching threshold of every stage.
         federated_classes: classes that count in a step of a federated source, those present included.
         unknown_below_iou: where labels are unknown, proposals that overlap every annotation less than this do not count
-            for the unknown classes; see `vlpart.losses.boxes.known_weights`.
+            for the unknown classes; see `vlpart.losses.boxes_and_masks.known_weights`.
         image_label_proposals: proposals that image labels (and parsed parts by score or size) choose from.
         image_label_weight: factor of the image-label loss.
         parsed_part_weight: factor of the parsed-part loss.

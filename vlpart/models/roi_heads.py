@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vlpart.models import boxes
 from vlpart.models.mask_head import MaskHead
-from vlpart.models.roi_pooling import pool_regions
+from vlpart.models.roi_align import pool_regions
 from vlpart.models.rpn import Proposals
 from vlpart.models.text_classifier import TextClassifier
 

@@ -22,7 +22,7 @@ from vlpart.recipes import (
 )
 from vlpart.recipes.finetune import finetune
 from vlpart.recipes.tiny import tiny
-from vlpart.training.initial_model import check_other_init
+from vlpart.training.initial_weights import check_other_init
 from vlpart.training.recipe import Recipe
 
 #: The recipe that is made from a folder of the user's and the weights to start from.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlpart.data.check.split import Split, file_name
 from vlpart.data.folder import DataFolder, open_folder
-from vlpart.data.hold_out import held_out, original_picture
-from vlpart.data.inspection.split import Split, file_name
 from vlpart.data.source import Source
+from vlpart.data.validation_split import held_out, original_picture
 from vlpart.errors import TrainingError
-from vlpart.training.initial_model import initial_model
+from vlpart.training.initial_weights import initial_model
 from vlpart.training.recipe import EvaluationSet, Precision, Recipe
 from vlpart.types import AnnotationKind
 
@@ -78,7 +78,7 @@ def finetune(data: Path, init: str = "tiny", hold_out: float | None = None) -> R
     Command: `vlpart train finetune --data FOLDER --init tiny`.
     Steps: ten passes over the pictures, at least 300 and at most 5000.
     Architecture, text encoder and image sizes are those of the first weights. A frozen copy of them is the teacher of
-    the run (`vlpart.training.teacher`).
+    the run (`vlpart.training.distillation`).
 
     Args:
         data: a folder that `vlpart.data.folder.open_folder` understands: categories are objects or `object:part`.

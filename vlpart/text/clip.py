@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import DownloadError, TextEncoderError, WeightsError
-from vlpart.files import local_path
+from vlpart.files import cache_folder, local_path
 from vlpart.text.prompts import check_phrases
-from vlpart.zoo.folders import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import VocabularyError
 from vlpart.files import is_there
-from vlpart.text import naming, vocabulary_files
+from vlpart.text import naming
+from vlpart.text import naming as vocabulary_files
 
 if TYPE_CHECKING:
     import numpy as np

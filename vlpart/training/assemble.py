@@ -1,9 +1,10 @@
-"""From a recipe to a `Trainer`: data, model, text and losses put together."""
+"""From a recipe to a `Trainer`: data, model, text and losses put together; and what its run folder says of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -11,28 +12,30 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlpart.data.indexing import load_source
 from vlpart.data.loader import make_loader
-from vlpart.data.source import LoadedSource, Source, load_source
-from vlpart.errors import DataError, TrainingError
+from vlpart.data.source import LoadedSource, Source
+from vlpart.errors import DataError, OutputError, TrainingError
+from vlpart.files import write_file
 from vlpart.losses.by_kind import compute_losses
-from vlpart.losses.federated import frequency_weights
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
+from vlpart.losses.weak_labels import frequency_weights
 from vlpart.models.build import build_detector
 from vlpart.models.rpn import ProposalOptions
 from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
-from vlpart.text.vocabulary import Vocabulary
+from vlpart.text.vocabulary import Entry, Vocabulary
 from vlpart.training.checkpoint import list_checkpoints, save_weights
+from vlpart.training.distillation import TeacherSource
 from vlpart.training.distractors import Distractors
 from vlpart.training.distributed import World
 from vlpart.training.initial_weights import initialise
 from vlpart.training.loop import Trainer
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import LossFunction
-from vlpart.training.teacher import TeacherSource
 from vlpart.types import Batch
 from vlpart.zoo.download import Progress
-from vlpart.zoo.mixing import mixed
-from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS
+from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS, KNOWN_VOCABULARY, RECIPE, VOCABULARY, WEIGHTS
+from vlpart.zoo.weights import mixed
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
@@ -201,7 +204,7 @@ def check_evaluation(recipe: Recipe, world: World) -> None:
         DataError: one of them cannot be scored.
     """
     if recipe.evaluate_every is not None and recipe.evaluate_on and world.is_main:
-        from vlpart.evaluation.periodic import check_sets
+        from vlpart.evaluation.session import check_sets
 
         check_sets(recipe.evaluate_on, recipe.detections_per_image)
 
@@ -315,10 +318,10 @@ def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path
 
     Raises:
         TrainingError: the file cannot be written.
-        EvaluationError, DataError: see `vlpart.evaluation.periodic.evaluate_sets`.
+        EvaluationError, DataError: see `vlpart.evaluation.session.evaluate_sets`.
     """
-    from vlpart.evaluation.periodic import evaluate_sets
-    from vlpart.predictor import load
+    from vlpart.evaluation.session import evaluate_sets
+    from vlpart.inference.predictor import load
     from vlpart.zoo.catalogue import list_models
 
     name = next(entry.name for entry in list_models() if entry.architecture == recipe.architecture)
@@ -334,3 +337,52 @@ def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path
         )
     finally:
         path.unlink(missing_ok=True)
+
+
+def describe_run(recipe: Recipe, parts: Assembly, output: Path) -> None:
+    """Write the recipe, the vocabulary, and what is still needed of the first weights (see `vlpart.zoo.run_folder`).
+
+    Raises:
+        OutputError, TrainingError: a file cannot be written.
+    """
+    taught = joined((source.vocabulary for source in parts.sources), recipe.name)
+    _write(output / RECIPE, recipe.to_dict())
+    _write(output / VOCABULARY, taught.to_dict())
+    if parts.held is not None:
+        _write(output / KNOWN_VOCABULARY, joined((taught, parts.held), recipe.name).to_dict())
+        _write(output / HELD_VOCABULARY, parts.held.to_dict())
+    if parts.initial is not None and not list_checkpoints(output / "checkpoints"):  # a resumed run has them already
+        save_weights(output / INITIAL_WEIGHTS, parts.initial)
+
+
+def set_aside_weights(output: Path, step: int) -> Path | None:
+    """Rename the weights exported at `step` before training goes on: a run answers with them while they are there.
+
+    Returns:
+        Their new path, or None if there are none.
+
+    Raises:
+        OutputError: they cannot be renamed.
+    """
+    exported = output / WEIGHTS
+    aside = exported.with_stem(f"{exported.stem}_{step:08d}")
+    try:
+        exported.replace(aside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"cannot rename {exported} to {aside.name}: {error.strerror}; move it away") from error
+    return aside
+
+
+def joined(vocabularies: Iterable[Vocabulary], title: str) -> Vocabulary:
+    """All names, each once (case does not count), in the order of their first occurrence; ids count from 1."""
+    entries: dict[str, Entry] = {}
+    for vocabulary in vocabularies:
+        for entry in vocabulary.entries:
+            entries.setdefault(entry.name.casefold(), entry)
+    return Vocabulary(tuple(replace(e, id=i) for i, e in enumerate(entries.values(), 1)), title=title)
+
+
+def _write(path: Path, content: Any) -> None:
+    write_file(path, (json.dumps(content, indent=1) + "\n").encode())

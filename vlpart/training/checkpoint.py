@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vlpart.errors import TrainingError
-from vlpart.zoo.mixing import mixed
+from vlpart.zoo.weights import mixed
 
 FORMAT = "vlpart-checkpoint-2"
 _BEFORE_SEVERAL_PROCESSES = "vlpart-checkpoint-1"

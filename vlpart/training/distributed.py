@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vlpart.errors import TrainingError
-from vlpart.models.devices import open_device
+from vlpart.runtime import open_device
 from vlpart.training.optimizer import trainable
 from vlpart.types import Batch
 

@@ -1,4 +1,6 @@
-"""The weights a run starts from: a backbone trained on ImageNet, a model of the zoo, or a file of either."""
+"""The weights a run starts from: a backbone trained on ImageNet, a model of the zoo, or a file of either; and what a
+recipe has to know of them: architecture, text encoder, and the names they came with.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,98 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
-from vlpart.models.build import get_architecture
-from vlpart.zoo.catalogue import get_model
+from vlpart.errors import DownloadError, ModelNotFoundError, TrainingError, WeightsError
+from vlpart.files import cache_folder
+from vlpart.models.config import get_architecture
+from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
 from vlpart.zoo.download import Progress, download_file, download_model, sha256_of
-from vlpart.zoo.folders import cache_folder
 from vlpart.zoo.published_names import is_published
-from vlpart.zoo.run_folder import open_run
+from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model, open_run
 from vlpart.zoo.weights import load_state_dict
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
+    from vlpart.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialModel:
+    """A detector to go on from.
+
+    Attributes:
+        architecture, text_encoder: what the run needs, too.
+        vocabulary: list or file of the names that it was made to find.
+        score_threshold, detections_per_image: of its evaluation.
+    """
+
+    architecture: str
+    text_encoder: str
+    vocabulary: str
+    score_threshold: float
+    detections_per_image: int
+
+
+def initial_model(init: str) -> InitialModel:
+    """The model of the zoo, the weight file, or the run folder that `init` names. Nothing is downloaded.
+
+    A weight file that `entry_of_file` does not know is taken for one with the vocabulary of the first model of its
+    architecture.
+
+    Raises:
+        TrainingError: "imagenet" or "none", which are no detectors.
+        ModelNotFoundError: nothing of that name.
+        WeightsError: the file or the run cannot be read.
+    """
+    if init in ("imagenet", "none"):
+        raise TrainingError(
+            f"fine-tuning goes on from a detector, not from {init!r}: give --init tiny, a model of the zoo, a weight "
+            "file or a run folder (a recipe file trains from scratch: `vlpart recipes export tiny`)"
+        )
+    model = open_model(init)
+    if isinstance(model, RunFolder):
+        return _of(model.entry, vocabulary=str(model.known_vocabulary or model.entry.vocabulary))
+    return _of(_entry_of_file(model) if isinstance(model, Path) else model)
+
+
+def check_other_init(recipe: Recipe, init: str) -> None:
+    """Look whether a recipe with a teacher can go on from other first weights than those it was made for.
+
+    Raises:
+        TrainingError: `init` has another architecture or text encoder, or came with other names than the recipe holds.
+        ModelNotFoundError, WeightsError: see `initial_model`.
+    """
+    if recipe.teacher_vocabulary is None or init == recipe.init:
+        return
+    other = initial_model(init)
+    again = f"export it again with --init {init}"
+    own, theirs = (f"{each.architecture} with the text encoder {each.text_encoder}" for each in (recipe, other))
+    if own != theirs:
+        raise TrainingError(f"this recipe was made for {own}, {init} is {theirs}: {again}")
+    if recipe.teacher_loss_weight > 0 and recipe.teacher_vocabulary != other.vocabulary:
+        raise TrainingError(
+            f"this recipe holds the names of {recipe.teacher_vocabulary}, {init} came with those of "
+            f"{other.vocabulary}: {again}, set init and teacher_vocabulary in it, or hold nothing with --teacher 0"
+        )
+
+
+def _of(entry: ModelEntry, vocabulary: str | None = None) -> InitialModel:
+    return InitialModel(
+        architecture=entry.architecture,
+        text_encoder=entry.text_encoder,
+        vocabulary=vocabulary or entry.vocabulary,
+        score_threshold=entry.score_threshold,
+        detections_per_image=entry.detections_per_image,
+    )
+
+
+def _entry_of_file(path: Path) -> ModelEntry:
+    from vlpart.models.load import architecture_of
+    from vlpart.zoo.published_names import convert, is_published
+    from vlpart.zoo.weights import load_state_dict
+
+    state = load_state_dict(path)
+    found = architecture_of(convert(state).state if is_published(state) else state, path)
+    return entry_of_file(path, found) or next(entry for entry in list_models() if entry.architecture == found)
 
 
 @dataclass(frozen=True, kw_only=True)

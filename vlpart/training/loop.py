@@ -25,10 +25,9 @@ from vlpart.training.checkpoint import (
     set_rng_state,
 )
 from vlpart.training.distributed import World
-from vlpart.training.logging import Console, Recorder, RunLog, resident_mib
+from vlpart.training.logging import Console, Recorder, RunLog, open_sinks, resident_mib
 from vlpart.training.optimizer import MovingAverage, learning_rate_at, set_learning_rate
 from vlpart.training.recipe import Recipe, check_same_recipe
-from vlpart.training.sinks import open_sinks
 from vlpart.training.step import LossFunction, Stepper, StepResult, save_batch
 from vlpart.types import Batch
 
@@ -72,7 +71,7 @@ class Trainer:
         evaluate: scores the weights the model holds at the call; the figure "score" selects the best checkpoint (NaN
             never does). Called in the main process.
         world: the training processes.
-        log_to: sinks besides `log.jsonl`, see `vlpart.training.sinks.open_sinks`.
+        log_to: sinks besides `log.jsonl`, see `vlpart.training.logging.open_sinks`.
         stream: where progress goes (default: standard error).
     """
 

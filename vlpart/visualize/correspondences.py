@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vlpart.masks import MaskCrop
-from vlpart.visualize import typeface
-from vlpart.visualize.labels import draw_label, draw_leader, label_size, shortened
-from vlpart.visualize.outline import outline_of, tight
-from vlpart.visualize.paint import Brush
+from vlpart.masks.stack import MaskCrop
+from vlpart.visualize import labels as typeface
+from vlpart.visualize.labels import Font, draw_label, draw_leader, label_size, shortened
+from vlpart.visualize.paint import Brush, outline_of, tight
 from vlpart.visualize.palette import INK, OBJECT_COLOURS, RGB, WHITE
-from vlpart.visualize.typeface import Font
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]

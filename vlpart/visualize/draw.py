@@ -10,17 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vlpart.visualize import typeface
-from vlpart.visualize.labels import draw_label, draw_leader, label_size, shortened
-from vlpart.visualize.legend import Row, with_legend
+from vlpart.visualize import labels as typeface
+from vlpart.visualize.labels import Font, Row, draw_label, draw_leader, label_size, shortened, with_legend
 from vlpart.visualize.paint import Brush
 from vlpart.visualize.palette import lighter
 from vlpart.visualize.placement import Ink, Place, Wish, place_labels
 from vlpart.visualize.scene import Item, build_scene
-from vlpart.visualize.typeface import Font
 
 if TYPE_CHECKING:
-    from vlpart.results import Result
+    from vlpart.types import NamedDetections
 
 
 _LEGEND_SIDE = 400  # a picture left smaller than this gets no legend unless asked for: labels without room are left out
@@ -48,7 +46,7 @@ class _Measures:
 
 def draw_result(
     image: NDArray[np.uint8],
-    result: Result,
+    result: NamedDetections,
     *,
     labels: bool = True,
     scores: bool = True,

@@ -1,13 +1,19 @@
-"""Label tiles and leaders: rounded corners and lines with smooth edges, drawn large and scaled down."""
+"""Label tiles, leaders, letters and legend: rounded corners and lines with smooth edges, drawn large and scaled down;
+Roboto Medium comes with the package, what it lacks is looked for among the fonts of the system.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
+from io import BytesIO
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from vlpart.visualize.palette import RGB, WHITE, deep, pale, readable_on
-from vlpart.visualize.typeface import Font
+from vlpart.errors import OutputError
+from vlpart.visualize.palette import INK, RGB, WHITE, deep, pale, readable_on
 
 _SMOOTH = 4  # drawn this many times larger
 
@@ -85,3 +91,107 @@ def _left_band(width: int, height: int, radius: int, band: int) -> Image.Image:
     tile = _rounded(width, height, radius).copy()
     tile.paste(0, (band, 0, width, height))
     return tile
+
+
+Font = ImageFont.FreeTypeFont
+
+_SYSTEM_FONTS = (  # with many scripts, by the file names of Linux, macOS and Windows
+    *("NotoSansCJK-Medium.ttc", "NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "wqy-microhei.ttc"),
+    *("DroidSansFallbackFull.ttf", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc", "malgun.ttf", "YuGothM.ttc"),
+    *("Nirmala.ttf", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "segoeui.ttf"),
+)
+
+
+@lru_cache(maxsize=64)
+def load(size: int, path: str | None = None) -> Font:
+    """The font at `size` pixels per em: the one of the package, or the font file (or system font name) `path`.
+
+    Raises:
+        OutputError: `path` is no font that FreeType reads.
+    """
+    if path is None:
+        # Simple layout is all that Latin, Greek and Cyrillic need, and it spaces small letters more evenly.
+        return ImageFont.truetype(BytesIO(_bundled()), size, layout_engine=ImageFont.Layout.BASIC)
+    try:
+        return ImageFont.truetype(path, size)
+    except OSError as error:
+        raise OutputError(f"cannot load the font {path}: {error}; name a .ttf, .otf or .ttc file") from error
+
+
+def load_for(texts: list[str], size: int, path: str | None = None) -> Font:
+    """The font that has the most of the characters in `texts`: the package's own (or `path`) unless it lacks some."""
+    own = load(size, path)
+    characters = "".join(sorted({c for text in texts for c in text if ord(c) > 126}))
+    if not characters or path is not None or _missing(own, characters) == 0:
+        return own
+    name = _best_system_font(characters)
+    return own if name is None else load(size, name)
+
+
+@lru_cache(maxsize=1)
+def _bundled() -> bytes:
+    return resources.files("vlpart.visualize").joinpath("fonts", "Roboto-Medium.ttf").read_bytes()
+
+
+@lru_cache(maxsize=64)
+def _best_system_font(characters: str) -> str | None:
+    """The first system font with all characters, else the one that lacks fewest; None if the own font is no worse."""
+    best, fewest = None, _missing(load(24), characters)
+    for name in _SYSTEM_FONTS:
+        try:
+            missing = _missing(ImageFont.truetype(name, 24), characters)
+        except OSError:
+            continue
+        if missing < fewest:
+            best, fewest = name, missing
+        if fewest == 0:
+            break
+    return best
+
+
+def _missing(font: Font, characters: str) -> int:
+    """How many of `characters` come out as the font's box for unknown characters."""
+    unknown = bytes(font.getmask("\U0010fffe"))
+    return sum(bytes(font.getmask(character)) == unknown for character in characters if not character.isspace())
+
+
+_BACKGROUND: RGB = (250, 250, 248)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the legend: the number tile as on the picture, then the words; parts are indented."""
+
+    number: str
+    text: str
+    colour: RGB
+    is_part: bool
+
+
+def with_legend(picture: Image.Image, rows: Sequence[Row], font: Font) -> Image.Image:
+    """A new picture with the legend to the right, or below where the picture is much wider than high."""
+    tile_width = max(label_size(row.number, font)[0] for row in rows)
+    line = round(label_size("0", font)[1] * 1.25)
+    pad, indent = line // 2, line // 2
+    column = tile_width + indent + pad + round(max(font.getlength(row.text) for row in rows)) + pad
+    below = picture.width > 1.7 * picture.height
+    if below:
+        columns = max(1, (picture.width - pad) // column)
+        per_column = -(-len(rows) // columns)
+        size, origin = (picture.width, picture.height + per_column * line + 2 * pad), (pad, picture.height + pad)
+    else:
+        per_column = max(1, (picture.height - 2 * pad) // line)
+        columns = -(-len(rows) // per_column)
+        size, origin = (picture.width + columns * column + pad, picture.height), (picture.width + pad, pad)
+    sheet = Image.new("RGB", size, _BACKGROUND)
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    ascent, _ = font.getmetrics()
+    for i, row in enumerate(rows):
+        x = origin[0] + i // per_column * column + (indent if row.is_part else 0)
+        y = origin[1] + i % per_column * line
+        draw_label(sheet, (x, y), row.number, font, row.colour, row.is_part)
+        draw.text(
+            (x + tile_width + pad, y + round(font.size * 0.1) + ascent), row.text, font=font, fill=INK, anchor="ls"
+        )
+    return sheet

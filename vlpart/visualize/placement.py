@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.masks import MaskCrop
-from vlpart.visualize.outline import Outline
+from vlpart.masks.stack import MaskCrop
+from vlpart.visualize.paint import Outline
 
 Floats = NDArray[np.float64]
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlpart.masks import MaskCrop
-from vlpart.visualize.outline import Outline, box_crop, outline_of, outline_of_box, tight
+from vlpart.masks.stack import MaskCrop
+from vlpart.visualize.paint import Outline, box_crop, outline_of, outline_of_box, tight
 from vlpart.visualize.palette import OBJECT_COLOURS, RGB, tint, tint_positions
 
 if TYPE_CHECKING:
-    from vlpart.results import Result
+    from vlpart.types import NamedDetections
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Item:
     outline: Outline
 
 
-def build_scene(result: Result, size: tuple[int, int], by_class: bool = False) -> list[Item]:
+def build_scene(result: NamedDetections, size: tuple[int, int], by_class: bool = False) -> list[Item]:
     """Items of a result on a canvas of (width, height), by family, objects before their parts.
 
     A family is an object with its parts, or all loose parts of one object name; with `by_class`, everything of one
@@ -72,7 +72,7 @@ def build_scene(result: Result, size: tuple[int, int], by_class: bool = False) -
     return items
 
 
-def _families(result: Result, by_class: bool) -> list[list[int]]:
+def _families(result: NamedDetections, by_class: bool) -> list[list[int]]:
     grouped: dict[object, list[int]] = {}
     for i, owner in enumerate(result.owners.tolist()):
         name = result.vocabulary.object_name(int(result.class_ids[i])).casefold()
@@ -95,7 +95,7 @@ def _family_colours(centres: list[np.ndarray], diagonal: float) -> list[RGB]:
 
 
 def _member_colours(
-    result: Result, members: list[int], base: RGB, centres: np.ndarray, families: int
+    result: NamedDetections, members: list[int], base: RGB, centres: np.ndarray, families: int
 ) -> dict[int, RGB]:
     """The base colour for objects, one tint per kind of part; kinds that lie next to each other get unlike tints."""
     heights: dict[str, list[float]] = {}
@@ -110,11 +110,11 @@ def _member_colours(
     return {i: tints[_kind(result, i)] if result.is_part(i) else base for i in members}
 
 
-def _kind(result: Result, i: int) -> str:
+def _kind(result: NamedDetections, i: int) -> str:
     return (result.vocabulary.part_name(int(result.class_ids[i])) or "").casefold()
 
 
-def _words(result: Result, i: int) -> str:
+def _words(result: NamedDetections, i: int) -> str:
     class_id = int(result.class_ids[i])
     part = result.vocabulary.part_name(class_id)
     return part if part is not None and result.owners[i] >= 0 else result.vocabulary.names[class_id]

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.errors import DownloadError, WeightsError
+from vlpart.files import cache_folder
 from vlpart.zoo.catalogue import ASSETS, ModelEntry, get_model
-from vlpart.zoo.folders import cache_folder
 
 __all__ = ["Progress", "cache_folder", "download_file", "download_model", "rich_progress", "sha256_of"]
 

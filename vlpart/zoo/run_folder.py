@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vlpart.errors import ModelNotFoundError, WeightsError
 from vlpart.files import is_folder
 from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
-from vlpart.zoo.mixing import mixed
-from vlpart.zoo.weights import load_state_dict
+from vlpart.zoo.weights import load_state_dict, mixed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,10 +1,4 @@
-"""Weight files, read without running anything that they contain.
-
-Three kinds, told apart by their first bytes, not by their name: safetensors; torch files (bare state dict, or one
-under "model" or "state_dict"), always with `weights_only=True`; and pickles of numpy arrays (the published Swin-B
-backbone), read by an unpickler that knows a few of numpy's names and puts stand-ins in their place. Everything else is
-refused.
-"""
+"""Weight files, read without running anything that they contain; and interpolation between two sets of weights."""
 
 from __future__ import annotations
 
@@ -25,6 +19,7 @@ from vlpart.files import is_file
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
 
 WRAPPERS = ("model", "state_dict")
 CHECKPOINT = "vlpart-checkpoint"  # how the format of a training checkpoint of this package begins
@@ -310,3 +305,26 @@ def _to_tensor(array: _Array) -> Tensor:
     values = array.numpy()
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).reshape(values.shape)
     return torch.from_numpy(native.copy())
+
+
+def mixed(trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """`(1 - share) * trained + share * initial` of every floating-point tensor, computed in float32.
+
+    Args:
+        trained: weights after training, by name; their dtypes and devices are those of the result.
+        initial: weights before training, with the same names and shapes.
+        share: 0..1, 0 gives `trained`.
+
+    Raises:
+        WeightsError: the two are not of one model.
+    """
+    strangers = sorted(set(trained) ^ set(initial))
+    if strangers or any(value.shape != initial[name].shape for name, value in trained.items()):
+        raise WeightsError(f"the first weights are of another model than the trained ones: {strangers[:3]}")
+    result = {}
+    for name, value in trained.items():
+        if share and value.is_floating_point():
+            before = initial[name].to(device=value.device).float()
+            value = value.float().lerp(before, share).to(value.dtype)
+        result[name] = value
+    return result

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.data.prepare.conftest import read_json, write_json, write_picture
+from vlpart.data.indexing import load_source
 from vlpart.data.prepare import prepare
-from vlpart.data.source import Source, load_source
+from vlpart.data.source import Source
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import AnnotationKind

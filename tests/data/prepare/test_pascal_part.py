@@ -10,9 +10,10 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from tests.data.prepare.conftest import read_json, rectangle, write_list, write_mat, write_picture
+from vlpart.data.indexing import load_source
 from vlpart.data.prepare import prepare
-from vlpart.data.prepare.pascal_mat import category_of, part_names, read_mat
-from vlpart.data.source import Source, load_source
+from vlpart.data.prepare.pascal_part import category_of, part_names, read_mat
+from vlpart.data.source import Source
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
 

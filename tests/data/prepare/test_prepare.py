@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.prepare.conftest import rectangle, voc_xml, write_list, write_mat, write_picture
 from vlpart.data.prepare import DATASETS, prepare
-from vlpart.data.prepare.report import LISTED, PrepareReport
+from vlpart.data.prepare.common import LISTED, PrepareReport
 from vlpart.errors import DataError, OutputError
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.data.prepare.conftest import read_json, voc_xml, write_list, write_picture
+from vlpart.data.indexing import load_source
 from vlpart.data.prepare import prepare
-from vlpart.data.source import Source, load_source
+from vlpart.data.source import Source
 from vlpart.errors import DataError
 
 

@@ -15,8 +15,8 @@ from vlpart.errors import DataError
 from vlpart.files import local_path
 
 if TYPE_CHECKING:
-    from vlpart.data.parallel import Progress
-    from vlpart.data.prepare.report import Preparation, PrepareReport
+    from vlpart.data.prepare.common import Preparation, PrepareReport
+    from vlpart.jobs import Progress
 
 __all__ = ["DATASETS", "DatasetInfo", "prepare"]
 
@@ -52,7 +52,7 @@ DATASETS: dict[str, DatasetInfo] = {
     "pascal_part_one": DatasetInfo(
         "Pascal Part pictures with exactly one object, for the annotation parser",
         "train.json and train_base.json of pascal_part, and VOCdevkit/VOC2010/Annotations",
-        "pascal_part_one",
+        "pascal_part",
         "prepare_pascal_part_one",
         True,
     ),
@@ -129,8 +129,7 @@ def prepare(
             in `PrepareReport.problems` instead).
         OutputError: the output cannot be written or the disk is full; no half-written file is left.
     """
-    from vlpart.data.prepare.files import require_folder, write_problems
-    from vlpart.data.prepare.report import Task
+    from vlpart.data.prepare.common import Task, require_folder, write_problems
     from vlpart.files import write_file
 
     info = DATASETS.get(dataset)

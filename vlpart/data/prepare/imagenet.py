@@ -13,12 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlpart.data.images import IMAGE_SUFFIXES
-from vlpart.data.parallel import run_over
-from vlpart.data.prepare.files import categories_of, list_names, write_coco
-from vlpart.data.prepare.pictures import picture_size
-from vlpart.data.prepare.report import PrepareReport, Task
+from vlpart.data.image_files import IMAGE_SUFFIXES
+from vlpart.data.prepare.common import PrepareReport, Task, categories_of, list_names, picture_size, write_coco
 from vlpart.errors import DataError
+from vlpart.jobs import run_over
 from vlpart.text.vocabulary import Vocabulary
 
 MAX_SIDE = 1000

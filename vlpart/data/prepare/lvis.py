@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vlpart.data.prepare.files import find, list_in, list_names, write_coco
-from vlpart.data.prepare.report import PrepareReport, Task, Written
-from vlpart.data.readers.coco import load_json
-from vlpart.data.readers.lvis import picture_name
+from vlpart.data.prepare.common import PrepareReport, Task, Written, find, list_in, list_names, write_coco
+from vlpart.data.readers.coco import load_json, picture_name
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
 

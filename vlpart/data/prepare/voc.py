@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlpart.data.parallel import run_over
-from vlpart.data.prepare.files import categories_of, list_names, write_coco
-from vlpart.data.prepare.report import PrepareReport, Task
+from vlpart.data.prepare.common import PrepareReport, Task, categories_of, list_names, write_coco
 from vlpart.data.readers.voc import VocPicture, list_voc, parse_voc, picture_ids, plain_name, voc_category_ids
 from vlpart.errors import DataError
+from vlpart.jobs import run_over
 from vlpart.text.vocabulary import Vocabulary
 
 LAYOUT = "VOCdevkit/VOC2007 with Annotations, ImageSets/Main and JPEGImages (VOCtrainval_06-Nov-2007.tar)"

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
-from vlpart.data.readers.coco import read_coco
-from vlpart.data.readers.lvis import read_lvis
+from vlpart.data.readers.coco import read_coco, read_lvis
 from vlpart.data.readers.voc import read_voc
 from vlpart.errors import DataError
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vlpart.data.preprocess import PIXEL_MEAN, PIXEL_STD
 from vlpart.errors import WeightsError
-from vlpart.models.frozen_norm import FrozenBatchNorm, conv_norm
+from vlpart.models.backbones.frozen_norm import FrozenBatchNorm, conv_norm
 
 STAGES = (  # expansion, kernel, stride, channels, blocks (Tan and Le, EfficientNet-Lite)
     (1, 3, 1, 16, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlpart.models.frozen_norm import FrozenBatchNorm, conv_norm
+from vlpart.models.backbones.frozen_norm import FrozenBatchNorm, conv_norm
 
 
 class Bottleneck(nn.Module):

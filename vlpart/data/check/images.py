@@ -1,0 +1,112 @@
+"""Checks of the pictures on disk: there, readable, of the size the annotations say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePath
+
+from vlpart.data.check.findings import Findings
+from vlpart.data.check.split import Split, file_name, split_name
+from vlpart.jobs import Progress, run_over
+
+FOLDERS = (
+    *("images", "JPEGImages", "images/{stem}", "images/{kind}", "{stem}", "{kind}", "{kind}2017", "."),
+    *("train", "coco", "../coco", "VOCdevkit/VOC2010/JPEGImages"),
+)
+"""Where pictures usually are, tried in this order below the folder that was given and beside the annotation file."""
+_TRIED = 200
+_EXIF_ORIENTATION = 0x0112
+
+
+def find_pictures(split: Split, root: Path, given: Path | None) -> Path | None:
+    """The folder that holds most of the first pictures of a split: the one given, or a usual place below `root`."""
+    if given is not None:
+        return given
+    names = [str(file_name(image)) for image in list(split.images.values())[:_TRIED]]
+    folders = [folder.format(kind=split.kind or "train", stem=split.path.stem) for folder in FOLDERS]
+    beside = split.path.parent
+    places = dict.fromkeys(parent / folder for parent in (root, beside, beside.parent) for folder in folders)
+    if beside != root and split_name(split.path) != split.path.name:  # the folder of a split: its pictures are its own
+        places = {beside: None, **places}
+    counts = {place: sum((place / name).is_file() for name in names) for place in places if place.is_dir()}
+    best = max(counts, key=lambda place: counts[place], default=None)
+    return best if best is not None and counts[best] else None
+
+
+def check_pictures(
+    split: Split, findings: Findings, *, decode: bool, processes: int, progress: Progress | None
+) -> dict[int, Path]:
+    """Report missing and unreadable pictures and those of another size; gives image id -> file for those there."""
+    if split.pictures is None:
+        findings.add("pictures-not-found", split.name, f"looked beside {split.path}")
+        return {}
+    listed: dict[Path, set[str]] = {}
+    there: dict[int, Path] = {}
+    for image_id, image in split.images.items():
+        path = split.pictures / str(file_name(image))
+        if path.parent not in listed:
+            listed[path.parent] = _names(path.parent)
+        if path.name in listed[path.parent]:
+            there[image_id] = path
+        else:
+            findings.add("missing-image", split.name, f"{path}{_near(path.name, listed[path.parent])}")
+    tasks = [(path, split.images[i]["width"], split.images[i]["height"]) for i, path in there.items()]
+    inspect = partial(inspect_picture, decode=decode)
+    label = f"pictures of {split.name}"
+    answers = run_over(inspect, tasks, processes=processes, label=label, progress=progress, chunk=32)
+    for (path, _, _), (kind, text) in zip(tasks, answers, strict=True):
+        if kind is not None:
+            findings.add(kind, split.name, f"{path}: {text}")
+    return there
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))  # noqa: PTH208 - names only, a million at once
+    except OSError:
+        return set()
+
+
+def _near(name: str, present: set[str]) -> str:
+    """A hint: the same name in other case or with another ending."""
+    stem = PurePath(name).stem
+    swapped = [stem + ending for ending in (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")]
+    near = next((other for other in swapped if other in present), None)
+    return f" (there is {near})" if near else ""
+
+
+def inspect_picture(task: tuple[Path, int, int], *, decode: bool) -> tuple[str | None, str]:
+    """`(None, "")` for a good picture, else a kind of finding and a text (in a worker process)."""
+    from PIL import Image
+
+    from vlpart.data.images import read_image
+    from vlpart.errors import ImageError
+
+    path, width, height = task
+    try:
+        with Image.open(path) as image:
+            stored = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged header
+        return "unreadable-image", " ".join(str(error).split()) or type(error).__name__
+    if decode:
+        try:
+            read_image(path)
+        except ImageError as error:
+            return "unreadable-image", str(error)
+    if (width, height) not in (stored, stored[::-1] if turned else stored):
+        return "image-size", f"is {stored[0]}x{stored[1]}, the file says {width}x{height}"
+    return None, ""
+
+
+def sizes_on_disk(paths: Sequence[Path]) -> list[int]:
+    """Bytes of every file; -1 where it cannot be told."""
+    sizes = []
+    for path in paths:
+        try:
+            sizes.append(path.stat().st_size)
+        except OSError:
+            sizes.append(-1)
+    return sizes

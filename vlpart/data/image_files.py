@@ -1,0 +1,178 @@
+"""Any mix of files, folders, patterns (`*`, `?`, `[...]`, `**`) and addresses to a stream of image files.
+
+Trees whose links lead in circles are walked once.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vlpart.errors import ImageError
+from vlpart.files import is_folder, is_there, local_path
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
+    *(".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
+)
+"""File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
+
+
+def list_images(
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, recursive: bool = False
+) -> Iterator[Path | str]:
+    """Stream the pictures that `sources` name, in a fixed order: addresses as str, files as Path.
+
+    A folder gives its pictures (`IMAGE_SUFFIXES`, hidden files left out) by name, with `recursive` those of its folders
+    after them; a pattern (`*`, `?`, `[...]`, `**`) gives its matches by name; everything else passes through unread, so
+    that a missing file is reported by `read_image` when its turn comes. Links to folders are followed by `**` only.
+    What several sources, or the links in a pattern, lead to more than once comes once. Only the names of one folder or
+    pattern are held at a time (and, to leave out repetitions, the names given out so far if there are several sources).
+
+    Raises:
+        ImageError: at the call, before anything is yielded: no source at all, one that is empty or no path, a folder
+            without pictures or one that cannot be listed, a pattern that matches none.
+    """
+    given = named_sources(sources)
+    for source in given:
+        if next(_expand(source, recursive), None) is None:
+            _refuse_empty(source, recursive)
+    return _stream(given, recursive)
+
+
+def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """What `list_images` takes, as a list of paths and addresses.
+
+    Raises:
+        ImageError: nothing at all, an empty name, or something that is no path (a picture in memory, None).
+    """
+    if isinstance(sources, (str, os.PathLike)):
+        given: list[Any] = [sources]
+    else:
+        given = list(sources) if isinstance(sources, Iterable) else [sources]
+    if not given:
+        raise ImageError("no images given: name files, folders, patterns or URLs")
+    names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else source for source in given]
+    for name in names:
+        if not isinstance(name, str):
+            raise ImageError(
+                f"a source is the name of a file or folder, a pattern or a URL, not {type(name).__name__}: "
+                "give pictures in memory to predict()"
+            )
+        if not name:
+            raise ImageError("an image source is empty (''): name a file, folder, pattern or URL; . is this folder")
+    return names
+
+
+def is_url(source: object) -> bool:
+    """Whether `source` is a string with an http or https address."""
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def _stream(sources: list[str], recursive: bool) -> Iterator[Path | str]:
+    if len(sources) == 1:  # nothing to remember: a folder or pattern does not repeat itself
+        yield from _expand(sources[0], recursive)
+        return
+    seen: set[str] = set()
+    for source in sources:
+        for image in _expand(source, recursive):
+            key = image if isinstance(image, str) else os.path.realpath(image)
+            if key not in seen:
+                seen.add(key)
+                yield image
+
+
+def _expand(source: str, recursive: bool) -> Iterator[Path | str]:
+    if is_url(source):
+        yield source
+        return
+    path = local_path(source)
+    if is_folder(path):
+        yield from _folder_images(path, recursive)
+    elif has_pattern(path) and not is_there(path):
+        yield from matching_files(path, IMAGE_SUFFIXES)
+    else:
+        yield path
+
+
+def _folder_images(folder: Path, recursive: bool) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            named = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError as error:
+        raise ImageError(f"cannot list the folder {folder}: {error.strerror or error}") from error
+    visible = [(name, deeper) for name, deeper in named if not name.startswith(".")]
+    for name, deeper in visible:
+        if not deeper and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            yield folder / name
+    if recursive:
+        for name, deeper in visible:
+            if deeper:
+                yield from _folder_images(folder / name, recursive)
+
+
+def _refuse_empty(source: str, recursive: bool) -> None:
+    suffixes = " ".join(IMAGE_SUFFIXES)
+    if is_folder(local_path(source)):
+        hint = "" if recursive else "; its own folders are searched only when asked (recursive)"
+        raise ImageError(f"no images in the folder {source}{hint}; supported suffixes: {suffixes}")
+    raise ImageError(f"no image matches {source}; supported suffixes: {suffixes}")
+
+
+def has_pattern(name: str | os.PathLike[str]) -> bool:
+    """Whether a name holds a character that makes it a pattern."""
+    return glob.has_magic(os.fspath(name))
+
+
+def matching_files(pattern: str | os.PathLike[str], suffixes: tuple[str, ...]) -> list[Path]:
+    """The files that match and have one of the suffixes (small letters), by name; hidden ones are left out.
+
+    `**` is any number of folders; links are followed. Of several names of one file, the one with the fewest folders
+    is taken.
+    """
+    matches = sorted(_matches(Path(pattern)), key=lambda path: (len(path.parts), str(path)))
+    names: dict[str, Path] = {}
+    for path in matches:
+        if path.suffix.lower() in suffixes and path.is_file():
+            names.setdefault(os.path.realpath(path), path)
+    return sorted(names.values(), key=str)
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    """What `glob` gives, but `**` enters a folder once, however many links lead to it.
+
+    With two links that lead upwards, glob itself has more paths to try than it ever can.
+    """
+    if "**" not in pattern.parts:
+        yield from map(Path, glob.iglob(str(pattern)))  # noqa: PTH207  Path.glob takes no absolute patterns
+        return
+    at = pattern.parts.index("**")
+    below = pattern.parts[at + 1 :] or ("*",)
+    for top in _matches(Path(*pattern.parts[:at])):
+        for folder in _folders(top):
+            yield from _matches(Path(glob.escape(str(folder)), *below))
+
+
+def _folders(top: Path) -> Iterator[Path]:
+    """`top` and the folders below it, level by level, without hidden ones, each once by its real path."""
+    level, seen = [top], {os.path.realpath(top)}
+    while level:
+        yield from level
+        found = []
+        for path in (subfolder for folder in level for subfolder in _subfolders(folder)):
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                found.append(path)
+        level = found
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / name for name in sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")]
+    except OSError:  # as for glob: what cannot be listed matches nothing
+        return []

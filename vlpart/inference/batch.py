@@ -1,0 +1,293 @@
+"""Predict many images into a folder: streamed, so memory does not grow with their number, and safe to interrupt."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vlpart.data.image_files import list_images, named_sources
+from vlpart.data.images import MAX_PIXELS, read_image
+from vlpart.errors import ImageError, OutputError, VlpartError
+from vlpart.files import local_path
+from vlpart.inference.output import OutputNames, ResultWriter, check_formats, make_folder
+from vlpart.signals import StopRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vlpart.inference.predictor import Predictor
+    from vlpart.results.result import Result
+    from vlpart.text.vocabulary import Vocabulary
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a batch did.
+
+    Attributes:
+        finished: images predicted and written.
+        failed: images (or sources) that were skipped; `on_failure` was called for each.
+        existing: images that were left alone because their results were there (`skip_existing`).
+        detections: instances in all finished images.
+        seconds: wall-clock time.
+        output: the folder.
+        coco: the COCO JSON file, or None if it was not asked for or no image was finished.
+    """
+
+    finished: int
+    failed: int
+    existing: int
+    detections: int
+    seconds: float
+    output: Path
+    coco: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageReport:
+    """One finished image: its source as given or found, the result, and the files written for it alone."""
+
+    image: str
+    result: Result
+    files: Sequence[Path]
+
+
+def predict_to_folder(
+    predictor: Predictor,
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    output: str | Path = "vlpart-results",
+    formats: Iterable[str] = ("picture", "json"),
+    vocabulary: Vocabulary | str | Sequence[str] | None = None,
+    score_threshold: float | None = None,
+    short_side: int | None = None,
+    max_side: int | None = None,
+    max_detections: int | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+    batch_size: int = 1,
+    recursive: bool = False,
+    keep_nested: bool = True,
+    skip_existing: bool = False,
+    on_result: Callable[[ImageReport], object] | None = None,
+    on_failure: Callable[[str, VlpartError], object] | None = None,
+    on_existing: Callable[[str], object] | None = None,
+) -> Summary:
+    """Predict every image of `sources` and write the results as they come.
+
+    The next images are read while the current ones are predicted. Broken images are skipped. Results of an earlier run
+    with the same names are replaced; a source image never is. If the run is interrupted, the finished images stay, and
+    the COCO file holds exactly those; if there are none, there is no COCO file.
+
+    Args:
+        predictor: from `vlpart.load`.
+        sources: files, folders, globs and http(s) addresses.
+        output: folder for the results, made if needed. If it lies inside a source folder, what is in it is left out.
+        formats: any of `vlpart.inference.output.FORMATS`.
+        vocabulary, score_threshold, short_side, max_side, max_detections: see `Predictor.predict`.
+        max_pixels: larger images are refused; None = no limit.
+        batch_size: images per forward pass, at most; fewer where memory or a CPU asks for it.
+        recursive: go into subfolders of source folders.
+        keep_nested: False drops detections inside a better one of the same class (`Result.without_nested`).
+        skip_existing: leave out images all of whose files are in the folder, whatever run they are from. Not with
+            `coco`, whose one file would lack them.
+        on_result: called after the files of an image are written.
+        on_failure: called with the source and the error for everything that was skipped.
+        on_existing: called with every image that `skip_existing` leaves out.
+
+    Raises:
+        ImageError: a source folder has no images, a glob matches none, a source is empty or no path.
+        OutputError: the folder is not writable, the disk is full, the output folder is a source folder or has YOLO
+            labels of other classes, or a format is unknown or does not go with `skip_existing`.
+        VlpartError: the vocabulary does not fit the model, and whatever else is not the fault of a single image.
+        ValueError: `batch_size` is not a whole number from 1.
+    """
+    started = time.monotonic()
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    given = named_sources(sources)
+    writer = ResultWriter(
+        names=OutputNames(given, local_path(output)), formats=check_formats(formats, skip_existing=skip_existing)
+    )
+    images = _read_all(list_images(given, recursive=recursive), writer, max_pixels, skip_existing)
+    job = _Job(
+        predictor=predictor,
+        writer=writer,
+        options={
+            "vocabulary": vocabulary,
+            "score_threshold": score_threshold,
+            "short_side": short_side,
+            "max_side": max_side,
+            "max_detections": max_detections,
+            "max_pixels": None,  # checked when the image was read
+        },
+        keep_nested=keep_nested,
+        on_result=on_result or (lambda report: None),
+        on_failure=on_failure or (lambda image, error: None),
+        on_existing=on_existing or (lambda image: None),
+    )
+    with writer.stack:
+        make_folder(writer.names.output)
+        writer.stack.push(writer.drop_earlier_coco)
+        ahead = _read_ahead(images, depth=2 * batch_size)
+        writer.stack.callback(ahead.close)
+        for batch in _batches(ahead, batch_size):
+            job.run(batch)
+    return Summary(
+        finished=writer.finished,
+        failed=job.failed,
+        existing=job.existing,
+        detections=writer.detections,
+        seconds=time.monotonic() - started,
+        output=writer.names.output,
+        coco=writer.coco.path if writer.coco else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An image that was read, or an error that says why not, or neither: its results exist.
+
+    `stem` is the name of its results, `pixels` is (H, W, 3) uint8 RGB.
+    """
+
+    image: str
+    stem: str = ""
+    pixels: np.ndarray | None = None
+    error: VlpartError | None = None
+
+
+def _read_all(
+    images: Iterator[Path | str], writer: ResultWriter, max_pixels: int | None, skip_existing: bool
+) -> Iterator[_Read]:
+    """Read image after image; what cannot be read comes as an error, in its place."""
+    try:
+        for image in map(str, images):
+            if writer.names.is_result(image):
+                continue
+            # Named here, where broken images count too: a second run gives every image the name it had in the first.
+            stem = writer.names.stem(image)
+            if skip_existing and writer.is_done(stem):
+                yield _Read(image, stem)
+                continue
+            try:
+                yield _Read(image, stem, read_image(image, max_pixels=max_pixels))
+            except ImageError as error:
+                yield _Read(image, stem, error=error)
+    except ImageError as error:  # a folder that cannot be listed ends the listing
+        yield _Read("listing", error=error)
+
+
+@dataclass(kw_only=True)
+class _Job:
+    """A run: predicts and writes batch after batch, and keeps the counts."""
+
+    predictor: Predictor
+    writer: ResultWriter
+    options: Mapping[str, Any]
+    keep_nested: bool
+    on_result: Callable[[ImageReport], object]
+    on_failure: Callable[[str, VlpartError], object]
+    on_existing: Callable[[str], object]
+    failed: int = 0
+    existing: int = 0
+
+    def run(self, batch: Sequence[_Read]) -> None:
+        """Predict the images of a batch that could be read, write them in order, report every one."""
+        results = self._predict([item.pixels for item in batch if item.pixels is not None])
+        for item in batch:
+            if item.pixels is None and item.error is None:
+                self.existing += 1
+                self.on_existing(item.image)
+                continue
+            result = next(results) if item.error is None else item.error
+            if isinstance(result, VlpartError):
+                self._fail(item.image, result)
+                continue
+            if not self.keep_nested:
+                result = result.without_nested()
+            result.path = item.image
+            try:
+                files = self.writer.encode(item.stem, result)
+            except OutputError as error:
+                self._fail(item.image, error)
+                continue
+            with StopRequest() as stop:  # what is written is also in the COCO file, and reported
+                self.writer.write(item.image, result, files)
+                self.on_result(ImageReport(image=item.image, result=result, files=tuple(files)))
+            stop.deliver()
+
+    def _predict(self, pixels: Sequence[np.ndarray]) -> Iterator[Result | ImageError]:
+        """A result for every image. If the batch is refused because of an image, each is tried alone."""
+        if not pixels:
+            return
+        try:
+            yield from self.predictor.predict(list(pixels), **self.options)
+        except ImageError as error:
+            if len(pixels) == 1:
+                yield error
+            else:
+                for one in pixels:
+                    yield from self._predict([one])
+
+    def _fail(self, image: str, error: VlpartError) -> None:
+        self.failed += 1
+        self.on_failure(image, error)
+
+
+def _read_ahead(items: Iterable[_Item], depth: int) -> Generator[_Item, None, None]:
+    """Iterate in a thread of its own, at most `depth` items ahead; what the iterator raises is raised here."""
+    ready: Queue[tuple[bool, Any]] = Queue(maxsize=depth)
+    stop = Event()
+
+    def put(entry: tuple[bool, Any]) -> None:
+        while not stop.is_set():
+            with suppress(Full):
+                ready.put(entry, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stop.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 (handed to the consumer, which raises it)
+            put((False, error))
+        else:
+            put((False, None))
+
+    Thread(target=work, name="vlpart-reader", daemon=True).start()
+    try:
+        while True:
+            try:
+                more, value = ready.get(timeout=0.1)  # with a timeout, so that Ctrl-C is heard on every system
+            except Empty:
+                continue
+            if more:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        stop.set()
+
+
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    batch: list[_Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,409 @@
+"""What a batch writes: names that never clash or hit a source, one writer per format, and a COCO file that grows on
+disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote, urlsplit
+
+from PIL import Image
+
+from vlpart.data.image_files import IMAGE_SUFFIXES, is_url
+from vlpart.errors import OutputError
+from vlpart.files import encode_picture, is_file, is_folder, is_there, local_path, write_file
+from vlpart.results.formats import yolo_data
+
+if TYPE_CHECKING:
+    from vlpart.results.result import Result
+    from vlpart.text.vocabulary import Vocabulary
+
+
+class SourceProtectedError(OutputError):
+    """A result would take the name of a source image. Only this image is skipped; the run goes on."""
+
+
+_WILDCARD = re.compile(r"[*?\[]")
+_STEM_CHARACTERS = 120  # of a name made from an address
+_STEM_BYTES = 230  # of any name: file systems allow 255, and "-2_parts.json" follows
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn an operating system's refusal (full disk, no permission, not a folder ...) into `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+        advice = ("free some space or " if full else "") + "choose another folder with --output"
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents. Raises `OutputError`."""
+    if is_there(path) and not is_folder(path):
+        raise OutputError(f"cannot write into {path}: it is a file; choose a folder with --output")
+    with output_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name for a file that is to become `path`: hidden, in the same folder, with the same suffix."""
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+
+
+def _entry(path: str | Path) -> Path:
+    """The place of a name in the file system: links among its folders are followed, a link of that name is not."""
+    path = local_path(path)
+    return path.parent.resolve() / path.name
+
+
+def _shortened(stem: str) -> str:
+    data = os.fsencode(stem)
+    return stem if len(data) <= _STEM_BYTES else data[:_STEM_BYTES].decode(errors="ignore")
+
+
+class OutputNames:
+    """Gives every image its own place below the output folder, and says what must not be written.
+
+    Results keep the folder structure below the folder that all local sources share, so `a/x.jpg` and `b/x.jpg` give
+    `a/x` and `b/x`. Images that differ in their suffix only, and addresses that end alike, are numbered: `x`, `x-2`.
+    Needs one short string per image. Raises `OutputError` if the output folder is one of the source folders.
+    """
+
+    def __init__(self, sources: Sequence[str], output: Path) -> None:
+        self.output = output
+        self._output = output.resolve()
+        self._taken: set[str] = set()
+        self._files: set[Path] = set()
+        self._folders: list[Path] = []
+        roots = [self._register(source) for source in sources if not is_url(source)]
+        try:
+            self._root = Path(os.path.commonpath(roots)) if roots else None
+        except ValueError:  # Windows: several drives have nothing in common
+            self._root = None
+
+    def _register(self, source: str) -> Path:
+        """Note what a local source covers; returns the folder that its images are named relative to."""
+        path = local_path(source)
+        if is_folder(path):
+            folder = path.resolve()
+            if folder == self._output:
+                raise OutputError(f"the output folder {self.output} is also a source: choose another with --output")
+            self._folders.append(folder)
+            return folder
+        wildcard = _WILDCARD.search(str(path))
+        if wildcard and not is_there(path):
+            folder = Path(str(path)[: wildcard.start()] + "_").parent.resolve()
+            self._folders.append(folder)
+            return folder
+        self._files |= {_entry(path), path.resolve()}
+        return _entry(path).parent
+
+    def _output_inside(self, folder: Path) -> bool:
+        """Whether the output folder is a subfolder of a source folder; what lies in it is then no source."""
+        return self._output != folder and self._output.is_relative_to(folder)
+
+    def is_result(self, image: str) -> bool:
+        """Whether `image`, found in a source folder, lies in an output folder inside it: a result, not a source."""
+        if is_url(image) or _entry(image) in self._files:
+            return False
+        return _entry(image).is_relative_to(self._output) and any(map(self._output_inside, self._folders))
+
+    def relative(self, image: str) -> str:
+        """`image` relative to the folder that all local sources share, with `/`; an address stays as it is."""
+        if is_url(image):
+            return image
+        entry = _entry(image)
+        if self._root is not None and entry.is_relative_to(self._root):
+            return entry.relative_to(self._root).as_posix()
+        return entry.name
+
+    def stem(self, image: str) -> str:
+        """A name for the results of `image`, relative to the output folder, without suffix, given out once."""
+        if is_url(image):
+            name = Path(unquote(urlsplit(image).path)).stem or urlsplit(image).netloc
+            wanted = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
+        else:
+            path = Path(self.relative(image))
+            wanted = path.with_name(_shortened(path.stem)).as_posix()
+        stem, number = wanted, 1
+        while stem.casefold() in self._taken:
+            number += 1
+            stem = f"{wanted}-{number}"
+        self._taken.add(stem.casefold())
+        return stem
+
+    def target(self, name: str) -> Path:
+        """The path of a result file. Raises `SourceProtectedError` if a source image has that name."""
+        path = self.output / name
+        if os.path.lexists(path):
+            entry = _entry(path)
+            folders = [folder for folder in self._folders if not self._output_inside(folder)]
+            in_source = path.suffix.lower() in IMAGE_SUFFIXES and any(map(entry.is_relative_to, folders))
+            if in_source or entry in self._files or path.resolve() in self._files:
+                raise SourceProtectedError(
+                    f"its result {path} would overwrite a source image; choose another folder with --output"
+                )
+        return path
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What of the two streams belongs to complete images."""
+
+    images: int
+    annotations: int
+    image_bytes: int
+    annotation_bytes: int
+
+
+class CocoFile:
+    """A COCO JSON file (`info`, `categories`, `annotations`, `images`) written image by image, in constant memory.
+
+    Annotations go to a temporary file beside the target and the short image entries to a second one; `complete` joins
+    them and takes the final name. An interrupt at any moment leaves complete images only. Raises `OutputError`.
+    """
+
+    def __init__(self, path: Path, categories: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> None:
+        self.path = path
+        make_folder(path.parent)
+        self._paths = (_temporary(path), _temporary(path))
+        self._annotations: Any = None
+        self._images: Any = None
+        head = {"info": dict(info), "categories": [dict(category) for category in categories]}
+        start = json.dumps(head).removesuffix("}") + ', "annotations": ['
+        try:
+            with output_errors(path):
+                self._annotations = self._paths[0].open("x+b", buffering=0)
+                self._images = self._paths[1].open("x+b", buffering=0)
+            self._written = _Written(0, 0, 0, self._put(self._annotations, start.encode()))
+        except BaseException:  # an interrupt too: nothing may stay that nobody will remove
+            self.discard()
+            raise
+
+    def _put(self, stream: Any, data: bytes) -> int:
+        """Write all of `data` at the end of an unbuffered stream; returns the new length of the stream."""
+        view = memoryview(data)
+        with output_errors(self.path):
+            while view:
+                view = view[stream.write(view) :]
+            return int(stream.tell())
+
+    @property
+    def images(self) -> int:
+        """Number of complete images so far."""
+        return self._written.images
+
+    def add(self, file_name: str, size_hw: tuple[int, int], annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Append one image. `annotations` are COCO annotations; their `id` and `image_id` are given here."""
+        before = self._written
+        image = {"id": before.images + 1, "file_name": file_name, "height": size_hw[0], "width": size_hw[1]}
+        lines = [
+            json.dumps({**annotation, "id": before.annotations + number, "image_id": image["id"]})
+            for number, annotation in enumerate(annotations, start=1)
+        ]
+        annotation_bytes = before.annotation_bytes
+        if lines:
+            text = ("\n" if before.annotations == 0 else ",\n") + ",\n".join(lines)
+            annotation_bytes = self._put(self._annotations, text.encode())
+        text = ("\n" if before.images == 0 else ",\n") + json.dumps(image)
+        image_bytes = self._put(self._images, text.encode())
+        self._written = _Written(before.images + 1, before.annotations + len(lines), image_bytes, annotation_bytes)
+
+    def complete(self) -> Path:
+        """Join the parts, drop what an interrupt left half written, take the final name."""
+        with output_errors(self.path):
+            self._annotations.truncate(self._written.annotation_bytes)
+            self._annotations.seek(0, os.SEEK_END)
+            self._images.truncate(self._written.image_bytes)
+            self._images.seek(0)
+            self._put(self._annotations, b'\n], "images": [')
+            while block := self._images.read(1 << 20):
+                self._put(self._annotations, block)
+            self._put(self._annotations, b"\n]}\n")
+            self._annotations.close()
+            self._paths[0].replace(self.path)
+        self.discard()
+        return self.path
+
+    def discard(self) -> None:
+        """Close and remove the temporary files. Harmless after `complete`."""
+        for stream in (self._annotations, self._images):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
+        for path in self._paths:
+            with suppress(OSError):
+                path.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """However the block ends: the images finished so far make a complete file; without any there is none."""
+        try:
+            if self.images:
+                with suppress(*(() if error is None else (OutputError,))):  # the first error is the one to report
+                    self.complete()
+        finally:
+            self.discard()
+
+
+FORMATS = ("picture", "json", "coco", "labels", "labelme", "yolo")
+"""What can be written. Per image: `picture` NAME_parts.jpg, `json` NAME_parts.json, `labels` NAME_labels.png (16 bit),
+`labelme` labelme/NAME.json, `yolo` labels/NAME.txt; for all images together: `coco` coco.json, and with `yolo`
+data.yaml."""
+
+#: The files of an image; the name of its results goes into the braces.
+_FILES = {
+    "picture": "{}_parts.jpg",
+    "json": "{}_parts.json",
+    "labels": "{}_labels.png",
+    "labelme": "labelme/{}.json",
+    "yolo": "labels/{}.txt",
+}
+
+
+def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tuple[str, ...]:
+    """`formats` without repeats, in the order of `FORMATS`.
+
+    Raises:
+        OutputError: an unknown or empty choice, or `coco` with `skip_existing`.
+    """
+    chosen = [formats] if isinstance(formats, str) else list(formats)
+    if not chosen:
+        raise OutputError(f"no output format given: choose from {', '.join(FORMATS)}")
+    for name in chosen:
+        if name not in FORMATS:
+            raise OutputError(f"unknown output format {name!r}: choose from {', '.join(FORMATS)}")
+    if skip_existing and "coco" in chosen:
+        raise OutputError(
+            "coco.json would lack the images that --skip-existing (argument skip_existing) leaves out: "
+            "leave out one of the two"
+        )
+    return tuple(name for name in FORMATS if name in chosen)
+
+
+@dataclass(kw_only=True)
+class ResultWriter:
+    """Writes the chosen formats of one result after the other."""
+
+    names: OutputNames
+    formats: Sequence[str]
+    coco: CocoFile | None = None
+    yolo: Path | None = None
+    finished: int = 0
+    detections: int = 0
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def encode(self, stem: str, result: Result) -> dict[Path, bytes]:
+        """The files of one result, in memory. Raises `OutputError` for what is wrong with this image alone."""
+        return {path: _encode(kind, result, path) for kind, path in self._targets(stem).items()}
+
+    def is_done(self, stem: str) -> bool:
+        """Whether all files of an image are there. A source image that has the name of one is none of them."""
+        try:
+            return all(map(is_file, self._targets(stem).values()))
+        except SourceProtectedError:
+            return False
+
+    def _targets(self, stem: str) -> dict[str, Path]:
+        return {kind: self.names.target(_FILES[kind].format(stem)) for kind in self.formats if kind in _FILES}
+
+    def write(self, image: str, result: Result, files: Mapping[Path, bytes]) -> None:
+        """Write the files of one result and add it to the COCO file. Raises `OutputError` if the disk refuses."""
+        if "yolo" in self.formats and self.yolo is None:
+            self.yolo = _write_yolo_data(self.names.target("data.yaml"), result.vocabulary)
+        for path, data in files.items():
+            write_file(path, data)
+        if "coco" in self.formats:
+            if self.coco is None:
+                self.coco = self.stack.enter_context(_open_coco(self.names.target("coco.json"), result))
+            self.coco.add(self.names.relative(image), result.image_size, _annotations(result))
+        self.finished += 1
+        self.detections += len(result)
+
+    def drop_earlier_coco(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """For the end of a run, interrupted or not: the COCO file of an earlier one goes if this one has none.
+
+        A run that an error ended before its first image leaves it alone. Raises `OutputError` if it cannot be removed.
+        """
+        if "coco" not in self.formats or (self.coco and self.coco.images) or isinstance(error, Exception):
+            return
+        with suppress(SourceProtectedError if error is None else OutputError):
+            path = self.names.target("coco.json")
+            with output_errors(path):
+                path.unlink(missing_ok=True)
+
+
+def _encode(kind: str, result: Result, path: Path) -> bytes:
+    if kind == "yolo":
+        return result.to_yolo().encode()
+    if kind in ("json", "labelme"):
+        text = result.to_json(indent=1) if kind == "json" else _labelme(result, path)
+        return (text + "\n").encode(errors="backslashreplace")  # a path that is no Unicode
+    if kind == "picture":
+        return encode_picture(result.plot(), "JPEG", path.name)
+    return encode_picture(Image.fromarray(result.label_map()), "PNG", path.name)
+
+
+def _labelme(result: Result, path: Path) -> str:
+    """The LabelMe file at `path`: it finds the picture where that is now, seen from its own folder."""
+    source = str(result.path)
+    if not is_url(source):
+        source = str(local_path(source).absolute())
+        with suppress(ValueError):  # Windows: on another drive there is no way from here to there
+            source = os.path.relpath(source, path.parent.resolve())
+        source = Path(source).as_posix()
+    return json.dumps(result.to_labelme(source), ensure_ascii=False)
+
+
+def _write_yolo_data(path: Path, vocabulary: Vocabulary) -> Path:
+    """The names of the classes of all label files in the folder, which must be the same ones.
+
+    Raises:
+        OutputError: the folder has labels of other classes, or the disk refuses.
+    """
+    data = yolo_data(vocabulary).encode()
+    if is_there(path):
+        with output_errors(path):
+            earlier = path.read_bytes()
+        if earlier != data:
+            raise OutputError(
+                f"{path} names other classes, so its labels would no longer fit: choose another folder with --output"
+            )
+    return write_file(path, data)
+
+
+def _annotations(result: Result) -> list[dict[str, Any]]:
+    """COCO annotations: result entries with the area and the crowd flag that readers of ground truth expect."""
+    boxes = result.boxes_xyxy
+    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) if result.masks is None else result.masks.areas()
+    entries = zip(result.to_coco(image_id=0), sizes.tolist(), strict=True)
+    return [{**entry, "area": area, "iscrowd": 0} for entry, area in entries]
+
+
+def _open_coco(path: Path, result: Result) -> CocoFile:
+    """The COCO file of a run, with the categories of the vocabulary of its first result."""
+    from vlpart import __version__
+
+    categories = [
+        {"id": entry.id, "name": entry.name, "object": entry.object, "part": entry.part}
+        for entry in result.vocabulary.entries
+    ]
+    return CocoFile(path, categories, {"description": f"predictions of vlpart {__version__}"})

@@ -1,0 +1,342 @@
+"""The object that users hold: images in, `Result`s out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlpart.data.images import MAX_PIXELS, read_image
+from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
+from vlpart.errors import ImageError, ModelNotFoundError
+from vlpart.masks.stack import MaskStack
+from vlpart.models.config import get_architecture
+from vlpart.models.load import LoadedDetector, detector_of, load_detector
+from vlpart.models.postprocess import DetectionOptions, Detections, rescale
+from vlpart.results.result import Result
+from vlpart.runtime import autocast, choose_device, choose_precision
+from vlpart.text.encoders import encode_vocabulary, get_text_encoder
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.types import ImageBatch
+from vlpart.zoo.catalogue import ModelEntry, list_models
+from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger("vlpart")
+
+_TEXTS_KEPT = 16  # vocabularies whose embeddings stay in memory
+_NMS_IOU = 0.5
+# Of one forward pass: a long list must not need memory without end, and a CPU is slower with large batches.
+_BATCH_PIXELS_CPU = 1_000_000
+_BATCH_PIXELS = 32_000_000
+_MAX_INPUT_PIXELS = 50_000_000  # of one picture after resizing: beyond, systems end the process for want of memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """A picture on its way through: as read, as resized, and where it came from."""
+
+    pixels: NDArray[np.uint8]
+    resized: NDArray[np.uint8]
+    path: str | None
+
+
+class Predictor:
+    """A loaded model. Threads may share it, each with its own vocabulary: a call changes nothing that another sees.
+
+    Attributes:
+        name: of the model in the catalogue, of the run folder, or of the weight file.
+        architecture: `r50_mask_rcnn`, `swin_b_cascade` or `tiny`.
+        device: where it runs.
+        precision: "float32" or "bf16".
+        vocabulary: what is looked for unless a call says otherwise.
+        detector: the network, in evaluation mode.
+
+    Args:
+        entry: what is known about the model.
+        loaded: its network.
+        device, precision: see the attributes.
+        note: a warning for the log, before the default vocabulary is used for the first time.
+    """
+
+    def __init__(
+        self, entry: ModelEntry, loaded: LoadedDetector, device: torch.device, precision: str, note: str = ""
+    ) -> None:
+        self.name = entry.name
+        self.architecture = loaded.architecture
+        self.device = device
+        self.precision = precision
+        self.vocabulary = Vocabulary.load(entry.vocabulary)
+        # Convolutions of a channels-last network are about a third faster on CPUs; the numbers stay.
+        self.detector = loaded.detector.to(device).to(memory_format=torch.channels_last)
+        self._batch_pixels = _BATCH_PIXELS_CPU if device.type == "cpu" else _BATCH_PIXELS
+        self._entry = entry
+        self._note = note
+        self._sizes = get_architecture(loaded.architecture)
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+        embeddings = loaded.text_embeddings
+        if embeddings is not None and embeddings.shape == (len(self.vocabulary), self._sizes.text_dim):
+            self._texts[self.vocabulary.content_hash] = embeddings.to(device)
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.name!r}, device={str(self.device)!r}, precision={self.precision!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock, which cannot be copied or sent to another process."""
+        with self._lock:
+            return {**self.__dict__, "_texts": self._texts.copy(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    @overload
+    def predict(
+        self,
+        image: list[Any] | tuple[Any, ...],
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> list[Result]: ...
+    @overload
+    def predict(
+        self,
+        image: Any,
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> Result: ...
+    def predict(
+        self,
+        image: Any,
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> Result | list[Result]:
+        """Objects and parts of one image, or of every image of a list.
+
+        Images of a list that have the same size after resizing run together, as many as memory surely holds; the
+        results are those of single calls.
+
+        Args:
+            image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
+                list or tuple of them.
+            vocabulary: a `Vocabulary`, the name of a list, a file, "car: wheel, door; person", or a sequence of names;
+                None takes the model's own.
+            score_threshold: keep detections with a score strictly above it; None takes the model's own.
+            short_side: resize the shorter side of the image to so many pixels; None takes the model's own.
+            max_side: limit of the longer side after resizing; None takes the model's own, larger in the proportion in
+                which `short_side` is larger than the model's own.
+            max_detections: keep the best so many; None takes the model's own.
+            max_pixels: refuse larger pictures; None refuses nothing.
+
+        Raises:
+            ImageError: an image cannot be read, or the sides asked for make it too large to compute.
+            VocabularyError: the vocabulary is malformed or does not fit the model.
+            TextEncoderError: the text encoder is needed and not to be had.
+            ValueError: a threshold, size or count that is no number, not whole, or out of range.
+        """
+        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
+        options = DetectionOptions(
+            score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
+            nms_iou=_NMS_IOU,
+            max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
+        )
+        short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
+        grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
+        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
+        text = self._text(names)
+        many = isinstance(image, list | tuple)
+        pictures = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
+        results = self._detect(pictures, text, names, options)
+        return results if many else results[0]
+
+    __call__ = predict
+
+    def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
+        """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them."""
+        return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
+
+    def _default_vocabulary(self) -> Vocabulary:
+        note, self._note = self._note, ""
+        if note:
+            logger.warning(note)
+        return self.vocabulary
+
+    def _text(self, vocabulary: Vocabulary) -> Tensor:
+        """(C, D) embeddings on the device; the last few vocabularies are kept."""
+        key = vocabulary.content_hash
+        with self._lock:
+            if key in self._texts:
+                self._texts.move_to_end(key)
+                return self._texts[key]
+        encoded = encode_vocabulary(get_text_encoder(self._entry.text_encoder), vocabulary)
+        text = torch.tensor(encoded, dtype=torch.float32, device=self.device)
+        with self._lock:
+            self._texts[key] = text
+            while len(self._texts) > _TEXTS_KEPT:
+                self._texts.popitem(last=False)
+        return text
+
+    def _read(self, source: Any, short_side: int, max_side: int, max_pixels: int | None) -> _Picture:
+        pixels = read_image(source, max_pixels=max_pixels)
+        path = str(source) if isinstance(source, str | Path) else None
+        height, width = resized_size(pixels.shape[0], pixels.shape[1], short_side, max_side)
+        if height * width > _MAX_INPUT_PIXELS:
+            raise ImageError(
+                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
+                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
+            )
+        return _Picture(pixels=pixels, resized=resize_shorter_side(pixels, short_side, max_side), path=path)
+
+    def _detect(
+        self, pictures: Sequence[_Picture], text: Tensor, names: Vocabulary, options: DetectionOptions
+    ) -> list[Result]:
+        """Forward passes over pictures of the same input size."""
+        results: dict[int, Result] = {}
+        for indices in _batches([picture.resized.shape[:2] for picture in pictures], self._batch_pixels):
+            images = to_batch([pictures[i].resized for i in indices])
+            for index, size_hw, found in zip(
+                indices, images.sizes_hw, self._forward(images, text, options), strict=True
+            ):
+                results[index] = _to_result(
+                    pictures[index], rescale(found, size_hw, pictures[index].pixels.shape[:2]), names
+                )
+        return [results[i] for i in range(len(pictures))]
+
+    @torch.inference_mode()
+    def _forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:
+        pixels = images.pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.precision):
+            return self.detector(ImageBatch(pixels=pixels, sizes_hw=images.sizes_hw), text, options)
+
+
+def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int]]:
+    """Indices of pictures of one size, in groups of at most `pixels` pixels (but of at least one picture)."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, size in enumerate(sizes):
+        groups.setdefault(size, []).append(index)
+    for (height, width), indices in groups.items():
+        count = max(1, pixels // (height * width))
+        yield from (indices[start : start + count] for start in range(0, len(indices), count))
+
+
+def _to_result(picture: _Picture, found: Detections, names: Vocabulary) -> Result:
+    boxes = found.boxes_xyxy.cpu().numpy()
+    size = picture.pixels.shape[:2]
+    return Result(
+        image_size=size,
+        boxes_xyxy=boxes,
+        scores=found.scores.cpu().numpy(),
+        class_ids=found.labels.cpu().numpy(),
+        masks=MaskStack(found.mask_logits.sigmoid().cpu().numpy(), boxes, size),
+        vocabulary=names,
+        image=picture.pixels,
+        path=picture.path,
+    )
+
+
+def _in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
+    try:
+        chosen = float(default if value is None else value)
+    except (TypeError, ValueError):
+        chosen = float("nan")
+    if not low <= chosen <= high:  # also refuses NaN
+        raise ValueError(f"{name} must be a number between {low} and {high}, got {value!r}")
+    return chosen
+
+
+def _whole(name: str, value: int | None, default: int, high: int) -> int:
+    chosen = _in_range(name, value, default, 1, high)
+    if chosen != int(chosen):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(chosen)
+
+
+def load(
+    name: str | None = None,
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+) -> Predictor:
+    """Load a model.
+
+    Args:
+        name: of the catalogue (`vlpart models list`), a weight file, whose architecture is then found out, or the
+            folder of a training run, whose names are then the default vocabulary. None = `tiny`, or with `weights` the
+            model that the file holds.
+        weights: a local file instead of the download (published `.pth`, or safetensors in our names). Alone, it is the
+            model of the catalogue whose name it has (`r50_coco.pth`); under any other name it gets the default
+            vocabulary of another model of its architecture, and a warning in the log says which.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA device if there is one, else the CPU.
+        precision: "float32", "bf16" (autocast), or "auto": bf16 on CUDA devices that have it, else float32.
+
+    Raises:
+        ModelNotFoundError: no model of that name, no such file or folder.
+        DownloadError: the weights are not here and cannot be fetched; the message says what to do.
+        WeightsError: the file is missing, corrupt, refused or of another architecture.
+        VlpartError: the device is not there, or there is no such precision.
+    """
+    chosen = choose_device(device)
+    precision = choose_precision(precision, chosen)
+    entry, loaded, note = _loaded(name, weights)
+    return Predictor(entry, loaded, chosen, precision, note)
+
+
+def _loaded(name: str | None, weights: str | Path | None) -> tuple[ModelEntry, LoadedDetector, str]:
+    """The entry and the detector of what a user calls a model, and a note about what had to be assumed."""
+    if name is None and weights is not None:
+        return _of_file(Path(weights))
+    model = open_model(str(name or "tiny"))
+    if isinstance(model, Path) and weights is None:
+        return _of_file(model)
+    if isinstance(model, Path):
+        raise ModelNotFoundError(
+            f"{model} and {weights} are two weight files: give a model name with the second, or one"
+        )
+    entry = model.entry if isinstance(model, RunFolder) else model
+    if weights is not None:
+        return entry, load_detector(Path(weights), entry.architecture), ""
+    if isinstance(model, RunFolder):
+        return entry, detector_of(model.state(), model.weights, entry.architecture), ""
+    from vlpart.zoo.download import download_model
+
+    return entry, load_detector(download_model(entry.name), entry.architecture), ""
+
+
+def _of_file(path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
+    """`_loaded` of a weight file alone."""
+    loaded = load_detector(path)
+    entry = entry_of_file(path, loaded.architecture)
+    if entry is not None:
+        return entry, loaded, ""
+    like = next(e for e in list_models() if e.architecture == loaded.architecture)
+    note = (
+        f"{path} does not say which names it was made for, so the list '{like.vocabulary}' is looked for: choose "
+        "another with --vocabulary (argument vocabulary), or name its model with --model (argument name) beside "
+        "--weights (argument weights)"
+    )
+    return replace(like, name=path.stem, published=()), loaded, note

@@ -1,0 +1,113 @@
+"""Segmentations as annotated: checked once when a source is loaded, packed to bytes, rasterised after the geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from vlpart.errors import DataError
+from vlpart.masks.rle import bitmap_of_runs, decode_runs, encode_runs
+
+Polygons = list[NDArray[np.float32]]
+"""One instance: polygons as (P, 2) float32 x, y in pixels."""
+Segmentation = Polygons | bytes
+"""Polygons, or the `counts` of a compressed COCO RLE at the size of its picture."""
+
+
+def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None:
+    """Check a COCO segmentation and bring it to one of two forms.
+
+    Args:
+        raw: a list of polygons [x, y, ...], or `{"size": [h, w], "counts": str | bytes | list of runs}`.
+        height, width: size of the picture.
+
+    Returns:
+        Polygons with three points or more, or RLE counts; None where nothing is left (an empty mask).
+
+    Raises:
+        DataError: values that are no numbers, an RLE of another size or with runs that do not fill the picture.
+    """
+    if raw is None:
+        return None
+    if isinstance(raw, Mapping):
+        return _parse_rle(raw, height, width)
+    if not isinstance(raw, list):
+        raise DataError(f"a segmentation is a list of polygons or an RLE, got a {type(raw).__name__}")
+    polygons: Polygons = []
+    for flat in raw:
+        try:
+            points = np.asarray(flat, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            raise DataError("a polygon holds something that is not a number") from None
+        if points.ndim != 1 or points.size % 2 or not np.isfinite(points).all():
+            raise DataError(
+                f"a polygon is a flat list of finite x, y pairs, got {points.size} values of shape {points.shape}"
+            )
+        if points.size and np.abs(points).max() > 10 * max(height, width):
+            raise DataError(f"a polygon reaches far out of its picture of {height}x{width} pixels")
+        if points.size >= 6:
+            polygons.append(points.reshape(-1, 2).astype(np.float32))
+    return polygons or None
+
+
+def _parse_rle(raw: Mapping[str, Any], height: int, width: int) -> bytes | None:
+    try:
+        _, runs = decode_runs(raw, (height, width))
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    if not len(runs):
+        return None
+    counts = raw["counts"]
+    if isinstance(counts, list):
+        counts = encode_runs(runs, (height, width))["counts"]
+    return counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+
+
+def pack_segmentation(segmentation: Segmentation) -> bytes:
+    """Bytes for the record store: a zero and the RLE counts, or a one, the polygon sizes and float32 coordinates."""
+    if isinstance(segmentation, bytes):
+        return b"\0" + segmentation
+    sizes = np.array([len(segmentation), *(len(polygon) for polygon in segmentation)], dtype=np.int32)
+    return b"\1" + sizes.tobytes() + np.concatenate(segmentation).astype(np.float32).tobytes()
+
+
+def unpack_segmentation(packed: bytes) -> Segmentation:
+    """The inverse of `pack_segmentation`."""
+    if packed[0] == 0:
+        return packed[1:]
+    count = int(np.frombuffer(packed, dtype=np.int32, count=1, offset=1)[0])
+    sizes = np.frombuffer(packed, dtype=np.int32, count=count, offset=5)
+    points = np.frombuffer(packed, dtype=np.float32, offset=5 + 4 * count).reshape(-1, 2)
+    return np.split(points, np.cumsum(sizes)[:-1])
+
+
+def segmentation_box(segmentation: Segmentation, height: int, width: int) -> tuple[float, float, float, float]:
+    """Extents in pixels, xyxy with exclusive ends: of the polygon points, or of the pixels of an RLE."""
+    if isinstance(segmentation, bytes):
+        return tight_box(*decode_rle(segmentation, height, width))
+    points = np.concatenate(segmentation)
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return x0, y0, x1, y1
+
+
+def decode_rle(counts: bytes | str, height: int, width: int) -> tuple[int, int, NDArray[np.bool_]]:
+    """`(x0, y0, bitmap)`: a window of the picture that holds the mask, and its place; of size 0 if it is empty."""
+    _, runs = decode_runs({"size": [height, width], "counts": counts})
+    return bitmap_of_runs(runs, height)
+
+
+def rasterise_polygons(polygons: Polygons, height: int, width: int) -> tuple[int, int, NDArray[np.bool_]]:
+    """Fill polygons given in pixels of a (height, width) canvas, as the COCO tools do; returns as `decode_rle`."""
+    flat = [polygon.ravel().astype(np.float64).tolist() for polygon in polygons]
+    code = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
+    return decode_rle(code["counts"], height, width)
+
+
+def tight_box(x0: int, y0: int, bitmap: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Extents of the True pixels, xyxy with exclusive ends, for a bitmap (not empty) whose corner is at (x0, y0)."""
+    rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
+    return x0 + int(columns[0]), y0 + int(rows[0]), x0 + int(columns[-1]) + 1, y0 + int(rows[-1]) + 1

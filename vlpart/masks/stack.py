@@ -1,0 +1,420 @@
+"""Instance masks that stay compact until somebody asks for pixels.
+
+The mask head gives one 28x28 map of probabilities per detection. `MaskStack` keeps those (3 KB each) with their boxes
+and looks like an (N, H, W) bool array from outside; pixels are computed per instance, inside the box only. A stack read
+from a file keeps runs instead. Source: SPEC.md section 1 (mask head: bilinear, align_corners False, threshold 0.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import EllipsisType
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vlpart.masks.polygons import Polygon, area, outlines, simplified
+from vlpart.masks.rle import Runs, bitmap_of_runs, decode_runs, encode_runs, runs_of_bitmap
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+class MaskCrop(NamedTuple):
+    """A mask without its empty surroundings: `bitmap` (h, w) bool has its top left pixel at image (x0, y0)."""
+
+    x0: int
+    y0: int
+    bitmap: BoolArray
+
+    @property
+    def x1(self) -> int:
+        """First column right of the bitmap."""
+        return self.x0 + self.bitmap.shape[1]
+
+    @property
+    def y1(self) -> int:
+        """First row below the bitmap."""
+        return self.y0 + self.bitmap.shape[0]
+
+
+class _Grids:
+    """Masks as square maps of probabilities that are stretched over boxes."""
+
+    def __init__(self, maps: FloatArray, boxes: FloatArray, image_size: tuple[int, int], threshold: float) -> None:
+        self.maps, self.boxes, self.image_size, self.threshold = maps, boxes, image_size, np.float32(threshold)
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def take(self, indices: IntArray) -> _Grids:
+        return _Grids(self.maps[indices], self.boxes[indices], self.image_size, float(self.threshold))
+
+    def resized(self, image_size: tuple[int, int]) -> _Grids:
+        height, width = image_size
+        scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2, dtype=np.float32)
+        return _Grids(self.maps, self.boxes * scale, image_size, float(self.threshold))
+
+    def crop(self, i: int) -> MaskCrop:
+        xs, ys = self._pixels(i, step=1)
+        return MaskCrop(int(xs[0]) if len(xs) else 0, int(ys[0]) if len(ys) else 0, self._sample(i, xs, ys))
+
+    def points(self, i: int, limit: int) -> tuple[IntArray, IntArray]:
+        x0, y0, x1, y1 = self.boxes[i]
+        step = max(1, int(np.sqrt(max(x1 - x0, 0) * max(y1 - y0, 0) / limit)))
+        xs, ys = self._pixels(i, step)
+        rows, columns = np.nonzero(self._sample(i, xs, ys))
+        if step > 1 and not len(rows):  # thinner than the step
+            crop = self.crop(i)
+            rows, columns = np.nonzero(crop.bitmap)
+            return columns + crop.x0, rows + crop.y0
+        return xs[columns], ys[rows]
+
+    def contains(self, others: IntArray, xs: IntArray, ys: IntArray) -> BoolArray:
+        """(K, P): whether each of K masks holds each of P pixels."""
+        cells = self.maps.shape[-1]
+        x0, y0, x1, y1 = self.boxes[others].T[:, :, None]
+        solid = (x1 > x0) & (y1 > y0)
+        x1, y1 = np.where(solid, x1, x0 + 1), np.where(solid, y1, y0 + 1)
+        u = np.clip(_cell_positions(xs, x0, x1, cells) + 1, 0, cells + 0.999)  # + 1: the maps get a margin of zeros
+        v = np.clip(_cell_positions(ys, y0, y1, cells) + 1, 0, cells + 0.999)
+        left, top = u.astype(np.int64), v.astype(np.int64)
+        du, dv = u - left, v - top
+        padded = np.pad(self.maps[others], ((0, 0), (1, 1), (1, 1))).reshape(-1)
+        side = cells + 2
+        corner = (np.arange(len(others))[:, None] * side + top) * side + left
+        upper = padded[corner] * (1 - du) + padded[corner + 1] * du
+        lower = padded[corner + side] * (1 - du) + padded[corner + side + 1] * du
+        return solid & (upper * (1 - dv) + lower * dv >= self.threshold)
+
+    def outlines(self, i: int) -> list[Polygon]:
+        """Of the map itself: between its cells the outline is as exact as the mask, and has no steps of pixels."""
+        x0, y0, x1, y1 = (float(side) for side in self.boxes[i])
+        if not (x1 > x0 and y1 > y0):
+            return []
+        cells = self.maps.shape[-1]
+        centres = (np.arange(-1, cells + 1) + 0.5) / cells
+        grid = np.pad(self.maps[i], 1)
+        return outlines(grid, x0 + centres * (x1 - x0), y0 + centres * (y1 - y0), float(self.threshold))
+
+    def _pixels(self, i: int, step: int) -> tuple[IntArray, IntArray]:
+        """Columns and rows of the image that can hold a value over the threshold: those near a cell that does."""
+        over = self.maps[i] >= self.threshold
+        rows, columns = np.flatnonzero(over.any(axis=1)), np.flatnonzero(over.any(axis=0))
+        x0, y0, x1, y1 = (float(side) for side in self.boxes[i])
+        if not (x1 > x0 and y1 > y0) or not len(rows):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        height, width = self.image_size
+        cells = self.maps.shape[-1]
+        xs = _pixel_range(x0, x1, int(columns[0]), int(columns[-1]), cells, width, step)
+        ys = _pixel_range(y0, y1, int(rows[0]), int(rows[-1]), cells, height, step)
+        return xs, ys
+
+    def _sample(self, i: int, xs: IntArray, ys: IntArray) -> BoolArray:
+        """Bilinear and separable: weights down (at most two per row above zero) times the map times weights across."""
+        if not (len(xs) and len(ys)):
+            return np.zeros((0, 0), dtype=bool)
+        x0, y0, x1, y1 = self.boxes[i]
+        cells = self.maps.shape[-1]
+        across = _triangle(_cell_positions(xs, x0, x1, cells), cells)
+        down = _triangle(_cell_positions(ys, y0, y1, cells), cells)
+        sampled: BoolArray = (down @ self.maps[i]) @ across.T >= self.threshold
+        return sampled
+
+
+def _cell_positions(pixels: IntArray, low: FloatArray, high: FloatArray, cells: int) -> FloatArray:
+    """Pixel centres in units of the cell centres of a map over [low, high): the steps of grid_sample, in float32."""
+    unit = (pixels.astype(np.float32) + np.float32(0.5) - low) / (high - low) * np.float32(2) - np.float32(1)
+    return ((unit + np.float32(1)) * np.float32(cells) - np.float32(1)) / np.float32(2)
+
+
+def _triangle(positions: FloatArray, cells: int) -> FloatArray:
+    """(P, cells) linear interpolation weights; beyond the first and last centre they fade out (zero padding)."""
+    return np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(cells, dtype=np.float32)))
+
+
+def _pixel_range(low: float, high: float, first: int, last: int, cells: int, limit: int, step: int) -> IntArray:
+    """Pixels of [0, limit) whose centre is less than one cell from the centres of the cells first..last."""
+    cell = (high - low) / cells
+    start = int(np.floor(np.clip(low + (first - 0.5) * cell - 0.5, 0, limit)))
+    stop = int(np.ceil(np.clip(low + (last + 1.5) * cell + 0.5, 0, limit)))
+    middle = start + min(step // 2, max(stop - start - 1, 0))
+    return np.arange(middle, stop, step, dtype=np.int64)
+
+
+class _RunLists:
+    """Masks as foreground runs (see `vlpart.masks.rle`), for what comes from files or bitmaps."""
+
+    def __init__(self, runs: list[Runs], image_size: tuple[int, int]) -> None:
+        self.runs, self.image_size = runs, image_size
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def take(self, indices: IntArray) -> _RunLists:
+        return _RunLists([self.runs[int(i)] for i in indices], self.image_size)
+
+    def resized(self, image_size: tuple[int, int]) -> _RunLists:
+        return _RunLists([self._resized_runs(i, image_size) for i in range(len(self))], image_size)
+
+    def crop(self, i: int) -> MaskCrop:
+        return MaskCrop(*bitmap_of_runs(self.runs[i], self.image_size[0]))
+
+    def points(self, i: int, limit: int) -> tuple[IntArray, IntArray]:
+        runs = self.runs[i]
+        filled = np.cumsum(runs[:, 1] - runs[:, 0])
+        area = int(filled[-1]) if len(filled) else 0
+        ranks = np.arange(area) if area <= limit else (np.arange(limit) + 0.5) * (area / limit)
+        ranks = ranks.astype(np.int64)
+        owner = np.searchsorted(filled, ranks, side="right")
+        xs, ys = np.divmod(runs[owner, 1] - (filled[owner] - ranks), self.image_size[0])
+        return xs, ys
+
+    def contains(self, others: IntArray, xs: IntArray, ys: IntArray) -> BoolArray:
+        pixels = xs * self.image_size[0] + ys
+        places = [np.searchsorted(self.runs[int(i)].reshape(-1), pixels, side="right") for i in others]
+        return np.array(places, dtype=np.int64).reshape(len(others), len(pixels)) % 2 == 1
+
+    def outlines(self, i: int) -> list[Polygon]:
+        x0, y0, bitmap = self.crop(i)
+        if not bitmap.size:
+            return []
+        grid = np.pad(bitmap, 1).astype(np.float32)
+        xs, ys = (low - 0.5 + np.arange(size) for low, size in ((x0, grid.shape[1]), (y0, grid.shape[0])))
+        return outlines(grid, xs, ys, 0.5)
+
+    def _resized_runs(self, i: int, image_size: tuple[int, int]) -> Runs:
+        from PIL import Image
+
+        height, width = image_size
+        x0, y0, bitmap = bitmap_of_runs(self.runs[i], self.image_size[0])
+        if not bitmap.size:
+            return self.runs[i]
+        margin = 2  # cells of zeros around, so that the edge is interpolated like everywhere else
+        grid = np.pad(bitmap, margin).astype(np.uint8) * 255
+        x0, y0 = x0 - margin, y0 - margin
+        sx, sy = width / self.image_size[1], height / self.image_size[0]
+        left, top = max(0, int(np.ceil(x0 * sx))), max(0, int(np.ceil(y0 * sy)))
+        right = min(width, int(np.floor((x0 + grid.shape[1]) * sx)))
+        bottom = min(height, int(np.floor((y0 + grid.shape[0]) * sy)))
+        if right <= left or bottom <= top:
+            return np.zeros((0, 2), dtype=np.int64)
+        source = (left / sx - x0, top / sy - y0, right / sx - x0, bottom / sy - y0)
+        scaled = Image.fromarray(grid).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=source)
+        return runs_of_bitmap(np.asarray(scaled) >= 128, left, top, height)
+
+
+class MaskStack:
+    """N masks over one image of (height, width), array-like: shape (N, H, W), dtype bool, read-only.
+
+    `stack[i]` is an (H, W) bool array; a slice, a list or an array of indices, or a bool array gives a `MaskStack` of
+    those; `stack[i, y, x]`, `stack[:, 5:9]` and `stack[...]` are what an array would give. `numpy.asarray(stack)` makes
+    all N at once (N * H * W bytes), while iterating makes one at a time.
+
+    Args:
+        probabilities: (N, S, S) float32 in 0..1, one map per instance (S = 28 in the published models).
+        boxes_xyxy: (N, 4) float32 pixels, what each map is stretched over.
+        image_size: (height, width) of the image.
+        threshold: a pixel belongs to the mask where its bilinearly sampled value is >= this.
+
+    Raises:
+        ValueError: shapes that do not fit, values that are not finite, an empty image.
+    """
+
+    def __init__(
+        self,
+        probabilities: ArrayLike,
+        boxes_xyxy: ArrayLike,
+        image_size: tuple[int, int],
+        threshold: float = 0.5,
+    ) -> None:
+        maps = np.asarray(probabilities, dtype=np.float32)
+        boxes = np.asarray(boxes_xyxy, dtype=np.float32)
+        if not len(maps):
+            maps, boxes = np.zeros((0, 1, 1), dtype=np.float32), boxes.reshape(-1, 4)
+        if maps.ndim != 3 or maps.shape[1] != maps.shape[2] or boxes.shape != (len(maps), 4):
+            raise ValueError(f"masks need (N, S, S) maps and (N, 4) boxes, got {maps.shape} and {boxes.shape}")
+        if not (np.isfinite(maps).all() and np.isfinite(boxes).all()):
+            raise ValueError("mask maps or boxes hold NaN or infinity")
+        if not threshold > 0:
+            raise ValueError(f"a mask threshold must be above 0, got {threshold}")
+        self._store: _Grids | _RunLists = _Grids(maps, boxes, _checked_size(image_size), threshold)
+
+    @classmethod
+    def _of(cls, store: _Grids | _RunLists) -> MaskStack:
+        stack = cls.__new__(cls)
+        stack._store = store
+        return stack
+
+    @classmethod
+    def from_bitmaps(cls, bitmaps: Iterable[ArrayLike], image_size: tuple[int, int] | None = None) -> MaskStack:
+        """A stack of (N, H, W) bool (or 0/1) bitmaps, an array or any iterable; `image_size` is only needed for N = 0.
+
+        Raises:
+            ValueError: bitmaps of different sizes, values other than 0 and 1.
+        """
+        runs: list[Runs] = []
+        size = _checked_size(image_size) if image_size is not None else None
+        for item in bitmaps:
+            bitmap = np.asarray(item)
+            if bitmap.ndim != 2 or (size is not None and bitmap.shape != size):
+                raise ValueError(f"bitmap {len(runs)} has the shape {bitmap.shape}, not {size or '(height, width)'}")
+            if bitmap.dtype != bool:
+                if not np.isin(bitmap, (0, 1)).all():
+                    raise ValueError(f"bitmap {len(runs)} holds values other than 0 and 1: apply a threshold first")
+                bitmap = bitmap.astype(bool)
+            size = _checked_size(bitmap.shape)
+            runs.append(runs_of_bitmap(bitmap, 0, 0, size[0]))
+        if size is None and isinstance(bitmaps, np.ndarray) and bitmaps.ndim == 3:
+            size = _checked_size(bitmaps.shape[1:])
+        if size is None:
+            raise ValueError("no bitmaps and no image_size=(height, width)")
+        return cls._of(_RunLists(runs, size))
+
+    @classmethod
+    def from_rles(cls, rles: Sequence[Mapping[str, Any]], image_size: tuple[int, int] | None = None) -> MaskStack:
+        """A stack of COCO RLEs, compressed or not; `image_size` is needed only where there are none.
+
+        Raises:
+            ValueError: a damaged RLE, or sizes that differ from each other or from `image_size`.
+        """
+        size = _checked_size(image_size) if image_size is not None else None
+        runs = []
+        for rle in rles:
+            size, decoded = decode_runs(rle, size)
+            runs.append(decoded)
+        if size is None:
+            raise ValueError("no masks and no image_size=(height, width)")
+        return cls._of(_RunLists(runs, size))
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels."""
+        return self._store.image_size
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, H, W)."""
+        return (len(self._store), *self._store.image_size)
+
+    @property
+    def dtype(self) -> np.dtype[np.bool_]:
+        """Always bool."""
+        return np.dtype(np.bool_)
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __repr__(self) -> str:
+        return f"MaskStack(shape={self.shape})"
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> BoolArray: ...
+    @overload
+    def __getitem__(self, key: tuple[Any, ...] | EllipsisType) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice | list[int] | list[bool] | range | NDArray[Any]) -> MaskStack: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple) and key and isinstance(key[0], (int, np.integer)):
+            return self[key[0]][key[1:]]  # one mask is made, not all
+        if isinstance(key, tuple) or key is Ellipsis:
+            return np.asarray(self)[key]
+        if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
+            return self._full(range(len(self))[int(key)])
+        return MaskStack._of(self._store.take(resolve_indices(key, len(self))))
+
+    def __iter__(self) -> Iterator[BoolArray]:
+        return (self._full(i) for i in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("a MaskStack is computed when asked for: it cannot become an array without a copy")
+        full = np.zeros(self.shape, dtype=np.bool_ if dtype is None else dtype)
+        for i in range(len(self)):
+            crop = self.crop(i)
+            full[i, crop.y0 : crop.y1, crop.x0 : crop.x1] = crop.bitmap
+        return full
+
+    def crop(self, i: int) -> MaskCrop:
+        """The mask of instance `i` as a bitmap of the region around it (cheap; it may have empty margins)."""
+        return self._store.crop(range(len(self))[i])
+
+    def areas(self) -> IntArray:
+        """(N,) int64: number of pixels of every mask."""
+        return np.array([np.count_nonzero(self.crop(i).bitmap) for i in range(len(self))], dtype=np.int64)
+
+    def runs(self, i: int) -> Runs:
+        """(R, 2) int64 foreground runs of mask `i` in column-major pixel order (see `vlpart.masks.rle`)."""
+        if isinstance(self._store, _RunLists):
+            return self._store.runs[i]
+        crop = self.crop(i)
+        return runs_of_bitmap(crop.bitmap, crop.x0, crop.y0, self.image_size[0])
+
+    def rle(self, i: int) -> dict[str, Any]:
+        """COCO RLE of mask `i`: `{"size": [height, width], "counts": str}`."""
+        return encode_runs(self.runs(i), self.image_size)
+
+    def polygons(self, i: int, tolerance: float = 0.5) -> list[Polygon]:
+        """The outline of mask `i`: (K, 2) float64 x, y in pixels for each of its pieces, the largest first.
+
+        Holes are filled, and pieces of less than a pixel are left out, so the list may be empty.
+
+        Args:
+            i: which mask.
+            tolerance: corners that are no further from the line without them, in pixels, are left out.
+        """
+        height, width = self.image_size
+        pieces = []
+        for outline in self._store.outlines(range(len(self))[i]):
+            piece = simplified(np.clip(outline, 0, (width, height)), tolerance)
+            if len(piece) >= 3 and area(piece) >= 1:
+                pieces.append(piece)
+        return sorted(pieces, key=area, reverse=True)
+
+    def fractions_inside(self, i: int, others: Sequence[int], limit: int = 512) -> NDArray[np.float64]:
+        """(len(others),): which share of mask `i` lies inside each of the other masks; zeros if mask `i` is empty.
+
+        Counted on about `limit` pixels at most, spread evenly over mask `i`: the cost does not grow with the image.
+        """
+        xs, ys = self._store.points(i, limit)
+        if not len(xs):
+            return np.zeros(len(others))
+        chosen = np.asarray(others, dtype=np.int64).reshape(-1)
+        return self._store.contains(chosen, xs, ys).mean(axis=1, dtype=np.float64)
+
+    def resized(self, image_size: tuple[int, int]) -> MaskStack:
+        """The same masks over a scaled image of (height, width)."""
+        return MaskStack._of(self._store.resized(_checked_size(image_size)))
+
+    def _full(self, i: int) -> BoolArray:
+        full = np.zeros(self.image_size, dtype=bool)
+        crop = self._store.crop(i)
+        full[crop.y0 : crop.y1, crop.x0 : crop.x1] = crop.bitmap
+        return full
+
+
+def resolve_indices(key: Any, length: int) -> IntArray:
+    """A slice, N bools or (also negative) indices as int64 positions in 0..length-1; IndexError otherwise."""
+    if isinstance(key, slice):
+        return np.arange(length, dtype=np.int64)[key]
+    chosen = np.asarray(key)
+    if not chosen.size and chosen.ndim == 1:
+        chosen = chosen.astype(np.int64) if chosen.dtype != bool else chosen
+    if chosen.ndim != 1 or (chosen.dtype != bool and not np.issubdtype(chosen.dtype, np.integer)):
+        raise IndexError("index with a whole number, a slice, a list of whole numbers or a list of N bools")
+    if chosen.dtype == bool and len(chosen) != length:
+        raise IndexError(f"{len(chosen)} bools for {length} instances")
+    return np.arange(length, dtype=np.int64)[chosen]
+
+
+def _checked_size(size: Sequence[int]) -> tuple[int, int]:
+    if len(size) != 2 or int(size[0]) < 1 or int(size[1]) < 1:
+        raise ValueError(f"image_size is (height, width), both at least 1, got {tuple(size)}")
+    return int(size[0]), int(size[1])

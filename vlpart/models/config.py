@@ -1,0 +1,82 @@
+"""The three architectures, as tables of numbers. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlpart.errors import ModelNotFoundError
+
+_SINGLE = ((10.0, 10.0, 5.0, 5.0),)
+_CASCADE = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Sizes of a detector.
+
+    Attributes:
+        backbone: `resnet50`, `swin_base` or `efficientnet_lite0`.
+        text_dim: width of the text embeddings it was made for.
+        channels: channels of the pyramid, the RPN and the mask head's input.
+        box_width: width of the fully connected layers of a box stage.
+        mask_width, mask_convs: channels and number of 3x3 convolutions of the mask head.
+        stage_delta_weights: box-delta factors; one entry per stage.
+        anchor_sides: anchor side in pixels on p2..p6.
+        test_pre_nms, test_proposals: proposals before NMS per level and after NMS, at test time.
+        logit_scale, logit_bias: of the text classifier.
+        short_side, max_side: default size of the network input in pixels.
+    """
+
+    backbone: str
+    text_dim: int
+    channels: int
+    box_width: int
+    mask_width: int
+    mask_convs: int = 4
+    stage_delta_weights: tuple[tuple[float, ...], ...] = _SINGLE
+    anchor_sides: tuple[float, ...] = (32, 64, 128, 256, 512)
+    test_pre_nms: int = 1000
+    test_proposals: int = 1000
+    logit_scale: float = 50.0
+    logit_bias: float | None = None
+    short_side: int = 800
+    max_side: int = 1333
+
+
+ARCHITECTURES = {
+    "r50_mask_rcnn": Architecture(backbone="resnet50", text_dim=1024, channels=256, box_width=1024, mask_width=256),
+    "swin_b_cascade": Architecture(
+        backbone="swin_base",
+        text_dim=1024,
+        channels=256,
+        box_width=1024,
+        mask_width=256,
+        stage_delta_weights=_CASCADE,
+    ),
+    "tiny": Architecture(
+        backbone="efficientnet_lite0",
+        text_dim=128,
+        channels=96,
+        box_width=256,
+        mask_width=96,
+        anchor_sides=(16, 32, 64, 128, 256),
+        test_pre_nms=400,
+        test_proposals=300,
+        logit_scale=30.0,
+        logit_bias=-6.0,
+        short_side=352,
+        max_side=576,
+    ),
+}
+
+
+def get_architecture(name: str) -> Architecture:
+    """The table of a named architecture.
+
+    Raises:
+        ModelNotFoundError: no architecture of that name.
+    """
+    try:
+        return ARCHITECTURES[name]
+    except KeyError:
+        raise ModelNotFoundError(f"no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}") from None

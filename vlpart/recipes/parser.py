@@ -1,0 +1,201 @@
+"""The published parser runs (SPEC.md section 3): two reference banks, and what is found with them.
+
+Paths are below the data root, laid out as `vlpart.recipes.datasets` says. Every setting can be overridden.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlpart.errors import DataError
+
+if TYPE_CHECKING:
+    from vlpart.annotation_parser.bank import ReferenceBank
+
+_VOC2010 = "pascal_part/VOCdevkit/VOC2010/JPEGImages"
+_IMAGENET = "imagenet/train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankRecipe:
+    """A reference bank.
+
+    Attributes:
+        name: of the recipe, and of the bank's folder.
+        annotations, images: base pictures with one object each.
+        vocabulary: their categories.
+        features: the extractor; short_side, max_side: the size in pixels at which it sees the pictures.
+    """
+
+    name: str
+    annotations: str
+    images: str
+    vocabulary: str
+    features: str = "dino_vits8"
+    short_side: int
+    max_side: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindRecipe:
+    """Parsing a labelled data set.
+
+    Attributes:
+        name: of the recipe.
+        bank: the bank recipe that it searches.
+        labels, images: pictures with image-level labels.
+        output: the file to write, and `names` the vocabulary of its part names.
+        model: the detector, and `vocabulary` the part names that it looks for on base objects.
+        base_objects: labels that the detector parses by itself; None = all labels.
+        short_side, max_side: size in pixels at which pictures are compared.
+    """
+
+    name: str
+    bank: str
+    labels: str
+    images: str
+    output: str
+    names: str
+    model: str
+    vocabulary: str
+    base_objects: tuple[str, ...] | None
+    short_side: int = 224
+    max_side: int = 672
+
+
+BANKS = {
+    bank.name: bank
+    for bank in (
+        BankRecipe(
+            name="pascal_part",
+            annotations="pascal_part/train_one.json",
+            images=_VOC2010,
+            vocabulary="pascal_part",
+            short_side=224,
+            max_side=672,
+        ),
+        BankRecipe(
+            name="pascal_part_base",
+            annotations="pascal_part/train_base_one.json",
+            images=_VOC2010,
+            vocabulary="pascal_part_base",
+            short_side=336,
+            max_side=996,
+        ),
+    )
+}
+
+_VOC_BASE = (  # the 20 objects of Pascal VOC but bus and dog
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "car", "cat", "chair", "cow", "dining table", "horse"),
+    *("motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor"),
+)
+_JOINT = "lvis_paco_pascalpart_partimagenet"
+
+
+def _golden(kind: str, names: str, model: str, suffix: str, base_objects: tuple[str, ...] | None = None) -> FindRecipe:
+    """A part of the golden set: its pictures of one vocabulary."""
+    return FindRecipe(
+        name=f"golden_{kind}{suffix}",
+        bank="pascal_part",
+        labels=f"imagenet/imagenet_{kind}_image_info.json",
+        images=_IMAGENET,
+        output=f"imagenet/imagenet_golden_{kind}_parsed{suffix}.json",
+        names=names,
+        model=model,
+        vocabulary="pascal_part" if base_objects == () else names,
+        base_objects=base_objects,
+    )
+
+
+FINDS = {
+    find.name: find
+    for find in (
+        FindRecipe(
+            name="in_s11",
+            bank="pascal_part",
+            labels="partimagenet/partimagenet_supercat_image_info.json",
+            images="partimagenet/train",
+            output="partimagenet/partimagenet_parsed.json",
+            names="partimagenet",
+            model="r50_pascalpart",
+            vocabulary="pascal_part",
+            base_objects=("Bird", "Car", "Bicycle", "Aeroplane", "Bottle"),
+        ),
+        FindRecipe(
+            name="in_s20",
+            bank="pascal_part_base",
+            labels="imagenet/imagenet_voc_image_info.json",
+            images=_IMAGENET,
+            output="imagenet/imagenet_voc_image_parsed.json",
+            names="pascal_part",
+            model="r50_pascalpartbase",
+            vocabulary="pascal_part_base",
+            base_objects=_VOC_BASE,
+            short_side=336,
+            max_side=996,
+        ),
+        *(
+            _golden(kind, names, f"{prefix}_{_JOINT}", suffix)
+            for kind, names in (("pascal", "pascal_part"), ("partimagenet", "partimagenet"), ("paco", "paco"))
+            for prefix, suffix in (("r50", ""), ("swinbase_cascade", "_swinbase"))
+        ),
+        # The published runs have one file of the additional animals, whichever detector is trained on it; none of these
+        # animals is a base object.
+        _golden("addition", "addition_part", f"r50_{_JOINT}", "", base_objects=()),
+    )
+}
+
+ALIASES = {  # the names of the published configurations
+    "build_pascalpart": "pascal_part",
+    "build_pascalpartbase": "pascal_part_base",
+    "find_ins11_mixer": "in_s11",
+    "find_ins20_mixer": "in_s20",
+    "find_ins_mixer": "golden_pascal",
+    "find_ins_mixer_swinbase": "golden_pascal_swinbase",
+}
+
+
+def get_bank_recipe(name: str) -> BankRecipe:
+    """A published reference bank, by our name or that of the published configuration.
+
+    Raises:
+        DataError: no recipe of that name.
+    """
+    name = ALIASES.get(name, name)
+    if name not in BANKS:
+        raise DataError(_unknown(name, list(BANKS)))
+    return BANKS[name]
+
+
+def get_find_recipe(name: str) -> FindRecipe:
+    """A published run of the parser, by our name or that of the published configuration.
+
+    Raises:
+        DataError: no recipe of that name.
+    """
+    name = ALIASES.get(name, name)
+    if name not in FINDS:
+        raise DataError(_unknown(name, list(FINDS)))
+    return FINDS[name]
+
+
+def check_bank(recipe: FindRecipe, bank: ReferenceBank) -> None:
+    """Refuse a bank of the published features that is not the one of a run: it would compare at another size.
+
+    Raises:
+        DataError: the bank was built for another run.
+    """
+    wanted, header = BANKS[recipe.bank], bank.header
+    built = (header["features"], header["short_side"], header["max_side"])
+    if bank.of_objects or (built[0] == wanted.features and built[1:] != (recipe.short_side, recipe.max_side)):
+        raise DataError(
+            f"the recipe {recipe.name} searches the bank {wanted.name}, and {bank.folder} is another one: vlpart parse "
+            f"build BANK --recipe {wanted.name}"
+        )
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known)
+    return f"no parser recipe {name!r}: use one of {', '.join(near or known)}"

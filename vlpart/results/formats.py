@@ -1,0 +1,191 @@
+"""A `Result` in the forms of others: COCO, LabelMe, YOLO, supervision, plain data for JSON and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.errors import DataError, OutputError
+from vlpart.masks.polygons import Polygon, joined, rectangle
+from vlpart.masks.stack import MaskStack
+from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import supervision
+
+    from vlpart.types import NamedDetections
+
+FORMAT = "vlpart.result"
+VERSION = 1
+
+#: What reading a saved result raises where a value is missing or of the wrong kind.
+DAMAGED = (KeyError, TypeError, ValueError, IndexError)
+
+#: What LabelMe wants to read in its files: the version whose keys these are.
+LABELME_VERSION = "5.5.0"
+
+
+def to_coco(result: NamedDetections, image_id: int | str) -> list[dict[str, Any]]:
+    """See `Result.to_coco`."""
+    entries = []
+    for i, class_id in enumerate(result.class_ids.tolist()):
+        x0, y0, x1, y1 = result.boxes_xyxy[i]
+        entry: dict[str, Any] = {
+            "image_id": image_id,
+            "category_id": result.vocabulary.entries[class_id].id,
+            "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
+            "score": _short(result.scores[i]),
+        }
+        if result.masks is not None:
+            entry["segmentation"] = result.masks.rle(i)
+        entries.append(entry)
+    return entries
+
+
+def to_labelme(result: NamedDetections, image_path: str | None = None) -> dict[str, Any]:
+    """See `Result.to_labelme`."""
+    names, owners, shapes = result.names, result.owners.tolist(), []
+    for i, name in enumerate(names):
+        outlines = [] if result.masks is None else result.masks.polygons(i)
+        owner = owners[i] if owners[i] >= 0 else None
+        for outline in outlines or [result.boxes_xyxy[i].reshape(2, 2).astype(np.float64)]:
+            shape = {
+                "label": name,
+                "points": outline.round(2).tolist(),
+                "group_id": i + 1,
+                "description": "" if owner is None else f"part of {names[owner]} {owner + 1}",
+                "shape_type": "polygon" if outlines else "rectangle",
+                "flags": {},
+                "mask": None,
+                "score": _short(result.scores[i]),
+            }
+            shapes.append(shape)
+    if image_path is None:
+        image_path = "" if result.path is None else Path(result.path).name
+    return {
+        "version": LABELME_VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image_path,
+        "imageData": None,
+        "imageHeight": result.image_size[0],
+        "imageWidth": result.image_size[1],
+    }
+
+
+def to_yolo(result: NamedDetections) -> str:
+    """See `Result.to_yolo`."""
+    height, width = result.image_size
+    lines = []
+    for i, class_id in enumerate(result.class_ids.tolist()):
+        if result.masks is None:
+            x0, y0, x1, y1 = result.boxes_xyxy[i].astype(np.float64)
+            numbers = np.array([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height])
+        else:
+            numbers = (_one_polygon(result.masks, result.boxes_xyxy[i], i) / (width, height)).reshape(-1)
+        lines.append(f"{class_id} " + " ".join(f"{number:.6g}" for number in numbers.clip(0, 1)) + "\n")
+    return "".join(lines)
+
+
+def _one_polygon(masks: MaskStack, box_xyxy: NDArray[np.float32], i: int) -> Polygon:
+    """All of a mask in one outline; of a mask that is too small to have one, the box."""
+    pieces = masks.polygons(i)
+    return joined(pieces) if pieces else rectangle(box_xyxy)
+
+
+def yolo_data(vocabulary: Vocabulary) -> str:
+    """The data file (YAML) that goes with `to_yolo`: the names of the classes, and where pictures and labels are."""
+    names = [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(vocabulary.names)]
+    return "\n".join(["path: .", "train: images", "val: images", "names:", *names, ""])
+
+
+def to_supervision(result: NamedDetections) -> supervision.Detections:
+    """See `Result.to_supervision`."""
+    try:
+        from supervision import Detections
+    except ImportError as error:
+        raise OutputError('supervision is not installed: pip install "vlpart[supervision]"') from error
+    return Detections(
+        xyxy=result.boxes_xyxy.copy(),
+        mask=None if result.masks is None else np.asarray(result.masks),
+        confidence=result.scores.copy(),
+        class_id=result.class_ids.copy(),
+        data={"class_name": np.array(result.names, dtype=str), "owner": result.owners.copy()},
+    )
+
+
+def to_dict(result: NamedDetections, full_vocabulary: bool = True) -> dict[str, Any]:
+    """See `Result.to_dict`."""
+    vocabulary, class_ids = result.vocabulary, result.class_ids
+    if not full_vocabulary and len(result):
+        used, class_ids = np.unique(class_ids, return_inverse=True)
+        vocabulary = vocabulary.subset(used.tolist())
+    names, owners = result.names, result.owners.tolist()
+    detections = []
+    for i, class_id in enumerate(class_ids.tolist()):
+        detection: dict[str, Any] = {
+            "name": names[i],
+            "class_id": class_id,
+            "score": _short(result.scores[i]),
+            "box_xyxy": [_short(value) for value in result.boxes_xyxy[i]],
+            "object": owners[i] if owners[i] >= 0 else None,
+        }
+        if result.masks is not None:
+            detection["mask"] = result.masks.rle(i)
+        detections.append(detection)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "path": result.path,
+        "image_size": list(result.image_size),
+        "vocabulary": vocabulary.to_dict(),
+        "detections": detections,
+    }
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The content of a JSON file; see `Result.load`."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
+        raise DataError(f"cannot read the saved result {os.fspath(path)}: {reason}") from error
+
+
+def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Result` that a saved result stands for; see `Result.from_dict`."""
+    if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") != VERSION:
+        raise DataError(f"not a saved result: expected format {FORMAT!r}, version {VERSION}, as Result.save writes it")
+    try:
+        size = (int(data["image_size"][0]), int(data["image_size"][1]))
+        found = list(data["detections"])
+        rles = [detection["mask"] for detection in found if "mask" in detection]
+        if rles and len(rles) != len(found):
+            raise ValueError("some detections have a mask and some have none")
+        return {
+            "image_size": size,
+            "boxes_xyxy": [detection["box_xyxy"] for detection in found],
+            "scores": [detection["score"] for detection in found],
+            "class_ids": [detection["class_id"] for detection in found],
+            "masks": MaskStack.from_rles(rles, size) if rles or not found else None,
+            "vocabulary": Vocabulary.from_dict(data["vocabulary"]),
+            "path": data.get("path"),
+        }
+    except DAMAGED as error:
+        raise damaged(error) from error
+
+
+def damaged(error: Exception) -> DataError:
+    """What to raise for a saved result whose values do not make one."""
+    return DataError(f"the saved result is damaged: {type(error).__name__}: {error}")
+
+
+def _short(value: np.float32) -> float:
+    """The shortest decimal that is this float32 again (0.87 instead of 0.8700000047683716)."""
+    return float(str(np.float32(value)))

@@ -1,0 +1,448 @@
+"""What a prediction gives back: boxes, masks, names and scores of one image, parts grouped under objects."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vlpart.errors import OutputError, VocabularyError
+from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
+from vlpart.masks.stack import MaskStack, resolve_indices
+from vlpart.results import formats
+from vlpart.results.grouping import assign_parts
+from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import supervision
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class ObjectGroup:
+    """An object and the parts that belong to it.
+
+    Attributes:
+        index: which detection of the result the object is.
+        name: its name.
+        score: its score, 0..1.
+        parts: indices of the detections that are its parts, best score first.
+    """
+
+    index: int
+    name: str
+    score: float
+    parts: list[int]
+
+
+class Result:
+    """The N detections of one image, best score first.
+
+    `len(result)`, `result[i]`, `result[2:5]`, `result[result.scores > 0.5]` and iteration work and give `Result`s.
+
+    Given out of order, detections are sorted; `masks` may be given as an (N, H, W) bool array.
+
+    Attributes:
+        image_size: (height, width) of the image in pixels.
+        boxes_xyxy: (N, 4) float32, pixels of the original image.
+        scores: (N,) float32 in 0..1, descending.
+        class_ids: (N,) int64 indices into `vocabulary`.
+        masks: an array-like (N, H, W) of bool, compact until asked for (`vlpart.masks.stack.MaskStack`), or None.
+        vocabulary: what was looked for.
+        image: (H, W, 3) uint8 RGB, or None.
+        path: where the image came from, or None.
+
+    Raises:
+        ValueError: lengths or sizes that do not fit together, values that are not finite, scores outside 0..1,
+            boxes with x1 < x0 or y1 < y0, class ids outside the vocabulary.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: tuple[int, int],
+        boxes_xyxy: ArrayLike,
+        scores: ArrayLike,
+        class_ids: ArrayLike,
+        vocabulary: Vocabulary,
+        masks: MaskStack | ArrayLike | None = None,
+        image: NDArray[np.uint8] | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.boxes_xyxy: NDArray[np.float32] = np.array(boxes_xyxy, dtype=np.float32)
+        self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
+        self.class_ids: NDArray[np.int64] = _whole_numbers(class_ids)
+        if not self.boxes_xyxy.size:
+            self.boxes_xyxy = self.boxes_xyxy.reshape(-1, 4)
+        self.vocabulary = vocabulary
+        self.masks = masks if masks is None or isinstance(masks, MaskStack) else _stack(masks, self.image_size)
+        self.image = image
+        self.path = None if path is None else os.fspath(path)
+        self._validate()
+        if np.any(np.diff(self.scores) > 0):
+            order = np.argsort(-self.scores, kind="stable")
+            self.boxes_xyxy, self.scores, self.class_ids = (
+                self.boxes_xyxy[order],
+                self.scores[order],
+                self.class_ids[order],
+            )
+            self.masks = None if self.masks is None else self.masks[order]
+
+    def _validate(self) -> None:
+        if self.boxes_xyxy.shape[1:] != (4,) or self.scores.ndim != 1 or self.class_ids.ndim != 1:
+            shapes = (self.boxes_xyxy.shape, self.scores.shape, self.class_ids.shape)
+            raise ValueError(f"a result needs boxes (N, 4), scores (N,) and class_ids (N,), got {shapes}")
+        counts = {"boxes_xyxy": len(self.boxes_xyxy), "scores": len(self.scores), "class_ids": len(self.class_ids)}
+        if self.masks is not None:
+            counts["masks"] = len(self.masks)
+            if self.masks.image_size != self.image_size:
+                raise ValueError(
+                    f"masks are for an image of {self.masks.image_size}, the result is for {self.image_size}"
+                )
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"a result needs one of each per detection, got {counts}")
+        if min(self.image_size) < 1:
+            raise ValueError(f"image_size is (height, width), both at least 1, got {self.image_size}")
+        if self.image is not None and self.image.shape != (*self.image_size, 3):
+            raise ValueError(f"image has the shape {self.image.shape}, expected {(*self.image_size, 3)}")
+        if not np.isfinite(self.boxes_xyxy).all():
+            raise ValueError("boxes_xyxy hold NaN or infinity")
+        if (self.boxes_xyxy[:, 2:] < self.boxes_xyxy[:, :2]).any():
+            raise ValueError("boxes_xyxy must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise ValueError("scores must be in 0..1")
+        if len(self) and (self.class_ids.min() < 0 or self.class_ids.max() >= len(self.vocabulary)):
+            raise ValueError(f"class_ids must be in 0..{len(self.vocabulary) - 1}, the indices of the vocabulary")
+
+    # ---- asking it
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Result]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Result:
+        if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
+            key = [range(len(self))[int(key)]]
+        return self._take(resolve_indices(key, len(self)))
+
+    def _take(self, indices: NDArray[np.int64]) -> Result:
+        return Result(
+            image_size=self.image_size,
+            boxes_xyxy=self.boxes_xyxy[indices],
+            scores=self.scores[indices],
+            class_ids=self.class_ids[indices],
+            masks=None if self.masks is None else self.masks[indices],
+            vocabulary=self.vocabulary,
+            image=self.image,
+            path=self.path,
+        )
+
+    def __repr__(self) -> str:
+        return f"Result({self.summary()})"
+
+    @property
+    def names(self) -> list[str]:
+        """N names, parts as "object:part"."""
+        return [self.vocabulary.names[i] for i in self.class_ids.tolist()]
+
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """(N,) int64: for a part the index of the object it belongs to (see `vlpart.results.grouping`), else -1."""
+        return assign_parts(self.boxes_xyxy, self.scores, self.class_ids, self.masks, self.vocabulary)
+
+    @cached_property
+    def objects(self) -> list[ObjectGroup]:
+        """Every detected object, best score first, with the parts that belong to it."""
+        names = self.names
+        parts: dict[int, list[int]] = {i: [] for i in range(len(self)) if not self.is_part(i)}
+        for i, owner in enumerate(self.owners.tolist()):
+            if owner >= 0:
+                parts[owner].append(i)
+        return [ObjectGroup(i, names[i], float(self.scores[i]), owned) for i, owned in parts.items()]
+
+    @property
+    def loose_parts(self) -> list[int]:
+        """Indices of the parts that belong to no detected object."""
+        return [i for i in range(len(self)) if self.is_part(i) and self.owners[i] < 0]
+
+    def is_part(self, i: int) -> bool:
+        """Whether detection `i` is a part."""
+        return self.vocabulary.is_part(int(self.class_ids[i]))
+
+    def filter(
+        self,
+        *,
+        score: float | None = None,
+        names: str | Iterable[str] | None = None,
+        objects: str | Iterable[str] | None = None,
+        parts: bool | str | Iterable[str] | None = None,
+    ) -> Result:
+        """The detections that meet every condition given.
+
+        Args:
+            score: at least this score, 0..1.
+            names: one of these full names ("car", "car:wheel").
+            objects: one of these objects, or a part of one.
+            parts: True = parts only, False = whole objects only; or one of these parts of any object ("wheel").
+
+        Raises:
+            VocabularyError: a name, an object or a part that the vocabulary does not have.
+            ValueError: a score that is no number in 0..1.
+        """
+        keep = np.ones(len(self), dtype=bool)
+        if score is not None:
+            keep &= self.scores >= _score(score)
+        if names is not None:
+            wanted = {self.vocabulary.names[self.vocabulary.index(name)] for name in _several(names)}
+            keep &= self._mask_of(lambda c: self.vocabulary.names[c] in wanted)
+        if objects is not None:
+            keep &= self._mask_of(self._one_of("object", self.vocabulary.object_name, objects))
+        if isinstance(parts, bool):
+            keep &= self._mask_of(lambda c: self.vocabulary.is_part(c) == parts)
+        elif parts is not None:
+            keep &= self._mask_of(self._one_of("part", self.vocabulary.part_name, parts))
+        return self[keep]
+
+    def _one_of(
+        self, kind: str, name_of: Callable[[int], str | None], wanted: str | Iterable[str]
+    ) -> Callable[[int], bool]:
+        """Whether `name_of` a class is one of those wanted, all of which some entry of the vocabulary must have."""
+        known = {name.casefold(): name for name in map(name_of, range(len(self.vocabulary))) if name is not None}
+        folded = {str(name).casefold(): name for name in _several(wanted)}
+        for key, name in folded.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=3)
+                hint = f"; did you mean {' or '.join(known[k] for k in near)}?" if near else "."
+                raise VocabularyError(f"The vocabulary {self.vocabulary.title!r} has no {kind} '{name}'{hint}")
+        return lambda c: (name_of(c) or "").casefold() in folded
+
+    def without_nested(self, share: float = 0.8) -> Result:
+        """Without detections that lie inside a better one of the same class: the arm that is also called a person.
+
+        Args:
+            share: of the mask (of the box, where there are no masks) that is inside, from which on a detection goes.
+        """
+        keep: list[int] = []
+        for i in range(len(self)):
+            better = [k for k in keep if self.class_ids[k] == self.class_ids[i]]
+            if not better or self._inside(i, better).max() < share:
+                keep.append(i)
+        return self[keep]
+
+    def _inside(self, i: int, others: list[int]) -> NDArray[np.float64]:
+        """(len(others),): which share of detection `i` is inside each of the others."""
+        if self.masks is not None:
+            return self.masks.fractions_inside(i, others)
+        low = np.maximum(self.boxes_xyxy[i, :2], self.boxes_xyxy[others, :2])
+        high = np.minimum(self.boxes_xyxy[i, 2:], self.boxes_xyxy[others, 2:])
+        area = float(np.prod(self.boxes_xyxy[i, 2:] - self.boxes_xyxy[i, :2], dtype=np.float64))
+        shared = np.prod(np.clip(high - low, 0, None), axis=1, dtype=np.float64)
+        return shared / area if area > 0 else np.zeros(len(others))
+
+    def _mask_of(self, condition: Callable[[int], bool]) -> NDArray[np.bool_]:
+        return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
+
+    def summary(self) -> str:
+        """One line, the size as width x height: "photo.jpg 1200x800: 2 car (4 wheel, 1 door); loose: 1 dog:head"."""
+        parts_of: dict[str, Counter[str]] = {}
+        wholes: Counter[str] = Counter()
+        for group in self.objects:
+            wholes[group.name] += 1
+            kinds = (self.vocabulary.part_name(int(self.class_ids[i])) or "" for i in group.parts)
+            parts_of.setdefault(group.name, Counter()).update(kinds)
+        listed = [
+            f"{n} {name}" + (f" ({_counted(parts_of[name])})" if parts_of[name] else "") for name, n in wholes.items()
+        ]
+        text = ", ".join(listed)
+        loose = Counter(self.names[i] for i in self.loose_parts)
+        if loose:
+            text += ("; loose: " if text else "loose: ") + _counted(loose)
+        where = f"{Path(self.path).name} " if self.path else ""
+        return f"{where}{self.image_size[1]}x{self.image_size[0]}: {text or 'nothing found'}"
+
+    # ---- pictures and files
+
+    def plot(self, image: Any = None, **options: Any) -> Image.Image:
+        """The annotated picture; `options` are those of `vlpart.visualize.draw.draw_result`.
+
+        Args:
+            image: what to draw on (anything `read_image` takes); default: the result's own, or the file at `path`.
+
+        Raises:
+            OutputError: there is no image, or it has another size than the result.
+        """
+        from vlpart.visualize.draw import draw_result
+
+        return draw_result(self._picture(image), self, **options)
+
+    def _picture(self, image: Any) -> NDArray[np.uint8]:
+        from vlpart.data.images import read_image
+
+        if image is None:
+            image = self.image if self.image is not None else self.path
+        if image is None:
+            raise OutputError("this result carries no image to draw on: pass one, result.plot(image)")
+        pixels = read_image(image, max_pixels=None)
+        if pixels.shape[:2] != self.image_size:
+            raise OutputError(
+                f"the image is {pixels.shape[:2]} (height, width), but the result is for {self.image_size}"
+            )
+        return pixels
+
+    def save(self, path: str | os.PathLike[str], image: Any = None, **options: Any) -> Path:
+        """Write the annotated picture (.png, .jpg, .webp) or all the data (.json), whole or not at all; gives the path.
+
+        Folders are made as needed. `image` and `options` as in `plot`.
+
+        Raises:
+            OutputError: another suffix, the file the image came from, a folder that cannot be written, a full disk.
+        """
+        target = Path(path)
+        suffix = target.suffix.lower()
+        if suffix != ".json" and suffix not in PICTURE_FORMATS:
+            known = ", ".join([*PICTURE_FORMATS, ".json"])
+            raise OutputError(f"cannot save a result as {target.name!r}: the suffix must be one of {known}")
+        if self.path is not None and target.exists() and Path(self.path).exists() and target.samefile(self.path):
+            raise OutputError(f"{target} is the input image: save the result under another name")
+        if suffix == ".json":
+            data = (self.to_json(indent=1) + "\n").encode(errors="backslashreplace")  # a path may be no Unicode
+        else:
+            data = encode_picture(self.plot(image, **options), PICTURE_FORMATS[suffix], target.name)
+        return write_file(target, data)
+
+    def label_map(self, kind: Literal["class", "instance"] = "class") -> NDArray[np.uint16]:
+        """(H, W) uint16: 0 where nothing is, else class id + 1 (kind "class") or detection index + 1 ("instance").
+
+        Class ids count from 0 in the order of the vocabulary, detections in the order of the result. Parts cover
+        objects, and a higher score covers a lower one.
+
+        Raises:
+            OutputError: there are no masks, or more values than uint16 holds.
+            ValueError: another kind.
+        """
+        if kind not in ("class", "instance"):
+            raise ValueError(f"the kind of a label map is 'class' or 'instance', not {kind!r}")
+        if self.masks is None:
+            raise OutputError("a label map needs masks, and this result has boxes only")
+        values = (self.class_ids if kind == "class" else np.arange(len(self))) + 1
+        if len(values) and values.max() > np.iinfo(np.uint16).max:
+            raise OutputError("a label map holds 65535 different values at most")
+        labels = np.zeros(self.image_size, dtype=np.uint16)
+        for i in sorted(range(len(self)), key=lambda i: (self.is_part(i), -i)):
+            crop = self.masks.crop(i)
+            labels[crop.y0 : crop.y1, crop.x0 : crop.x1][crop.bitmap] = values[i]
+        return labels
+
+    # ---- other forms
+
+    def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
+        """COCO entries: image_id, category_id (the id in the vocabulary), bbox xywh, score, segmentation (RLE)."""
+        return formats.to_coco(self, image_id)
+
+    def to_labelme(self, image_path: str | None = None) -> dict[str, Any]:
+        """What LabelMe reads: a polygon for every piece of a mask, a rectangle for a detection without one.
+
+        The `group_id` of a shape is the place of its detection in the result, counted from 1; a part names its object
+        in the description. Holes of masks are filled.
+
+        Args:
+            image_path: where the picture is, seen from the folder of the LabelMe file; default: beside it.
+        """
+        return formats.to_labelme(self, image_path)
+
+    def to_yolo(self) -> str:
+        """YOLO labels: a line of "class x y x y ..." per detection, or "class x y width height" without masks.
+
+        Classes are `class_ids`, coordinates are shares of the width and height. A mask of several pieces is one
+        polygon, with bridges of no width; holes are filled; there are no scores. An empty text means nothing was found.
+        """
+        return formats.to_yolo(self)
+
+    def to_supervision(self) -> supervision.Detections:
+        """`supervision.Detections` with an (N, H, W) bool mask array, `data["class_name"]` and `data["owner"]`.
+
+        Raises:
+            OutputError: supervision is not installed.
+        """
+        return formats.to_supervision(self)
+
+    def to_dict(self, *, full_vocabulary: bool = True) -> dict[str, Any]:
+        """Plain data for JSON, everything but the image; `from_dict` reads it back.
+
+        Args:
+            full_vocabulary: False keeps only the detected classes (and renumbers `class_id`), for long vocabularies.
+        """
+        return formats.to_dict(self, full_vocabulary)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], image: NDArray[np.uint8] | None = None) -> Result:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: not such a dictionary, or its contents do not fit together.
+        """
+        fields = formats.result_fields(data)
+        try:
+            return cls(**fields, image=image)
+        except formats.DAMAGED as error:
+            raise formats.damaged(error) from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], image: NDArray[np.uint8] | None = None) -> Result:
+        """Read what `save` wrote as .json, the NAME_parts.json of `vlpart predict` for one.
+
+        Args:
+            path: the file.
+            image: (H, W, 3) uint8 RGB, which the file does not hold; without it, `plot` reads the file that the
+                picture came from.
+
+        Raises:
+            DataError: the file cannot be read, or is no saved result.
+        """
+        return cls.from_dict(formats.read_json(path), image)
+
+    def to_json(self, *, indent: int | None = None, full_vocabulary: bool = True) -> str:
+        """`to_dict` as JSON text."""
+        data = self.to_dict(full_vocabulary=full_vocabulary)
+        return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _stack(bitmaps: ArrayLike, image_size: tuple[int, int]) -> MaskStack:
+    return MaskStack.from_bitmaps(np.asarray(bitmaps), image_size)
+
+
+def _whole_numbers(values: ArrayLike) -> NDArray[np.int64]:
+    array = np.array(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(f"class_ids must be whole numbers, got {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _several(names: str | Iterable[str]) -> Sequence[str]:
+    return list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+
+
+def _score(value: float) -> float:
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = float("nan")
+    if not 0 <= score <= 1:  # also refuses NaN
+        raise ValueError(f"a score is a number between 0 and 1, got {value!r}")
+    return score
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

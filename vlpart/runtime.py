@@ -1,0 +1,146 @@
+"""Where networks run, in which precision (checked before anything is loaded), and as which of several processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+
+from vlpart.errors import VlpartError
+
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """A device that can be used here.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a CUDA device if there is one, the process's own under
+            `torchrun`, else the CPU.
+
+    Raises:
+        VlpartError: no such device, or not here.
+    """
+    if device is None:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        local = os.environ.get("LOCAL_RANK")
+        return torch.device("cuda" if local is None else f"cuda:{int(local) % torch.cuda.device_count()}")
+    try:
+        return open_device(device)
+    except ValueError as reason:
+        raise VlpartError(f"device {str(device)!r} cannot be used here ({reason}); leave it out or use cpu") from None
+
+
+def open_device(device: str | torch.device) -> torch.device:
+    """The device of a name, tried out.
+
+    Raises:
+        ValueError: what torch has against it, on one line.
+    """
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of them
+        raise ValueError(str(error).splitlines()[0].rstrip(".")) from None
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """The precision to compute in, "float32" or "bf16".
+
+    Args:
+        precision: one of `PRECISIONS`; "auto" is bf16 on CUDA devices that have it, else float32.
+        device: where it is computed.
+
+    Raises:
+        VlpartError: any other precision.
+    """
+    if precision not in PRECISIONS:
+        raise VlpartError(f"there is no precision {precision!r} here: use one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The context to run a network in: autocast for "bf16", nothing for "float32"."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=24)
+"""How long a process waits for the slowest one."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of an evaluation; alone, every method gives back what it got."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world_size > 1:
+            import torch.distributed
+
+            torch.distributed.barrier()
+
+    def from_first(self, value: T) -> T:
+        """What the first process has."""
+        if self.world_size == 1:
+            return value
+        import torch.distributed
+
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def to_first(self, value: T) -> list[T]:
+        """On the first process what all processes have, in order; on the others nothing."""
+        if self.world_size == 1:
+            return [value]
+        import torch.distributed
+
+        everything: list[T] | None = [value] * self.world_size if self.rank == 0 else None
+        torch.distributed.gather_object(value, everything, dst=0)
+        return everything or []
+
+
+@contextmanager
+def process_group() -> Iterator[Group]:
+    """The group that `torchrun` started this process in, connected over gloo; a group of one otherwise.
+
+    A group that is already connected is used and left as it is.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Group()
+        return
+    import torch.distributed
+
+    connected = torch.distributed.is_initialized()
+    if not connected:
+        torch.distributed.init_process_group("gloo", timeout=PATIENCE)
+    try:
+        yield Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    finally:
+        if not connected:
+            torch.distributed.destroy_process_group()
+
+
+def local_device() -> str | None:
+    """The CUDA device of this process under `torchrun` on a machine that has some; None leaves the choice open."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is None:
+        return None
+    import torch
+
+    return f"cuda:{int(local) % torch.cuda.device_count()}" if torch.cuda.is_available() else None

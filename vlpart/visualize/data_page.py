@@ -1,0 +1,289 @@
+"""A page to look at: sample pictures of a data set with their masks, what was found, and the class histogram.
+
+One HTML file without scripts and without anything from outside; the pictures are in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlpart.data.check.annotations import all_finite, runs_box
+from vlpart.data.check.split import Entry, Split, file_name
+from vlpart.data.images import read_image
+from vlpart.errors import DataError, ImageError, VocabularyError
+from vlpart.files import encode_picture, write_file
+from vlpart.masks.rasterise import parse_segmentation
+from vlpart.masks.rle import coco_rle, decode_runs
+from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from vlpart.data.check.run import CheckReport
+    from vlpart.results.result import Result
+
+SAMPLES = 24
+"""Pictures of every file."""
+SIDE = 900
+"""Longer side that pictures are scaled down to before they are drawn on."""
+ROWS = 60
+"""Classes in the histogram of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A drawn picture as JPEG, with its title and one line below it."""
+
+    jpeg: bytes
+    title: str
+    caption: str
+
+
+def write_page(report: CheckReport, path: Path, *, samples: int = SAMPLES) -> Path:
+    """Write the page of a check.
+
+    Args:
+        report: what `vlpart.data.check.run.check` gave.
+        path: the HTML file to write; folders are made as needed.
+        samples: pictures of every file, chosen so that as many classes as possible are among them, rare ones first.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    sections = [_summary(report)]
+    for split in report.splits:
+        sections.append(f"<h2>{html.escape(split.name)}</h2>")
+        sections.append(_figures(report, split))
+        figures = "".join(map(_figure, draw_samples(split, samples)))
+        sections.append(f"<div class=pictures>{figures or 'No picture could be drawn.'}</div>")
+    title = ", ".join(split.name for split in report.splits) or "data check"
+    body = "\n".join(sections)
+    page = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>{_STYLE}{body}</html>\n"
+    )
+    return write_file(path, page.encode("utf-8", "backslashreplace"))
+
+
+def choose_samples(split: Split, number: int) -> list[int]:
+    """Image ids: again and again the fullest picture of the class that is shown least so far, rare classes first.
+
+    The same file gives the same choice. A file without any annotation gives its first pictures.
+    """
+    classes_of = {image_id: classes for image_id in split.images if (classes := _classes(split, image_id))}
+    if not classes_of:
+        return list(split.images)[:number]
+    having: dict[int, list[int]] = {}
+    for image_id, classes in sorted(classes_of.items(), key=lambda item: (len(item[1]), -item[0])):
+        for category_id in classes:
+            having.setdefault(category_id, []).append(image_id)
+    frequency = {category_id: len(images) for category_id, images in having.items()}
+    shown: Counter[int] = Counter()
+    chosen: dict[int, None] = {}
+    while having and len(chosen) < number:
+        category_id = min(having, key=lambda c: (shown[c], frequency[c], c))
+        image_id = having[category_id].pop()
+        if not having[category_id]:
+            del having[category_id]
+        if image_id not in chosen:
+            chosen[image_id] = None
+            shown.update(classes_of[image_id])
+    return list(chosen)
+
+
+def _classes(split: Split, image_id: int) -> set[int]:
+    found = {entry["category_id"] for entry in split.annotations.get(image_id, ())}
+    return found.union(split.known_labels(split.images[image_id]))
+
+
+def draw_samples(split: Split, number: int) -> Iterator[Sample]:
+    """Samples of a split, drawn; pictures that cannot be read are passed over."""
+    if split.pictures is None or not split.categories:
+        return
+    try:
+        vocabulary = Vocabulary.from_categories(split.categories.values(), title=split.name)
+    except VocabularyError:
+        names = [{"id": i, "name": f"category {i}"} for i in split.categories]
+        vocabulary = Vocabulary.from_categories(names, title=split.name)
+    for image_id in choose_samples(split, number):
+        image = split.images[image_id]
+        try:
+            yield draw_sample(split, image, vocabulary)
+        except (ImageError, DataError):
+            continue
+
+
+def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
+    """One picture with its annotations.
+
+    Raises:
+        ImageError: the picture cannot be read.
+        DataError: it has another size than the file says.
+    """
+    from vlpart.visualize.draw import draw_result
+
+    pixels = read_image(Path(str(split.pictures)) / str(file_name(image)))
+    height, width = image["height"], image["width"]
+    if pixels.shape[:2] != (height, width):
+        raise DataError(f"{file_name(image)} is not {width}x{height}")
+    entries = split.annotations.get(image["id"], [])
+    result, left_out = to_result(entries, (height, width), vocabulary)
+    scale = min(1.0, SIDE / max(height, width))
+    small, drawn = _scaled(pixels, result, scale)
+    picture = draw_result(small, drawn, scores=False, legend=False)
+    labels = [split.category_name(i) for i in split.known_labels(image)]
+    counted = Counter(split.category_name(entry["category_id"]) for entry in entries)
+    listed = ", ".join(f"{n} {name}" for name, n in counted.most_common()) or "no annotations"
+    caption = f"labels: {', '.join(labels)}" if labels and not entries else listed
+    if left_out:
+        caption += f"; {left_out} could not be drawn"
+    title = f"{file_name(image)} (id {image['id']}, {width}x{height})"
+    return Sample(encode_picture(picture, "JPEG", str(file_name(image))), title, caption)
+
+
+def to_result(entries: list[Entry], size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Result, int]:
+    """Annotations as a `Result` with scores of 1, and how many could not be used (no box, a broken mask).
+
+    Where only some have masks, the others get the filled box as theirs.
+    """
+    from vlpart.masks.stack import MaskStack
+    from vlpart.results.result import Result
+
+    boxes: list[tuple[float, float, float, float]] = []
+    rles: list[dict[str, Any] | None] = []
+    classes: list[int] = []
+    for entry in entries:
+        try:
+            rle = _rle(entry.get("segmentation"), size)
+        except (DataError, ValueError, OverflowError):
+            continue
+        box = _box(entry.get("bbox"), rle, size)
+        if box is not None:
+            boxes.append(box)
+            rles.append(rle)
+            classes.append(vocabulary.index_of_id[entry["category_id"]])
+    masks = None
+    if any(rle is not None for rle in rles):
+        filled = [_filled(box, size) if rle is None else rle for box, rle in zip(boxes, rles, strict=True)]
+        masks = MaskStack.from_rles(filled, size)
+    result = Result(
+        image_size=size,
+        boxes_xyxy=boxes,
+        scores=[1.0] * len(boxes),
+        class_ids=classes,
+        masks=masks,
+        vocabulary=vocabulary,
+    )
+    return result, len(entries) - len(boxes)
+
+
+def _rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any] | None:
+    if not segmentation:
+        return None
+    if not all_finite(segmentation):
+        raise ValueError("a segmentation holds NaN or infinity")
+    parsed = parse_segmentation(segmentation, *size)
+    if parsed is None:
+        return None
+    if isinstance(parsed, bytes):
+        return {"size": list(size), "counts": parsed}
+    return coco_rle([polygon.ravel().astype(float).tolist() for polygon in parsed], size)
+
+
+def _box(raw: Any, rle: dict[str, Any] | None, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    if raw is None and rle is not None:
+        runs = decode_runs(rle)[1]
+        return runs_box(runs, size[0]) if len(runs) else None
+    try:
+        x, y, w, h = (float(value) for value in raw)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not all(map(math.isfinite, (x, y, w, h))):
+        return None
+    x0, x1 = (min(max(value, 0.0), float(size[1])) for value in (x, x + w))
+    y0, y1 = (min(max(value, 0.0), float(size[0])) for value in (y, y + h))
+    return (x0, y0, x1, y1) if x1 >= x0 and y1 >= y0 else None
+
+
+def _filled(box: tuple[float, float, float, float], size: tuple[int, int]) -> dict[str, Any]:
+    import numpy as np
+
+    from vlpart.masks.rle import encode_runs, runs_of_bitmap
+
+    x0, y0, x1, y1 = (round(value) for value in box)
+    return encode_runs(runs_of_bitmap(np.ones((max(0, y1 - y0), max(0, x1 - x0)), dtype=bool), x0, y0, size[0]), size)
+
+
+def _scaled(pixels: Any, result: Result, scale: float) -> tuple[Any, Result]:
+    if scale >= 1:
+        return pixels, result
+    import numpy as np
+    from PIL import Image
+
+    from vlpart.results.result import Result
+
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    factors = np.array([width / pixels.shape[1], height / pixels.shape[0]] * 2, dtype=np.float32)
+    resized = Result(
+        image_size=(height, width),
+        boxes_xyxy=result.boxes_xyxy * factors,
+        scores=result.scores,
+        class_ids=result.class_ids,
+        masks=None if result.masks is None else result.masks.resized((height, width)),
+        vocabulary=result.vocabulary,
+    )
+    return small, resized
+
+
+def _summary(report: CheckReport) -> str:
+    rows = "".join(
+        f"<tr class={finding.severity}><td>{finding.severity}<td class=n>{finding.count:,}"
+        f"<td>{html.escape(finding.file)}<td>{html.escape(finding.meaning)}"
+        f"<td>{'<br>'.join(map(html.escape, finding.examples))}"
+        for finding in report.findings
+    )
+    heads = "<tr><th>severity<th>number<th>file<th>what<th>first ones"
+    table = f"<table>{heads}{rows}</table>" if rows else "<p>Nothing was found wrong.</p>"
+    return f"<h1>Data check</h1>{table}"
+
+
+def _figures(report: CheckReport, split: Split) -> str:
+    counts = report.histogram(split)
+    top = max((max(count.annotations, count.pictures) for count in counts), default=0) or 1
+    rows = "".join(
+        f"<tr><td>{html.escape(count.name)}<td class=n>{count.annotations:,}<td class=n>{count.pictures:,}"
+        f"<td class=bar><div style='width:{100 * max(count.annotations, count.pictures) / top:.1f}%'></div>"
+        for count in counts[:ROWS]
+    )
+    more = f"<p>and {len(counts) - ROWS} more classes</p>" if len(counts) > ROWS else ""
+    where = html.escape(str(split.pictures or "not found"))
+    heads = "<tr><th>class<th>annotations<th>pictures<th>"
+    return (
+        f"<p>{len(split.images):,} images, {split.total_annotations:,} annotations, {len(split.categories):,} classes; "
+        f"pictures: {where}</p><details><summary>classes</summary><table>{heads}{rows}</table>{more}</details>"
+    )
+
+
+def _figure(sample: Sample) -> str:
+    data = base64.b64encode(sample.jpeg).decode("ascii")
+    title, caption = html.escape(sample.title), html.escape(sample.caption)
+    return (
+        f"<figure><img alt='{title}' src='data:image/jpeg;base64,{data}'>"
+        f"<figcaption><b>{title}</b><br>{caption}</figcaption></figure>\n"
+    )
+
+
+_STYLE = """<style>
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#1c1c1c;background:#fafafa}
+table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.2rem .7rem;text-align:left;vertical-align:top}
+tr{border-bottom:1px solid #ddd}.n{text-align:right;font-variant-numeric:tabular-nums}
+.error td:first-child{color:#b3261e;font-weight:600}.warning td:first-child{color:#8a5a00;font-weight:600}
+.bar{width:20rem}.bar div{height:.8em;background:#4a7dbd}
+.pictures{columns:26rem;column-gap:1rem}figure{break-inside:avoid;margin:0 0 1.5rem 0}
+img{max-width:100%;max-height:32rem}figcaption{font-size:13px;overflow-wrap:anywhere}
+</style>"""
