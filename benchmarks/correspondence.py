@@ -1,11 +1,11 @@
-"""Correspondences of two pictures and the search in a large reference bank: speed and memory.
+"""Correspondences of two images and the search in a large reference bank: speed and memory.
 
     python benchmarks/correspondence.py [--tokens 4000] [--bank 1000000] [--threads 1]
 
 Three ways to the nearest reference patch of every target patch (384 numbers each) run in one process and must agree:
 ours (`correspondence.nearest`, tiles of one matrix product), a loop over target patches with `cosine_similarity` (how
 such code is often written), and a loop with one matrix-vector product each (the best that a loop can be). A pair is two
-pictures; times are CPU seconds (best of the repeats), because the machine may be busy. Added memory is how much the
+images; times are CPU seconds (best of the repeats), because the machine may be busy. Added memory is how much the
 resident size of a fresh process grows at most during the call (Linux only), against one full matrix of similarities.
 The bank is random unit vectors; the search is exact.
 """
@@ -85,7 +85,7 @@ WAYS = {
 }
 
 
-def compare_pictures(tokens: int) -> None:
+def compare_images(tokens: int) -> None:
     target, reference = unit_vectors(tokens, 0), unit_vectors(tokens, 1)
     print(f"{tokens} x {tokens} tokens of {WIDTH}, {torch.get_num_threads()} thread(s); ", end="")
     print(f"a full matrix of similarities would take {tokens**2 * 4 / 1e6:.0f} MB")
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    compare_pictures(options.tokens)
+    compare_images(options.tokens)
     if options.bank:
         search_bank(options.bank)
 

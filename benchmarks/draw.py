@@ -24,7 +24,7 @@ CASES = ((10, 800, 1216), (50, 800, 1216), (100, 800, 1216), (300, 800, 1216), (
 
 
 def made_up(count: int, height: int, width: int) -> Result:
-    """`count` detections, five parts to an object, sides of 4% to 60% of the picture."""
+    """`count` detections, five parts to an object, sides of 4% to 60% of the image."""
     rng = np.random.default_rng(0)
     vocabulary = Vocabulary.parse("car: wheel, door, window, light, mirror; person: head, arm, leg, hand, foot")
     y, x = np.mgrid[:28, :28]

@@ -2,10 +2,10 @@
 
     python benchmarks/evaluate.py [--scale 0.1] [--yardsticks]
 
-Two made-up sets: 5,000 pictures, 100,000 masks, 93 classes under the COCO rule; 2,000 pictures, 120,000 detections,
+Two made-up sets: 5,000 images, 100,000 masks, 93 classes under the COCO rule; 2,000 images, 120,000 detections,
 1,203 classes under the LVIS rule. Prints CPU seconds for boxes and masks, the check of the input included, and with
 --yardsticks the same for pycocotools and lvis-api with the ratio and the largest difference of the precision. `--scale`
-takes a fraction of the pictures. Input is the list of dictionaries that a JSON file gives, for all alike.
+takes a fraction of the images. Input is the list of dictionaries that a JSON file gives, for all alike.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def blob(rng: np.random.Generator, box: np.ndarray) -> dict[str, Any]:
 
 
 def made_up(images: int, detections: int, classes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth with 7 annotations a picture, and detections: good and bad ones of them, and some anywhere."""
+    """Ground truth with 7 annotations an image, and detections: good and bad ones of them, and some anywhere."""
     rng = np.random.default_rng(0)
     truth, found = [], []
-    pictures = []
+    entries = []
     for image in range(1, images + 1):
         present = rng.integers(1, classes + 1, 7).tolist()
         for category in present:
@@ -72,10 +72,10 @@ def made_up(images: int, detections: int, classes: int) -> tuple[dict[str, Any],
             detection = {"image_id": image, "category_id": category, "bbox": box, "score": float(rng.random())}
             found.append({**detection, "segmentation": blob(rng, moved)})
         absent = [int(v) for v in rng.integers(1, classes + 1, 40) if v not in present]
-        pictures.append({"id": image, "height": HEIGHT, "width": WIDTH, "neg_category_ids": sorted(set(absent))})
-        pictures[-1]["not_exhaustive_category_ids"] = present[:1] if image % 10 == 0 else []
+        entries.append({"id": image, "height": HEIGHT, "width": WIDTH, "neg_category_ids": sorted(set(absent))})
+        entries[-1]["not_exhaustive_category_ids"] = present[:1] if image % 10 == 0 else []
     categories = [{"id": k, "name": f"class {k}", "frequency": "rcf"[k % 3]} for k in range(1, classes + 1)]
-    return {"images": pictures, "annotations": truth, "categories": categories}, found
+    return {"images": entries, "annotations": truth, "categories": categories}, found
 
 
 def cpu_seconds(action: Callable[[], Any]) -> tuple[float, Any]:
@@ -136,12 +136,12 @@ def yardstick(truth: str, found: str, rule: str, limit: int, kind: str) -> Calla
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the pictures")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the images")
     parser.add_argument("--yardsticks", action="store_true", help="also time pycocotools and lvis-api")
     parser.add_argument("--only", choices=list(SETS), help="one set")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    print(f"{'set':>10} {'kinds':>11} {'pictures':>8} {'detections':>10} {'CPU s':>8}")
+    print(f"{'set':>10} {'kinds':>11} {'images':>8} {'detections':>10} {'CPU s':>8}")
     for name, (images, detections, classes, rule, limit) in SETS.items():
         if arguments.only not in (None, name):
             continue

@@ -1,6 +1,6 @@
 """Images per second per core of the training loader: decode, augment, rasterise, collate.
 
-    python benchmarks/loader.py                          # COCO-like pictures made on the spot
+    python benchmarks/loader.py                          # COCO-like images made on the spot
     python benchmarks/loader.py --data ../shared/data/coco128 --data ../shared/data/faces
 
 The first figure divides by the CPU time of one process without workers, so a busy machine hardly changes it; the
@@ -41,8 +41,8 @@ def synthesise(folder: Path, images: int = 24, instances: int = 7) -> None:
             )
             for step in (4, 16, 80)
         ]
-        picture = np.clip(sum(layers) / 3, 0, 255).astype(np.uint8)
-        Image.fromarray(picture).save(folder / "images" / f"{number}.jpg", quality=90)
+        image = np.clip(sum(layers) / 3, 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{number}.jpg", quality=90)
         content["images"].append({"id": number, "file_name": f"{number}.jpg", "width": 640, "height": 480})
         for _ in range(instances):
             cx, cy, radius = rng.uniform(100, 540), rng.uniform(100, 380), rng.uniform(20, 100)

@@ -3,7 +3,7 @@
     python benchmarks/parsed_quality.py runs/ladder_parsed.json ROOT/ade_parts/train.json
 
 For every annotated part of a parsed object: the overlap with the best parsed part of the same name in the same
-picture, 0 if there is none. Parts that the parser found and nobody annotated are counted, not judged: annotations are
+image, 0 if there is none. Parts that the parser found and nobody annotated are counted, not judged: annotations are
 not exhaustive. With confidences, also how the overlap grows with them.
 """
 
@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 
 
 def read(path: Path) -> tuple[dict[str, dict[str, list[dict[str, Any]]]], dict[str, list[str]]]:
-    """Annotations by file name and category name, and the labels of every picture (parsed files only)."""
+    """Annotations by file name and category name, and the labels of every image (parsed files only)."""
     document = json.loads(path.read_text(encoding="utf-8"))
     names = {c["id"]: c["name"] for c in document["categories"]}
     files = {i["id"]: i["file_name"] for i in document["images"]}
@@ -59,7 +59,7 @@ def main() -> None:
             owner, _, part = name.partition(":")
             if part and owner in labels[file_name]:
                 rows[owner] += [overlaps(annotation, found.get(name, [])) for annotation in annotated]
-    print(f"{len(parsed)} pictures, {total} parsed parts, {unjudged} of them of names not annotated in the picture")
+    print(f"{len(parsed)} images, {total} parsed parts, {unjudged} of them of names not annotated in the image")
     print(f"{'':16}  truth  found  box IoU  over .5  mask IoU  over .5")
     for owner in sorted(rows):
         report(owner, rows[owner])

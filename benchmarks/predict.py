@@ -1,4 +1,4 @@
-"""Seconds per photo, from a decoded picture to a `Result`: precisions, thread counts, our RoIAlign and torchvision's;
+"""Seconds per photo, from a decoded image to a `Result`: precisions, thread counts, our RoIAlign and torchvision's;
 for `tiny` also regions with several names, segmented once and every time.
 
     python benchmarks/predict.py --model tiny --size 640x480

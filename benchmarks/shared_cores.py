@@ -1,7 +1,7 @@
 """Seconds per photo or training step, alone and beside a second process, for the ways threads can wait for each other.
 
     python benchmarks/shared_cores.py
-    python benchmarks/shared_cores.py --work step        # a training step of four pictures
+    python benchmarks/shared_cores.py --work step        # a training step of four images
 
 By default the threads of GNU OpenMP spin for a long time until the last one is done; `vlpart` commands let them spin
 briefly (`vlpart/cli/main.py`). Every row starts new processes, since torch reads the policy once. The ratio is to the

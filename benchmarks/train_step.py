@@ -1,6 +1,6 @@
-"""CPU seconds of one training step: forward, losses, backward, optimiser, on made-up pictures.
+"""CPU seconds of one training step: forward, losses, backward, optimiser, on made-up images.
 
-    python benchmarks/train_step.py                                   # r50_mask_rcnn, 2 pictures of 800x1216
+    python benchmarks/train_step.py                                   # r50_mask_rcnn, 2 images of 800x1216
     python benchmarks/train_step.py --architecture tiny --batch 4 --height 384 --width 384
     python benchmarks/train_step.py --height 400 --width 608 --batch 1 --steps 1      # a few seconds
 
@@ -44,7 +44,7 @@ INSTANCES = 7
 
 
 def make_batch(images: int, height: int, width: int) -> Batch:
-    """Noise with seven instances in each picture, from 32 px to most of the picture."""
+    """Noise with seven instances in each image, from 32 px to most of the image."""
     draw = torch.Generator().manual_seed(0)
     targets = []
     for _ in range(images):
@@ -138,7 +138,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     batch = make_batch(arguments.batch, arguments.height, arguments.width)
     print(
-        f"{arguments.architecture}, {arguments.batch} pictures of {arguments.height}x{arguments.width}, "
+        f"{arguments.architecture}, {arguments.batch} images of {arguments.height}x{arguments.width}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     print(f"{'':<28}{'CPU s/step':>12}{'wall s/step':>12}{'images/s':>10}{'to baseline':>13}")

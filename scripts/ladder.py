@@ -59,7 +59,7 @@ def steps(root: Path, seed: int, threads: int, rounds: int) -> list[Step]:
     found = [_train("ladder_start", first.parent, options), _train("ladder_base", start.parent, options)]
     for name, bank, unit, sure, output in (
         ("parse", Path("runs/ladder_bank"), ["--objects"], ["--min-confidence", "0.4"], Path(PARSED)),
-        ("parse_published", Path("runs/ladder_bank_pictures"), [], [], Path(PARSED_AS_PUBLISHED)),
+        ("parse_published", Path("runs/ladder_bank_images"), [], [], Path(PARSED_AS_PUBLISHED)),
     ):
         build = ["parse", "build", str(bank), *unit, *files, "--exclude-objects", novel, "--features", "embedded"]
         found.append(Step(name=name, result=bank / "bank.json", command=[*build, *weights]))
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--only", help="steps by name, with commas: ladder_start, parse, parse_published, ...")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--table", action="store_true", help="only the table")
-    parser.add_argument("--chart", type=Path, help="write the table as a picture, too: an .svg file")
+    parser.add_argument("--chart", type=Path, help="write the table as an image, too: an .svg file")
     given = parser.parse_args()
     seeds = given.seed or [0]
     wanted = None if given.only is None else set(given.only.split(","))

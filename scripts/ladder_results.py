@@ -1,4 +1,4 @@
-"""The results of `ladder.py` as a table and as a picture: AP of the arms that have been evaluated, in `runs/`."""
+"""The results of `ladder.py` as a table and as an image: AP of the arms that have been evaluated, in `runs/`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARMS = {
     "ladder_oracle": "oracle",
 }
 
-#: Detections of a picture that count, over all 266 names: the number that is usual for many names (LVIS, PACO).
+#: Detections of an image that count, over all 266 names: the number that is usual for many names (LVIS, PACO).
 DETECTIONS = 300
 
 #: Groups of classes with so many annotations in val are scored, too: the AP of a class with one is chance.
@@ -118,7 +118,7 @@ def _mean(values: list[float]) -> float:
 
 
 def chart(found: Results) -> str:
-    """An SVG picture of AP50, novel and base parts side by side, a panel for each rule; lines span the seeds."""
+    """An SVG image of AP50, novel and base parts side by side, a panel for each rule; lines span the seeds."""
     label, plot, bar, gap, top = 210, 230, 11, 12, 58
     arms = list(found["coco"])
     width, height = label + len(RULES) * (plot + 60), top + len(arms) * (2 * bar + gap) + 10

@@ -1,7 +1,7 @@
 """Draw the losses of a training run: `python scripts/training_curves.py RUN/log.jsonl curves.svg`.
 
 Reads the log that `vlpart train` writes (one JSON object per step) and draws every loss, averaged over windows of
-steps, as an SVG picture.
+steps, as an SVG image.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def windows(steps: list[dict[str, object]], size: int) -> dict[str, list[tuple[f
 
 
 def draw(curves: dict[str, list[tuple[float, float]]], title: str) -> str:
-    """An SVG picture of the curves, linear axes from zero."""
+    """An SVG image of the curves, linear axes from zero."""
     last = max(step for points in curves.values() for step, _ in points)
     top = max(value for points in curves.values() for _, value in points) * 1.05
     plot_width, plot_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM

@@ -64,12 +64,12 @@ def tiny_weights() -> Path:
 
 @pytest.fixture(scope="session")
 def photo_array() -> np.ndarray:
-    """A small made-up picture, (90, 120, 3) uint8 RGB: a gradient with two discs."""
+    """A small made-up image, (90, 120, 3) uint8 RGB: a gradient with two discs."""
     y, x = np.mgrid[:90, :120]
-    picture = np.stack([x * 2, y * 2, 255 - x - y], axis=2).clip(0, 255).astype(np.uint8)
+    image = np.stack([x * 2, y * 2, 255 - x - y], axis=2).clip(0, 255).astype(np.uint8)
     for cx, cy, radius, colour in ((35, 50, 20, (200, 30, 30)), (85, 45, 25, (30, 160, 60))):
-        picture[(x - cx) ** 2 + (y - cy) ** 2 <= radius**2] = colour
-    return picture
+        image[(x - cx) ** 2 + (y - cy) ** 2 <= radius**2] = colour
+    return image
 
 
 @pytest.fixture

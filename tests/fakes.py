@@ -19,15 +19,15 @@ from vlpart.text.vocabulary import Vocabulary
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """(width, height) of a picture file."""
-    with Image.open(path) as picture:
-        return picture.size
+    """(width, height) of an image file."""
+    with Image.open(path) as image:
+        return image.size
 
 
 def read_labels(path: Path) -> np.ndarray:
     """The values of a label map."""
-    with Image.open(path) as picture:
-        return np.array(picture)
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 def files_of(folder: Path) -> list[str]:

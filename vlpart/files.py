@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""Suffix (lower case) to the format an annotated picture is written in."""
+IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Suffix (lower case) to the format an annotated image is written in."""
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 3},
@@ -52,17 +52,17 @@ def is_there(path: str | os.PathLike[str]) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
-def encode_picture(picture: Image.Image, kind: str, name: str) -> bytes:
+def encode_image(image: Image.Image, kind: str, name: str) -> bytes:
     """The bytes of a "PNG", "JPEG" or "WEBP" file; `name` is for the message.
 
     Raises:
-        OutputError: the format cannot hold the picture (a WebP side has 16383 pixels at most).
+        OutputError: the format cannot hold the image (a WebP side has 16383 pixels at most).
     """
     buffer = BytesIO()
     try:
-        picture.save(buffer, kind, **_OPTIONS[kind])
+        image.save(buffer, kind, **_OPTIONS[kind])
     except (OSError, ValueError) as error:
-        size = f"{picture.width}x{picture.height}"
+        size = f"{image.width}x{image.height}"
         raise OutputError(f"cannot encode {name} ({size}) as {kind}, try .png: {error}") from error
     return buffer.getvalue()
 

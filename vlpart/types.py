@@ -41,9 +41,9 @@ class Targets:
         labels: (N,) int64 indices into the vocabulary of the source.
         masks: (N, H, W) bool at the (unpadded) image size, or None where the source has no masks.
         image_labels: (K,) int64 indices into the vocabulary of the source (image-label sources; else empty).
-        unknown_labels: (C,) bool or None. True = whether this class occurs elsewhere in the picture is not known: no
+        unknown_labels: (C,) bool or None. True = whether this class occurs elsewhere in the image is not known: no
             negative for proposals away from any annotation. None = everything not annotated is absent.
-        open_objects: (N,) bool or None. True = inside of this annotation other things may be unlabelled: the parts of
+        ignore_inside: (N,) bool or None. True = inside of this annotation other things may be unlabelled: the parts of
             an object of which only the outline is known. None = there are no such annotations.
         inexact: (N,) bool or None. True = this box and mask were not drawn by a person: they teach what is there, not
             its outline. None = all are exact.
@@ -56,7 +56,7 @@ class Targets:
     masks: Tensor | None
     image_labels: Tensor
     unknown_labels: Tensor | None = None
-    open_objects: Tensor | None = None
+    ignore_inside: Tensor | None = None
     inexact: Tensor | None = None
     only_at_matches: Tensor | None = None
 
@@ -72,7 +72,7 @@ class Targets:
             masks=move(self.masks),
             image_labels=self.image_labels.to(device),  # type: ignore[call-overload]
             unknown_labels=move(self.unknown_labels),
-            open_objects=move(self.open_objects),
+            ignore_inside=move(self.ignore_inside),
             inexact=move(self.inexact),
             only_at_matches=move(self.only_at_matches),
         )

@@ -1,4 +1,4 @@
-"""Made-up pictures whose patches are told apart by their colour, so that every transfer has one right answer."""
+"""Made-up images whose patches are told apart by their colour, so that every transfer has one right answer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CAR: Regions = {GREEN: (8, 12, 56, 28), BLACK: (12, 28, 20, 36)}  # door, wheel
 
 
 def paint(regions: Regions, size: tuple[int, int] = (48, 64)) -> NDArray[np.uint8]:
-    """A white (height, width) picture with coloured rectangles."""
-    picture = np.full((*size, 3), 255, dtype=np.uint8)
+    """A white (height, width) image with coloured rectangles."""
+    image = np.full((*size, 3), 255, dtype=np.uint8)
     for colour, (x0, y0, x1, y1) in regions.items():
-        picture[y0:y1, x0:x1] = colour
-    return picture
+        image[y0:y1, x0:x1] = colour
+    return image
 
 
 class ColourFeatures:
-    """Describes a patch by its mean colour, and a picture by its mean colour where it is not white."""
+    """Describes a patch by its mean colour, and an image by its mean colour where it is not white."""
 
     name = "colours"
     fingerprint = "painted"
@@ -68,7 +68,7 @@ def features() -> ColourFeatures:
 
 @pytest.fixture
 def base_data(tmp_path: Path) -> Path:
-    """`base/train.json` and pictures: a cat (body, head), a car (door, wheel), and one with both."""
+    """`base/train.json` and images: a cat (body, head), a car (door, wheel), and one with both."""
     folder = tmp_path / "base"
     folder.mkdir()
     names = {BLUE: "cat:body", RED: "cat:head", GREEN: "car:door", BLACK: "car:wheel"}

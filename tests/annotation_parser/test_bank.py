@@ -12,7 +12,7 @@ from vlpart.annotation_parser.bank import ReferenceBank, pack_token, unpack_toke
 from vlpart.annotation_parser.references import Reference
 from vlpart.errors import DataError
 
-HEADER = {"features": "colours", "fingerprint": "x", "short_side": 48, "max_side": 144, "images": "/pictures"}
+HEADER = {"features": "colours", "fingerprint": "x", "short_side": 48, "max_side": 144, "images": "/images"}
 
 
 def made_up(folder: Path, count: int = 40) -> tuple[ReferenceBank, np.ndarray]:
@@ -27,7 +27,7 @@ def made_up(folder: Path, count: int = 40) -> tuple[ReferenceBank, np.ndarray]:
 
 def test_written_and_read(tmp_path: Path) -> None:
     bank, tokens = made_up(tmp_path / "bank")
-    assert (len(bank), bank.objects, bank.images) == (40, ["ape", "cat", "dog"], Path("/pictures"))
+    assert (len(bank), bank.objects, bank.images) == (40, ["ape", "cat", "dog"], Path("/images"))
     assert bank.reference(17).file_name == "ä 17.jpg"
     np.testing.assert_allclose(bank.tokens, tokens / np.linalg.norm(tokens, axis=1, keepdims=True), atol=1e-6)
     assert ReferenceBank(tmp_path / "bank", tmp_path).images == tmp_path
@@ -55,7 +55,7 @@ def test_search_among_some_objects(tmp_path: Path) -> None:
         bank.search(torch.zeros(1, 8), objects=["horse"])
 
 
-def test_more_neighbours_than_pictures(tmp_path: Path) -> None:
+def test_more_neighbours_than_images(tmp_path: Path) -> None:
     bank, tokens = made_up(tmp_path / "bank", count=2)
     assert bank.search(torch.from_numpy(tokens), k=9).indices.tolist() == [[0, 1], [1, 0]]
 
@@ -75,7 +75,7 @@ def test_what_is_no_bank(tmp_path: Path) -> None:
 
 
 def test_a_bank_of_nothing_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the base pictures"):
+    with pytest.raises(DataError, match="none of the base images"):
         write_bank(tmp_path / "bank", [], HEADER)
     assert not (tmp_path / "bank" / "bank.json").exists()
 
@@ -90,7 +90,7 @@ def test_a_bank_stays_while_its_successor_is_not_whole(tmp_path: Path) -> None:
 
     def fails() -> Iterator[tuple[Reference, np.ndarray]]:
         yield Reference(image_id=1, file_name="a.jpg", height=3, width=4, object="cat"), np.ones(8, dtype=np.float32)
-        raise DataError("no such picture")
+        raise DataError("no such image")
 
     for entries in (iter(()), fails()):
         with pytest.raises(DataError):

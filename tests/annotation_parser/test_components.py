@@ -29,7 +29,7 @@ def test_equals_flooding(height: int, width: int, density: float, seed: int) -> 
     assert np.array_equal(largest_component(bitmap), by_flooding(bitmap))
 
 
-def test_corners_touch_but_picture_edges_do_not_wrap() -> None:
+def test_corners_touch_but_image_edges_do_not_wrap() -> None:
     bitmap = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 0]], dtype=bool)
     assert np.argwhere(largest_component(bitmap)).tolist() == [[0, 0], [1, 1]]
 

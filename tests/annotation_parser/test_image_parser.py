@@ -33,7 +33,7 @@ class FixedDetector:
     def refined_proposals(self, target: NDArray[np.uint8]) -> torch.Tensor:
         return self.proposals
 
-    def base_parts(self, target: NDArray[np.uint8], picture_hw: tuple[int, int]) -> SimpleNamespace:
+    def base_parts(self, target: NDArray[np.uint8], image_hw: tuple[int, int]) -> SimpleNamespace:
         boxes, scores = torch.tensor([[1.0, 2, 3, 4], [0, 0, 9, 9]]), torch.tensor([0.9, 0.8])
         return SimpleNamespace(boxes_xyxy=boxes, scores=scores, labels=torch.tensor([1, 0]))
 
@@ -55,7 +55,7 @@ def test_parts_are_where_they_look_alike(bank: ReferenceBank, features: ColourFe
         assert np.abs(np.subtract(part.box_xyxy, box)).max() <= 2  # bilinear growth of a mask of 4-pixel patches
 
 
-def test_boxes_are_in_pixels_of_the_picture(bank: ReferenceBank, features: ColourFeatures) -> None:
+def test_boxes_are_in_pixels_of_the_image(bank: ReferenceBank, features: ColourFeatures) -> None:
     parser = Parser(features, bank, None, Renamer(None), PAINTED)
     large = paint(TARGET).repeat(2, axis=0).repeat(2, axis=1)
     small, big = (parser.parse([p], [["tiger"]])[0] for p in (paint(TARGET), large))
@@ -72,7 +72,7 @@ def test_proposals_replace_boxes_or_drop_them(bank: ReferenceBank, features: Col
     assert (len(transfer.parts.masks), transfer.chosen.tolist(), float(transfer.overlaps)) == (2, [0], found[0].score)
 
 
-def test_a_picture_is_detected_and_a_batch_searched_once(
+def test_a_image_is_detected_and_a_batch_searched_once(
     bank: ReferenceBank, features: ColourFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -82,9 +82,9 @@ def test_a_picture_is_detected_and_a_batch_searched_once(
             calls.append("proposals")
             return super().refined_proposals(target)
 
-        def base_parts(self, target: NDArray[np.uint8], picture_hw: tuple[int, int]) -> SimpleNamespace:
+        def base_parts(self, target: NDArray[np.uint8], image_hw: tuple[int, int]) -> SimpleNamespace:
             calls.append("parts")
-            return super().base_parts(target, picture_hw)
+            return super().base_parts(target, image_hw)
 
     search = bank.search
     monkeypatch.setattr(bank, "search", lambda *given, **more: calls.append("search") or search(*given, **more))
@@ -119,7 +119,7 @@ def test_base_objects_go_to_the_detector(bank: ReferenceBank, features: ColourFe
     assert features.batches == []
 
 
-def test_pictures_of_a_batch_are_described_together(bank: ReferenceBank, features: ColourFeatures) -> None:
+def test_images_of_a_batch_are_described_together(bank: ReferenceBank, features: ColourFeatures) -> None:
     parser = Parser(features, bank, None, Renamer(None), PAINTED)
     features.batches.clear()
     both = parser.parse([paint(TARGET), paint(CAT)], [["tiger"], ["lion"]])
@@ -150,7 +150,7 @@ def test_what_is_missing_is_said(features: ColourFeatures) -> None:
         parser.parse([paint(CAT)], [["cat"]])
 
 
-def test_a_picture_without_an_object_has_no_parts(bank: ReferenceBank, features: ColourFeatures) -> None:
+def test_a_image_without_an_object_has_no_parts(bank: ReferenceBank, features: ColourFeatures) -> None:
     parser = Parser(features, bank, None, Renamer(None), PAINTED)
     assert parser.parse([paint({})], [["tiger"]]) == [[]]
     assert parser.parse([], []) == []

@@ -20,7 +20,7 @@ def folders(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True) if not path.parent.exists() else None
         Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(path)
     (tmp_path / "pictures" / "empty").mkdir()
-    (tmp_path / "pictures" / "bus" / "notes.txt").write_text("no picture")
+    (tmp_path / "pictures" / "bus" / "notes.txt").write_text("no image")
     return tmp_path / "pictures"
 
 

@@ -45,9 +45,9 @@ class FixedPredictor:
         self.asked: tuple[str, ...] = ()
         self.detector = torch.nn.Linear(1, 1)
 
-    def predict(self, picture: NDArray[np.uint8], *, vocabulary: Vocabulary, score_threshold: float) -> SimpleNamespace:
+    def predict(self, image: NDArray[np.uint8], *, vocabulary: Vocabulary, score_threshold: float) -> SimpleNamespace:
         self.asked = vocabulary.names
-        masks = np.zeros((len(self.found), *picture.shape[:2]), dtype=bool)
+        masks = np.zeros((len(self.found), *image.shape[:2]), dtype=bool)
         for mask, (_, _, (x0, y0, x1, y1)) in zip(masks, self.found, strict=True):
             mask[y0:y1, x0:x1] = True
         asked = [name.replace(" ", "").casefold() for name in vocabulary.names]
@@ -137,8 +137,8 @@ def test_objects_of_one_label_share_a_detector_pass(bank: ReferenceBank, feature
     options = VotingOptions(long_side=96)
     parser = ObjectParser(features, bank, detector, Renamer(None), options)  # type: ignore[arg-type]
     lion = replace(TIGER, label="lion")
-    picture = LabelledImage(image_id=1, file_name="a.png", labels=("tiger", "lion"), objects=(TIGER, lion, TIGER))
-    (found,) = parser.parse_labelled([paint(TARGET)], [picture])
+    image = LabelledImage(image_id=1, file_name="a.png", labels=("tiger", "lion"), objects=(TIGER, lion, TIGER))
+    (found,) = parser.parse_labelled([paint(TARGET)], [image])
     assert len(passes) == 2
     assert [part.box_xyxy for part in found if part.object_index == 0] == [
         part.box_xyxy for part in found if part.object_index == 2
@@ -169,7 +169,7 @@ def test_names_are_compared_without_spaces_and_case(base_data: Path, features: C
     assert [p.name for p in parser.parse_object(paint(TARGET), TIGER)] == ["tiger: head"]
 
 
-def test_pictures_of_another_size_are_left_out(
+def test_images_of_another_size_are_left_out(
     bank: ReferenceBank, base_data: Path, features: ColourFeatures, tmp_path: Path
 ) -> None:
     Image.fromarray(paint(CAT, size=(64, 48))).save(base_data.parent / "cat.png")  # as if it were turned
@@ -208,7 +208,7 @@ def test_what_does_not_fit_together(bank: ReferenceBank, base_data: Path, featur
     with pytest.raises(DataError, match="needs a detector"):
         ObjectParser(features, bank, None, Renamer(None), VotingOptions())
     build_bank(bank.folder.parent / "pictures", read_base_data(base_data), base_data.parent, features)
-    with pytest.raises(DataError, match="one of pictures: build it with --objects"):
+    with pytest.raises(DataError, match="one of images: build it with --objects"):
         ObjectParser(features, ReferenceBank(bank.folder.parent / "pictures"), None, Renamer(None), ALONE)
     features.fingerprint = "others"  # type: ignore[misc]
     with pytest.raises(DataError, match="was built with"):
@@ -231,14 +231,14 @@ def test_a_file_of_objects_becomes_a_file_of_parts(
     images = [{"id": i, "file_name": f"{n}.png", "width": 64, "height": 48} for i, n in ((1, "tiger"), (2, "lion"))]
     labels = tmp_path / "objects.json"
     labels.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    pictures = read_objects(labels, only=["Tiger"])
-    assert [(p.file_name, p.labels, len(p.objects)) for p in pictures] == [("tiger.png", ("tiger",), 1)]
+    entries = read_objects(labels, only=["Tiger"])
+    assert [(p.file_name, p.labels, len(p.objects)) for p in entries] == [("tiger.png", ("tiger",), 1)]
     moved = [LabelledImage(image_id=1, file_name="tiger.png", labels=("tiger",), objects=(TIGER,) * 2)]
-    assert digest(pictures) != digest(moved)
+    assert digest(entries) != digest(moved)
 
     names = Vocabulary.parse("tiger: body, head, tail; lion: body")
     parser = ObjectParser(features, bank, None, Renamer(names), ALONE)
-    find_parts(tmp_path / "parsed.json", pictures, folder, parser, vocabulary=names)
+    find_parts(tmp_path / "parsed.json", entries, folder, parser, vocabulary=names)
     document = json.loads((tmp_path / "parsed.json").read_text())
     (image,) = document["images"]
     ids = {c["name"]: c["id"] for c in document["categories"]}

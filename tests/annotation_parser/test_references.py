@@ -20,7 +20,7 @@ def changed(path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_pictures_with_exactly_one_object(base_data: Path) -> None:
+def test_images_with_exactly_one_object(base_data: Path) -> None:
     data = read_base_data(base_data)
     assert [(r.file_name, r.object, [p.part for p in r.parts]) for r in data.references] == [
         ("cat.png", "cat", ["body", "head"]),
@@ -32,7 +32,7 @@ def test_pictures_with_exactly_one_object(base_data: Path) -> None:
 def test_objects_can_be_chosen(base_data: Path) -> None:
     assert [r.object for r in read_base_data(base_data, only_objects=["Car"]).references] == ["car"]
     assert [r.object for r in read_base_data(base_data, exclude_objects=["car"]).references] == ["cat"]
-    with pytest.raises(DataError, match="no picture with exactly one object and its parts"):
+    with pytest.raises(DataError, match="no image with exactly one object and its parts"):
         read_base_data(base_data, exclude_objects=["car", "cat"])
     for misspelt in ({"only_objects": ["car", "cet"]}, {"exclude_objects": ["cet"]}):
         with pytest.raises(DataError, match="has no object 'cet': did you mean cat"):
@@ -82,7 +82,7 @@ def test_bitmaps_of_polygons_codes_and_boxes(base_data: Path) -> None:
     assert (polygon.shape, polygon[12:28, 8:56].all(), polygon.sum()) == ((48, 64), True, 16 * 48)
 
 
-def test_a_damaged_segmentation_names_its_picture(base_data: Path) -> None:
+def test_a_damaged_segmentation_names_its_image(base_data: Path) -> None:
     changed(base_data, annotations=lambda all_: [a | {"segmentation": [["x"] * 6]} for a in all_])
     with pytest.raises(DataError, match=r"cat\.png: a polygon"):
         read_base_data(base_data).references[0].part_bitmaps()

@@ -32,7 +32,7 @@ def base(base_data: Path) -> BaseData:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[LabelledImage]:
+def images(tmp_path: Path) -> list[LabelledImage]:
     """Four tigers in `targets`, the second without anything on it, and the fifth missing."""
     folder = tmp_path / "targets"
     folder.mkdir()
@@ -48,11 +48,11 @@ def parser(base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: 
     return Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
 
 
-def find(tmp_path: Path, parser: Parser, pictures: list[LabelledImage], **options: Any) -> tuple[Outcome, list[str]]:
+def find(tmp_path: Path, parser: Parser, images: list[LabelledImage], **options: Any) -> tuple[Outcome, list[str]]:
     failed: list[str] = []
     outcome = find_parts(
         tmp_path / "out" / "parsed.json",
-        pictures,
+        images,
         tmp_path / "targets",
         parser,
         on_failure=lambda name, _: failed.append(Path(name).name),
@@ -87,7 +87,7 @@ def test_build_leaves_out_what_cannot_be_read(
     assert (outcome.skipped, [Path(name).name for name in failed]) == (1, ["cat.png"])
     assert ReferenceBank(tmp_path / "bank").objects == ["car"]
     (base_data.parent / "car.png").unlink()
-    with pytest.raises(DataError, match="none of the base pictures could be used"):
+    with pytest.raises(DataError, match="none of the base images could be used"):
         build_bank(tmp_path / "other", base, base_data.parent, features)
 
 
@@ -122,12 +122,12 @@ def test_a_bank_in_the_working_folder(
         build_bank(Path("/"), base, base_data.parent, features)
 
 
-def test_pictures_that_come_later_are_described(
+def test_images_that_come_later_are_described(
     base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path
 ) -> None:
     hidden = base_data.parent.rename(tmp_path / "hidden")
     base_data.parent.mkdir()
-    with pytest.raises(DataError, match="none of the base pictures"):
+    with pytest.raises(DataError, match="none of the base images"):
         build_bank(tmp_path / "bank", base, base_data.parent, features)
     base_data.parent.rmdir()
     hidden.rename(base_data.parent)
@@ -157,51 +157,51 @@ def test_a_thin_reference_is_left_out(
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_one_picture_that_cannot_be_parsed_is_skipped(
-    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], batch: int, monkeypatch: pytest.MonkeyPatch
+def test_one_image_that_cannot_be_parsed_is_skipped(
+    tmp_path: Path, parser: Parser, images: list[LabelledImage], batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     describe = parser.features.describe  # type: ignore[union-attr]
 
     def picky(images: Any) -> Any:
-        if any((image == RED).all(axis=-1).sum() == 16 * 16 for image in images):  # the fourth picture
+        if any((image == RED).all(axis=-1).sum() == 16 * 16 for image in images):  # the fourth image
             raise ImageError("too red")
         return describe(images)
 
     monkeypatch.setattr(parser.features, "describe", picky)
-    outcome, failed = find(tmp_path, parser, pictures, batch=batch)
+    outcome, failed = find(tmp_path, parser, images, batch=batch)
     assert (outcome.skipped, sorted(failed)) == (2, ["3.png", "4.png"])
     document = json.loads((tmp_path / "out" / "parsed.json").read_text())
     assert [image["id"] for image in document["images"]] == [10, 11, 12]
 
 
-def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, parser: Parser, pictures: list[LabelledImage]) -> None:
-    with pytest.raises(DataError, match="none of the 1 pictures could be used"):
-        find(tmp_path, parser, pictures[4:])
+def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, parser: Parser, images: list[LabelledImage]) -> None:
+    with pytest.raises(DataError, match="none of the 1 images could be used"):
+        find(tmp_path, parser, images[4:])
     assert not (tmp_path / "out" / "parsed.json").exists()
     with pytest.raises(DataError, match="there is no folder"):
-        find_parts(tmp_path / "x.json", pictures, tmp_path / "nowhere", parser)
+        find_parts(tmp_path / "x.json", images, tmp_path / "nowhere", parser)
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="folder is a folder: name the file"):
-        find_parts(tmp_path / "folder", pictures, tmp_path / "targets", parser, overwrite=True)
+        find_parts(tmp_path / "folder", images, tmp_path / "targets", parser, overwrite=True)
 
 
-def test_names_are_checked_before_the_work(tmp_path: Path, parser: Parser, pictures: list[LabelledImage]) -> None:
+def test_names_are_checked_before_the_work(tmp_path: Path, parser: Parser, images: list[LabelledImage]) -> None:
     for sources, message in (
         ({"tiger": ("kat",)}, "has no 'kat': did you mean cat"),
-        ({"tigre": ("cat",)}, "no picture has the label 'tigre': did you mean tiger"),
+        ({"tigre": ("cat",)}, "no image has the label 'tigre': did you mean tiger"),
     ):
         other = Parser(parser.features, parser.bank, None, parser.renamer, replace(parser.options, sources=sources))
         with pytest.raises(DataError, match=message):
-            find(tmp_path, other, pictures)
+            find(tmp_path, other, images)
     lonely = Parser(None, None, None, parser.renamer, parser.options)
     with pytest.raises(DataError, match="'tiger' is no base object and needs a reference bank"):
-        find(tmp_path, lonely, pictures)
+        find(tmp_path, lonely, images)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_file_that_is_found(tmp_path: Path, parser: Parser, pictures: list[LabelledImage], batch: int) -> None:
-    outcome, failed = find(tmp_path, parser, pictures, batch=batch)
+def test_the_file_that_is_found(tmp_path: Path, parser: Parser, images: list[LabelledImage], batch: int) -> None:
+    outcome, failed = find(tmp_path, parser, images, batch=batch)
     assert (outcome.items, outcome.skipped, outcome.parts, failed) == (5, 1, 5, ["4.png"])
     document = json.loads((tmp_path / "out" / "parsed.json").read_text())
     assert [image["id"] for image in document["images"]] == [10, 11, 12, 13]
@@ -221,10 +221,10 @@ def test_the_file_that_is_found(tmp_path: Path, parser: Parser, pictures: list[L
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["parsed.json"]
 
 
-def test_training_reads_it_as_a_parsed_source(tmp_path: Path, parser: Parser, pictures: list[LabelledImage]) -> None:
+def test_training_reads_it_as_a_parsed_source(tmp_path: Path, parser: Parser, images: list[LabelledImage]) -> None:
     vocabulary = Vocabulary.parse("tiger: body, head; lion: mane")
     parser.renamer.vocabulary = vocabulary
-    find(tmp_path, parser, pictures, vocabulary=vocabulary)
+    find(tmp_path, parser, images, vocabulary=vocabulary)
     source = Source(
         name="parsed",
         annotations=tmp_path / "out" / "parsed.json",
@@ -237,12 +237,12 @@ def test_training_reads_it_as_a_parsed_source(tmp_path: Path, parser: Parser, pi
 
 
 def test_an_interrupted_run_goes_on(
-    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parser: Parser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find(tmp_path, parser, pictures)
+    find(tmp_path, parser, images)
     whole = (tmp_path / "out" / "parsed.json").read_bytes()
     with pytest.raises(OutputError, match="already: name another file"):
-        find(tmp_path, parser, pictures)
+        find(tmp_path, parser, images)
     (tmp_path / "out" / "parsed.json").unlink()
 
     parse, calls = parser.parse, []
@@ -255,61 +255,61 @@ def test_an_interrupted_run_goes_on(
 
     monkeypatch.setattr(parser, "parse", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        find(tmp_path, parser, pictures)
+        find(tmp_path, parser, images)
     assert not (tmp_path / "out" / "parsed.json").exists()
-    find(tmp_path, parser, pictures)
+    find(tmp_path, parser, images)
     assert len(calls) == 3 + 3  # two were done, one was interrupted; the missing file gives an empty batch
     assert (tmp_path / "out" / "parsed.json").read_bytes() == whole
 
 
 def test_processes_write_what_one_would(
-    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parser: Parser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find(tmp_path, parser, pictures)
+    find(tmp_path, parser, images)
     whole = (tmp_path / "out" / "parsed.json").read_bytes()
     (tmp_path / "out" / "parsed.json").unlink()
     monkeypatch.setenv("WORLD_SIZE", "2")
     written = []
     for rank in ("1", "0"):
         monkeypatch.setenv("RANK", rank)
-        written.append(find(tmp_path, parser, pictures)[0].written)
+        written.append(find(tmp_path, parser, images)[0].written)
     assert written == [None, tmp_path / "out" / "parsed.json"]
     assert (tmp_path / "out" / "parsed.json").read_bytes() == whole
 
 
 def test_other_settings_do_not_mix(
-    tmp_path: Path, parser: Parser, pictures: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parser: Parser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    find(tmp_path, parser, pictures)
+    find(tmp_path, parser, images)
     parser.features.precision = "bf16"  # type: ignore[union-attr]
     with pytest.raises(OutputError, match="unfinished work of other settings"):
-        find(tmp_path, parser, pictures)
+        find(tmp_path, parser, images)
     parser.features.precision = "float32"  # type: ignore[union-attr]
     parser.renamer = Renamer(Vocabulary.parse("tiger: head"))
     with pytest.raises(OutputError, match="unfinished work of other settings"):
-        find(tmp_path, parser, pictures)
+        find(tmp_path, parser, images)
 
 
 def test_a_process_that_comes_late_finds_the_work_done(
     tmp_path: Path,
     parser: Parser,
-    pictures: list[LabelledImage],
+    images: list[LabelledImage],
     base: BaseData,
     base_data: Path,
     features: ColourFeatures,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    find(tmp_path, parser, pictures)
+    find(tmp_path, parser, images)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert find(tmp_path, parser, pictures)[0].written is None
+    assert find(tmp_path, parser, images)[0].written is None
     assert build_bank(tmp_path / "bank", base, base_data.parent, features).written is None
     parser.renamer = Renamer(Vocabulary.parse("tiger: head"))
     with pytest.raises(OutputError, match="already"):
-        find(tmp_path, parser, pictures)
+        find(tmp_path, parser, images)
     with pytest.raises(OutputError, match="already"):
         build_bank(tmp_path / "bank", base, base_data.parent, features, short_side=24)
     (tmp_path / "out" / "parsed.json").write_text("[]")
     with pytest.raises(OutputError, match="already"):
-        find(tmp_path, parser, pictures)
+        find(tmp_path, parser, images)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "base", "out", "targets"]

@@ -44,7 +44,7 @@ def test_correspondences_join_what_looks_alike_inside_parts(transfer: Transfer) 
     assert (spread >= [16, 8]).all()  # of a body of 24 x 16 pixels
 
 
-def test_patch_centres_span_the_picture() -> None:
+def test_patch_centres_span_the_image() -> None:
     assert patch_centres((1, 2), (10, 40)).tolist() == [[10, 5], [30, 5]]
 
 
@@ -69,7 +69,7 @@ def test_parts_without_a_name_are_drawn_as_dropped(transfer: Transfer) -> None:
     assert (changed > first + 172).any()  # a box fewer in the last panel
 
 
-def test_an_annotated_object_is_drawn_like_a_picture(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
+def test_an_annotated_object_is_drawn_like_a_image(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
     build_bank(tmp_path / "bank", read_base_objects(base_data), base_data.parent, features)
     options = VotingOptions(long_side=96, detector_share=0, references=1)
     parser = ObjectParser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
@@ -85,11 +85,11 @@ def test_an_annotated_object_is_drawn_like_a_picture(base_data: Path, features: 
     changed = np.flatnonzero(np.abs(drawn - dropped).max(axis=(0, 2)))
     assert (changed >= last).any()  # no boxes in the last panel
     assert changed.min() > 12 + 160  # the reference is the same
-    with pytest.raises(DataError, match="nothing of the tiger is in the picture"):
+    with pytest.raises(DataError, match="nothing of the tiger is in the image"):
         parser.transfer(paint(TARGET), AnnotatedObject(label="tiger", box_xyxy=(70, 60, 80, 70)))
 
 
-def test_wide_pictures_take_two_rows(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
+def test_wide_images_take_two_rows(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
     build_bank(tmp_path / "bank", read_base_data(base_data), base_data.parent, features)
     options = ParserOptions(short_side=48, max_side=400, foreground=0.1, use_proposals=False)
     parser = Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)

@@ -11,24 +11,24 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Run
-from tests.data.prepare.conftest import voc_xml, write_list, write_picture
+from tests.data.prepare.conftest import voc_xml, write_image, write_list
 
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
-    """VOC2007 with two train pictures."""
+    """VOC2007 with two train images."""
     folder = tmp_path / "VOC2007"
     (folder / "Annotations").mkdir(parents=True)
     for stem in ("000001", "000002"):
         (folder / "Annotations" / f"{stem}.xml").write_text(voc_xml([("dog", (3, 3, 20, 15), 0)]))
-        write_picture(folder / "JPEGImages" / f"{stem}.jpg")
+        write_image(folder / "JPEGImages" / f"{stem}.jpg")
     write_list(folder / "ImageSets" / "Main" / "train.txt", ["000001", "000002"])
     return tmp_path
 
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """A sound data set of one picture."""
+    """A sound data set of one image."""
     folder = tmp_path / "own"
     (folder / "images").mkdir(parents=True)
     Image.new("RGB", (60, 40), (80, 80, 80)).save(folder / "images" / "a.jpg")

@@ -19,14 +19,14 @@ TIGER = {(20, 20, 220): (8, 24, 32, 40), (220, 20, 20): (32, 16, 44, 28)}
 
 @pytest.fixture
 def tigers(tmp_path: Path) -> Path:
-    """A folder `tiger` with two pictures."""
-    folder = tmp_path / "pictures" / "tiger"
+    """A folder `tiger` with two images."""
+    folder = tmp_path / "images" / "tiger"
     folder.mkdir(parents=True)
-    picture = np.full((48, 64, 3), 255, dtype=np.uint8)
+    image = np.full((48, 64, 3), 255, dtype=np.uint8)
     for colour, (x0, y0, x1, y1) in TIGER.items():
-        picture[y0:y1, x0:x1] = colour
+        image[y0:y1, x0:x1] = colour
     for name in ("a.png", "b.png"):
-        Image.fromarray(picture).save(folder / name)
+        Image.fromarray(image).save(folder / name)
     return folder.parent
 
 
@@ -37,7 +37,7 @@ def test_build_find_and_show(run: Run, base_data: Path, tigers: Path, tmp_path: 
         *("--features", "embedded", "--short-side", "96"),
     )
     assert (built.code, built.out) == (0, f"2 references, embedded features -> {bank}\n")
-    assert "2 base pictures, 1 with more than one object" in built.err
+    assert "2 base images, 1 with more than one object" in built.err
 
     found = run(
         *("parse", "find", bank, "--images", tigers, "--output", parsed, "--boxes", "masks"),
@@ -46,7 +46,7 @@ def test_build_find_and_show(run: Run, base_data: Path, tigers: Path, tmp_path: 
     assert found.code == 0
     assert "embedded model" in found.err
     document = json.loads(parsed.read_text())
-    assert found.out == f"{len(document['annotations'])} parts in 2 pictures -> {parsed}\n"
+    assert found.out == f"{len(document['annotations'])} parts in 2 images -> {parsed}\n"
     assert [image["file_name"] for image in document["images"]] == ["tiger/a.png", "tiger/b.png"]
     assert [category["name"] for category in document["categories"]] == ["tiger", "tiger:torso", "tiger:head"]
     again = run("parse", "find", bank, "--images", tigers, "--output", parsed, "--boxes", "masks")
@@ -55,11 +55,11 @@ def test_build_find_and_show(run: Run, base_data: Path, tigers: Path, tmp_path: 
     shown = run("parse", "show", bank, tigers / "tiger" / "a.png", "--label", "tiger", "-o", drawn, "--boxes", "masks")
     assert shown.code == 0
     assert "-> " in shown.err
-    with Image.open(drawn) as picture:
-        assert picture.width > 420
+    with Image.open(drawn) as shown:
+        assert shown.width > 420
 
 
-def test_a_picture_that_is_broken_is_skipped(
+def test_a_image_that_is_broken_is_skipped(
     run: Run, base_data: Path, tigers: Path, tmp_path: Path, tiny_weights: Path
 ) -> None:
     (base_data.parent / "car.png").write_bytes(b"")
@@ -108,11 +108,11 @@ def test_malformed_sources(run: Run, tigers: Path, tmp_path: Path, text: str, me
 
 @pytest.fixture
 def banks(run: Run, base_data: Path, tmp_path: Path, tiny_weights: Path) -> tuple[Path, Path]:
-    """A bank of pictures and one of objects."""
+    """A bank of images and one of objects."""
     common = ("--annotations", base_data, "--images", base_data.parent, "--features", "embedded", "--short-side", "96")
-    assert run("parse", "build", tmp_path / "pictures_bank", *common).code == 0
+    assert run("parse", "build", tmp_path / "images_bank", *common).code == 0
     assert run("parse", "build", tmp_path / "objects_bank", "--objects", *common).code == 0
-    return tmp_path / "pictures_bank", tmp_path / "objects_bank"
+    return tmp_path / "images_bank", tmp_path / "objects_bank"
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def banks(run: Run, base_data: Path, tmp_path: Path, tiny_weights: Path) -> tupl
     [
         (False, ("--references", 3), "--references is for banks of objects"),
         (False, ("--min-confidence", 0.3), "--min-confidence is for banks of objects"),
-        (True, ("--boxes", "masks"), "--boxes is for banks of pictures"),
-        (True, ("--threshold", 0.2), "--threshold is for banks of pictures"),
+        (True, ("--boxes", "masks"), "--boxes is for banks of images"),
+        (True, ("--threshold", 0.2), "--threshold is for banks of images"),
         (True, ("--per-folder", 2), "--per-folder is for one folder per label"),
         (False, ("--names", "leg"), "'leg' names no parts"),
-        (False, ("--base-objects", "tigre"), "no picture has the label 'tigre': did you mean tiger"),
+        (False, ("--base-objects", "tigre"), "no image has the label 'tigre': did you mean tiger"),
         (False, ("--from", "tiger: kat"), "has no 'kat': did you mean cat"),
         (False, ("--only-labels", "tiger, tigre"), "has no label 'tigre': did you mean tiger"),
         (True, ("--recipe", "in_s11"), "the recipe in_s11 searches the bank pascal_part"),
@@ -151,7 +151,7 @@ def test_what_would_be_ignored_is_refused(
 def test_a_bank_of_another_recipe_is_refused(tmp_path: Path) -> None:
     token = np.ones(4, dtype=np.float32)
     reference = Reference(image_id=1, file_name="a.jpg", height=3, width=4, object="cat")
-    header = {"features": "dino_vits8", "fingerprint": "x", "short_side": 224, "max_side": 672, "images": "/pictures"}
+    header = {"features": "dino_vits8", "fingerprint": "x", "short_side": 224, "max_side": 672, "images": "/images"}
     write_bank(tmp_path / "bank", [(reference, token)], header)
     bank = ReferenceBank(tmp_path / "bank")
     check_bank(get_find_recipe("in_s11"), bank)
@@ -174,12 +174,12 @@ def test_show_draws_annotated_objects(
     shown = run(*cat, "--labels", base_data)
     assert (shown.code, "reference cat.png, similarity 1.000" in shown.err) == (0, True)
     assert {line.partition("\t")[0] for line in shown.out.splitlines()} >= {"cat:body", "cat:head"}
-    with Image.open(drawn) as picture:
-        assert picture.width > 4 * 200
-    assert run(*cat).code == 0  # the whole picture as the object
+    with Image.open(drawn) as image:
+        assert image.width > 4 * 200
+    assert run(*cat).code == 0  # the whole image as the object
     for arguments, message in (
         ((*cat[:3], tigers / "tiger" / "a.png", *cat[4:], "--labels", base_data), "annotates no cat in"),
-        ((*cat, "--boxes", "masks"), "--boxes is for banks of pictures"),
+        ((*cat, "--boxes", "masks"), "--boxes is for banks of images"),
         ((*cat[:2], banks[0], *cat[3:-4], "--labels", base_data), "--labels is for banks of objects"),
     ):
         outcome = run(*arguments)

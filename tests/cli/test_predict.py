@@ -131,7 +131,7 @@ def test_names_that_no_file_system_holds(run: Run, photo: Path, tmp_path: Path, 
 def test_broken_files_are_one_line_each_and_exit_code_1(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     outcome = run("predict", photo, tmp_path / "broken.jpg", tmp_path / "missing.jpg", "-o", tmp_path / "out")
     assert outcome.code == 1
     assert len(outcome.err.splitlines()) == 2
@@ -148,7 +148,7 @@ def test_the_pixel_limit_and_its_flag(run: Run, fake_predictor: FakePredictor, p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "svg"], "choose from picture, json, coco, labels"),
+        (["--format", "svg"], "choose from image, json, coco, labels"),
         (["--threshold", "1.5"], "--threshold"),
         (["--precision", "fp8"], "fp8"),
         (["--batch", "0"], "--batch"),
@@ -209,7 +209,7 @@ def test_a_signal_leaves_whole_files_and_says_what_is_finished(tmp_path: Path, n
 def test_end_to_end_with_the_embedded_model(run: Run, tiny_weights: Path, photo: Path, tmp_path: Path) -> None:
     outcome = run(
         *("predict", photo, "-o", tmp_path / "out", "--vocabulary", "car: wheel, door", "--threshold", "0.01"),
-        *("-f", "picture,json,coco,labels"),
+        *("-f", "image,json,coco,labels"),
     )
     assert outcome.code == 0, outcome.err
     assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.jpg", "photo_parts.json"]

@@ -28,10 +28,10 @@ def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[list[float]]:
 
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> MakeDataset:
-    """Write pictures and `train.json`; gives the keyword arguments `name`, `annotations` and `images` of a `Source`.
+    """Write images and `train.json`; gives the keyword arguments `name`, `annotations` and `images` of a `Source`.
 
     `images` are dicts with `size` (height, width) and `annotations`, each a dict with `category_id`, `bbox` and more;
-    other keys go to the file as they are. Pictures are smooth colour gradients.
+    other keys go to the file as they are. Images are smooth colour gradients.
     """
 
     def make(
@@ -39,7 +39,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         *,
         name: str = "made",
         categories: list[dict[str, Any]] | None = None,
-        write_pictures: bool = True,
+        write_images: bool = True,
     ) -> dict[str, Any]:
         folder = tmp_path / name / "images"
         folder.mkdir(parents=True)
@@ -53,7 +53,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
                 content["annotations"].append(
                     {"id": len(content["annotations"]) + 1, "image_id": entry["id"], **annotation}
                 )
-            if write_pictures:
+            if write_images:
                 Image.fromarray(gradient(height, width, number)).save(folder / entry["file_name"])
         path = tmp_path / name / "train.json"
         path.write_text(json.dumps(content))
@@ -71,7 +71,7 @@ def gradient(height: int, width: int, number: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def boxed(make_dataset: MakeDataset) -> dict[str, Any]:
-    """Eleven pictures, landscape and portrait, with one to three boxes and masks each."""
+    """Eleven images, landscape and portrait, with one to three boxes and masks each."""
     images = []
     for number in range(11):
         height, width = (40, 60) if number % 3 else (64, 48)

@@ -1,4 +1,4 @@
-"""Which file of a user's folder is which split, where its pictures are, and what is said when it cannot be told."""
+"""Which file of a user's folder is which split, where its images are, and what is said when it cannot be told."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def put(path: Path, document: object) -> Path:
     return path
 
 
-def pictures(folder: Path, *names: str) -> None:
+def images(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or ("1.png", "2.png"):
         Image.new("RGB", (20, 16), (10 * int(name[0]), 9, 9)).save(folder / name)
 
 
 @pytest.mark.parametrize(
-    ("train", "val", "train_pictures", "val_pictures"),
+    ("train", "val", "train_images", "val_images"),
     [
         ("train.json", "val.json", "images", "images"),
         ("train.json", "val.json", ".", "."),
@@ -49,27 +49,27 @@ def pictures(folder: Path, *names: str) -> None:
         ("_annotations.coco.json", None, ".", None),
     ],
 )
-def test_usual_layouts(tmp_path: Path, train: str, val: str | None, train_pictures: str, val_pictures: str) -> None:
+def test_usual_layouts(tmp_path: Path, train: str, val: str | None, train_images: str, val_images: str) -> None:
     put(tmp_path / train, content())
-    pictures(tmp_path / train_pictures)
+    images(tmp_path / train_images)
     if val is not None:
         put(tmp_path / val, content(("3.png", "4.png")))
-        pictures(tmp_path / val_pictures, "3.png", "4.png")
+        images(tmp_path / val_images, "3.png", "4.png")
     put(tmp_path / "notes.json", "[]")
     found = open_folder(tmp_path)
-    assert (found.train.path, found.train.pictures) == (tmp_path / train, tmp_path / train_pictures)
+    assert (found.train.path, found.train.image_root) == (tmp_path / train, tmp_path / train_images)
     assert (found.val and found.val.path) == (val and tmp_path / val)
-    assert (found.val and found.val.pictures) == (val and tmp_path / val_pictures)
+    assert (found.val and found.val.image_root) == (val and tmp_path / val_images)
     report = check(tmp_path)  # `vlpart data check` finds the same
     assert {split.path for split in report.splits} == {tmp_path / name for name in (train, val) if name}
-    assert {split.pictures for split in report.splits} == {
-        split.pictures for split in (found.train, found.val) if split
+    assert {split.image_root for split in report.splits} == {
+        split.image_root for split in (found.train, found.val) if split
     }
     assert report.errors == []
 
 
 def test_names_come_before_other_names(tmp_path: Path) -> None:
-    pictures(tmp_path / "images")
+    images(tmp_path / "images")
     for name in ("train.json", "train_one.json", "test.json", "extra.json"):
         put(tmp_path / name, content())
     found = open_folder(tmp_path)
@@ -99,7 +99,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     [
         ({"annotations": []}, "no annotations"),
         ({"categories": [{"id": 1}]}, r"categories \[1\] have no name"),
-        ({}, "its pictures are not in"),
+        ({}, "its images are not in"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -108,50 +108,50 @@ def test_files_that_cannot_be_used(tmp_path: Path, change: dict[str, Any], messa
         open_folder(tmp_path)
 
 
-def test_missing_pictures_are_counted(tmp_path: Path) -> None:
+def test_missing_images_are_counted(tmp_path: Path) -> None:
     put(tmp_path / "train.json", content())
-    pictures(tmp_path / "images", "1.png")
-    with pytest.raises(DataError, match=r"1 of 2 pictures are not in .*images, first: 2\.png; `vlpart data check"):
+    images(tmp_path / "images", "1.png")
+    with pytest.raises(DataError, match=r"1 of 2 images are not in .*images, first: 2\.png; `vlpart data check"):
         open_folder(tmp_path)
 
 
-def test_held_out_pictures_are_not_trained_on(tmp_path: Path) -> None:
+def test_held_out_images_are_not_trained_on(tmp_path: Path) -> None:
     names = tuple(f"{i}.png" for i in range(10))
     path = put(tmp_path / "all.json", content(names))
-    pictures(tmp_path / "images", *names)
-    source = Source(name="own", annotations=path, images=tmp_path / "images", masks=False, hold_out=0.3)
+    images(tmp_path / "images", *names)
+    source = Source(name="own", annotations=path, images=tmp_path / "images", masks=False, validation_split=0.3)
     loaded = load_source(source)
     assert len(loaded) == 7
-    assert "3 of 10 pictures are held out for evaluation" in str(loaded.report)
+    assert "3 of 10 images are held out for evaluation" in str(loaded.report)
     from vlpart.evaluation.run import open_dataset
 
-    held = {image["id"] for image in open_dataset(path, None, hold_out=0.3).truth["images"]}
+    held = {image["id"] for image in open_dataset(path, None, validation_split=0.3).truth["images"]}
     assert held == set(range(1, 11)) - set(loaded.store.image_ids.tolist())
 
 
-def test_source_pictures_may_be_numbers(tmp_path: Path) -> None:
+def test_source_images_may_be_numbers(tmp_path: Path) -> None:
     names = tuple(f"{i}.png" for i in range(6))
     document = content(names)
     for i, image in enumerate(document["images"]):
         image["source_image"] = i // 2
     path = put(tmp_path / "all.json", document)
-    pictures(tmp_path / "images", *names)
-    source = Source(name="own", annotations=path, images=tmp_path / "images", masks=False, hold_out=0.34)
+    images(tmp_path / "images", *names)
+    source = Source(name="own", annotations=path, images=tmp_path / "images", masks=False, validation_split=0.34)
     loaded = load_source(replace(source, unlabelled="unknown"))
     from vlpart.evaluation.run import open_dataset
     from vlpart.recipes.finetune import finetune
 
-    held = {image["id"] for image in open_dataset(path, None, hold_out=0.34).truth["images"]}
+    held = {image["id"] for image in open_dataset(path, None, validation_split=0.34).truth["images"]}
     assert len(held) == 2 and held == set(range(1, 7)) - set(loaded.store.image_ids.tolist())
-    assert finetune(tmp_path, hold_out=0.34).evaluate_on[0].hold_out == 0.34
+    assert finetune(tmp_path, validation_split=0.34).evaluate_on[0].validation_split == 0.34
 
 
 @pytest.mark.parametrize("train", ["train.json", "trainval.json"])
-def test_pictures_in_both_splits_are_refused(tmp_path: Path, train: str) -> None:
-    pictures(tmp_path / "images", "1.png", "2.png", "3.png")
+def test_images_in_both_splits_are_refused(tmp_path: Path, train: str) -> None:
+    images(tmp_path / "images", "1.png", "2.png", "3.png")
     put(tmp_path / train, content(("1.png", "2.png")))
     put(tmp_path / "val.json", content(("./2.png", "3.png")))
-    with pytest.raises(DataError, match=rf"1 pictures are in both {train} and val\.json .*take them out of one"):
+    with pytest.raises(DataError, match=rf"1 images are in both {train} and val\.json .*take them out of one"):
         open_folder(tmp_path)
     put(tmp_path / "val.json", content(("3.png",)))
     assert open_folder(tmp_path).val is not None
@@ -162,20 +162,20 @@ def test_pictures_in_both_splits_are_refused(tmp_path: Path, train: str) -> None
 def test_relatives_in_both_splits_are_refused(tmp_path: Path) -> None:
     for folder, name in (("train", "1_jpg.rf.aa.png"), ("valid", "1_jpg.rf.bb.png")):
         put(tmp_path / folder / "_annotations.coco.json", content((name,)))
-        pictures(tmp_path / folder, name)
-    with pytest.raises(DataError, match=r"crops or variants of 1 source pictures .*valid.* \(1_jpg\)"):
+        images(tmp_path / folder, name)
+    with pytest.raises(DataError, match=r"crops or variants of 1 source images .*valid.* \(1_jpg\)"):
         open_folder(tmp_path)
     assert "leak-source" in {finding.kind for finding in check(tmp_path).errors}
     for folder, name in (("train", "1.png"), ("valid", "2.png")):
         document = content((name,))
         document["images"][0]["source_image"] = "scan.png"
         put(tmp_path / folder / "_annotations.coco.json", document)
-        pictures(tmp_path / folder, name)
+        images(tmp_path / folder, name)
     with pytest.raises(DataError, match=r"\(scan\.png\)"):
         open_folder(tmp_path)
-    for folder in ("train", "valid"):  # one name in two folders: two pictures
+    for folder in ("train", "valid"):  # one name in two folders: two images
         put(tmp_path / folder / "_annotations.coco.json", content(("3.png",)))
-        pictures(tmp_path / folder, "3.png")
+        images(tmp_path / folder, "3.png")
     assert open_folder(tmp_path).val is not None
 
 
@@ -183,7 +183,7 @@ def test_what_a_check_finds_in_the_file_is_not_left_out_in_silence(tmp_path: Pat
     document = content()
     document["annotations"][1]["category_id"] = 9
     put(tmp_path / "train.json", document)
-    pictures(tmp_path / "images")
+    images(tmp_path / "images")
     message = r"train\.json: 1 x category ids .*annotation 2: category 9; `vlpart data check .*` lists all"
     with pytest.raises(DataError, match=message):
         open_folder(tmp_path)
@@ -197,11 +197,11 @@ def test_what_a_check_finds_in_the_file_is_not_left_out_in_silence(tmp_path: Pat
 def test_the_name_of_the_folder_says_nothing(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
     put(root / "parts.json", content())
-    pictures(root / "images")
+    images(root / "images")
     found = open_folder(root)
     assert (found.train.path.name, found.val) == ("parts.json", None)
     put(root / "valid" / "_annotations.coco.json", content(("3.png",)))
-    pictures(root / "valid", "3.png")
+    images(root / "valid", "3.png")
     assert (val := open_folder(root).val) is not None and val.kind == "val"
 
 

@@ -1,4 +1,4 @@
-"""Every kind of picture becomes (H, W, 3) uint8 RGB, and every kind of bad one an ImageError of one line."""
+"""Every kind of image becomes (H, W, 3) uint8 RGB, and every kind of bad one an ImageError of one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vlpart.errors import ImageError
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """(20, 30, 3): red left half, blue right half, one green row on top."""
     array = np.zeros((20, 30, 3), dtype=np.uint8)
     array[:, :15, 0] = 255
@@ -38,26 +38,26 @@ def encoded(image: Image.Image, suffix: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def test_all_ways_in_give_the_same_pixels(picture: np.ndarray, tmp_path: Path) -> None:
+def test_all_ways_in_give_the_same_pixels(image: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    path.write_bytes(encoded(Image.fromarray(picture)))
-    tensor = torch.from_numpy(picture)
+    path.write_bytes(encoded(Image.fromarray(image)))
+    tensor = torch.from_numpy(image)
     with path.open("rb") as file:
         ways = [path, str(path), path.read_bytes(), bytearray(path.read_bytes()), memoryview(path.read_bytes()), file]
-        ways += [Image.open(path), picture, picture[:, ::-1][:, ::-1], tensor, tensor.permute(2, 0, 1)]
+        ways += [Image.open(path), image, image[:, ::-1][:, ::-1], tensor, tensor.permute(2, 0, 1)]
         ways += [tensor.permute(2, 0, 1) / 255, (tensor / 255).double()]
         for way in ways:
             read = read_image(way)
             assert read.dtype == np.uint8
             assert read.flags.c_contiguous
-            assert np.array_equal(read, picture), type(way)
-            assert not np.shares_memory(read, picture)
+            assert np.array_equal(read, image), type(way)
+            assert not np.shares_memory(read, image)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
-def test_exif_orientation(picture: np.ndarray, orientation: int, mode: str) -> None:
-    stored = Image.fromarray(picture).convert(mode)
+def test_exif_orientation(image: np.ndarray, orientation: int, mode: str) -> None:
+    stored = Image.fromarray(image).convert(mode)
     upright = read_image(stored)
     turn = {2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1], 5: lambda x: x.swapaxes(0, 1)}
     turn |= {6: lambda x: np.rot90(x, -1), 7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: np.rot90}
@@ -68,11 +68,11 @@ def test_exif_orientation(picture: np.ndarray, orientation: int, mode: str) -> N
     assert np.array_equal(read_image(Image.open(io.BytesIO(data))), read_image(data))
 
 
-def test_transparency_goes_on_white(picture: np.ndarray) -> None:
-    rgba = np.dstack([picture, np.full((20, 30), 255, dtype=np.uint8)])
+def test_transparency_goes_on_white(image: np.ndarray) -> None:
+    rgba = np.dstack([image, np.full((20, 30), 255, dtype=np.uint8)])
     rgba[10:, :, 3] = 0
     rgba[5, :, 3] = 128
-    expected = picture.copy()
+    expected = image.copy()
     expected[10:] = 255
     for source in (rgba, Image.fromarray(rgba), encoded(Image.fromarray(rgba)), torch.from_numpy(rgba)):
         read = read_image(source)
@@ -83,15 +83,15 @@ def test_transparency_goes_on_white(picture: np.ndarray) -> None:
     assert (grey[3, 0] == 76).all()
 
 
-def test_palettes(picture: np.ndarray) -> None:
-    palette = Image.fromarray(picture).quantize(3)
-    assert np.abs(read_image(palette).astype(int) - picture).max() <= 2
+def test_palettes(image: np.ndarray) -> None:
+    palette = Image.fromarray(image).quantize(3)
+    assert np.abs(read_image(palette).astype(int) - image).max() <= 2
     opaque = read_image(encoded(palette))
     index = palette.getpixel((0, 10))
     clear = read_image(encoded(palette, transparency=index))
     assert (clear[10, 0] == 255).all()
     assert np.array_equal(clear[10, 20], opaque[10, 20])
-    keyed = encoded(Image.fromarray(picture), transparency=(0, 0, 255))
+    keyed = encoded(Image.fromarray(image), transparency=(0, 0, 255))
     assert (read_image(keyed)[10, 20] == 255).all()
     assert read_image(keyed)[10, 0].tolist() == [255, 0, 0]
 
@@ -112,7 +112,7 @@ def test_sixteen_bit_grey_uses_the_smallest_depth_that_holds_it(top: int, bits: 
     assert np.array_equal(read_image(wide)[:, :, 2], expected)
 
 
-def test_float_and_wide_pictures() -> None:
+def test_float_and_wide_images() -> None:
     ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
     expected = np.rint(ramp * 255)
     for values in (ramp, ramp * 255, ramp * 5000 - 2500):
@@ -125,21 +125,21 @@ def test_float_and_wide_pictures() -> None:
         read_image(Image.fromarray(ramp))
 
 
-def test_cmyk_jpeg(picture: np.ndarray) -> None:
+def test_cmyk_jpeg(image: np.ndarray) -> None:
     """Pillow writes CMYK as Adobe does (inverted), so a round trip shows whether the inversion is undone."""
-    data = encoded(Image.fromarray(picture).convert("CMYK"), "JPEG", quality=95, subsampling=0)
+    data = encoded(Image.fromarray(image).convert("CMYK"), "JPEG", quality=95, subsampling=0)
     assert Image.open(io.BytesIO(data)).info["adobe_transform"] is not None
     read = read_image(data).astype(int)
-    assert np.abs(read[5:, 2:10] - picture[5:, 2:10]).max() < 12
-    assert np.abs(read[5:, 20:] - picture[5:, 20:]).max() < 12
+    assert np.abs(read[5:, 2:10] - image[5:, 2:10]).max() < 12
+    assert np.abs(read[5:, 20:] - image[5:, 20:]).max() < 12
 
 
-def test_first_frame_of_an_animation(picture: np.ndarray) -> None:
-    first, second = Image.fromarray(picture), Image.fromarray(255 - picture)
+def test_first_frame_of_an_animation(image: np.ndarray) -> None:
+    first, second = Image.fromarray(image), Image.fromarray(255 - image)
     for suffix, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("PNG", {})):
         data = encoded(first, suffix, save_all=True, append_images=[second], **options)
         assert Image.open(io.BytesIO(data)).n_frames == 2
-        assert np.array_equal(read_image(data), picture), suffix
+        assert np.array_equal(read_image(data), image), suffix
 
 
 @pytest.mark.parametrize("lenient", [False, True])
@@ -162,14 +162,14 @@ def test_truncated_files_never_come_out_half(
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_unreadable_exif_is_ignored(picture: np.ndarray) -> None:
-    data = encoded(Image.fromarray(picture), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x01\x12")
-    assert read_image(data).shape == picture.shape
+def test_unreadable_exif_is_ignored(image: np.ndarray) -> None:
+    data = encoded(Image.fromarray(image), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x01\x12")
+    assert read_image(data).shape == image.shape
 
 
-def test_pixel_limit_is_checked_before_decoding(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = encoded(Image.fromarray(picture))
-    for source in (small, picture, Image.fromarray(picture), torch.from_numpy(picture)):
+def test_pixel_limit_is_checked_before_decoding(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = encoded(Image.fromarray(image))
+    for source in (small, image, Image.fromarray(image), torch.from_numpy(image)):
         with pytest.raises(ImageError, match=r"600 pixels \(30x20\).*--max-pixels.*max_pixels"):
             read_image(source, max_pixels=599)
         assert read_image(source, max_pixels=600).shape == (20, 30, 3)
@@ -182,9 +182,9 @@ def test_pixel_limit_is_checked_before_decoding(picture: np.ndarray, monkeypatch
         read_image(bomb)
 
 
-def test_the_limit_can_be_lifted_over_pillows_own(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_can_be_lifted_over_pillows_own(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
-    assert read_image(encoded(Image.fromarray(picture))).shape == picture.shape
+    assert read_image(encoded(Image.fromarray(image))).shape == image.shape
     assert Image.MAX_IMAGE_PIXELS == 200
 
 
@@ -245,13 +245,13 @@ def test_a_video_is_named_as_one(tmp_path: Path) -> None:
 
 
 def test_a_name_that_begins_with_a_tilde_is_a_name(
-    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    Path("~backup.png").write_bytes(encoded(Image.fromarray(picture)))
-    assert np.array_equal(read_image("~backup.png"), picture)
-    assert np.array_equal(read_image("~/~backup.png"), picture)
+    Path("~backup.png").write_bytes(encoded(Image.fromarray(image)))
+    assert np.array_equal(read_image("~backup.png"), image)
+    assert np.array_equal(read_image("~/~backup.png"), image)
     assert list(list_images("~backup.png")) == [Path("~backup.png")]
     assert list(list_images("~*.png")) == [Path("~backup.png")]
     with pytest.raises(ImageError, match="no image matches ~no"):
@@ -259,7 +259,7 @@ def test_a_name_that_begins_with_a_tilde_is_a_name(
 
 
 def test_damaged_bytes_raise_nothing_but_image_errors() -> None:
-    """Flip bytes all over small files of every format: a picture or an ImageError, never another exception."""
+    """Flip bytes all over small files of every format: an image or an ImageError, never another exception."""
     rng = np.random.default_rng(1)
     noise = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
     messages: list[str] = []
@@ -276,12 +276,12 @@ def test_damaged_bytes_raise_nothing_but_image_errors() -> None:
     assert not any("\n" in message for message in messages)
 
 
-class _Pictures(BaseHTTPRequestHandler):
+class _Images(BaseHTTPRequestHandler):
     body = b""
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        _Pictures.asked.append(self.path)
+        _Images.asked.append(self.path)
         if self.path == "/gone":
             self.send_error(404)
             return
@@ -295,10 +295,10 @@ class _Pictures(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    _Pictures.body = encoded(Image.fromarray(picture))
-    with HTTPServer(("127.0.0.1", 0), _Pictures) as http:
+    _Images.body = encoded(Image.fromarray(image))
+    with HTTPServer(("127.0.0.1", 0), _Images) as http:
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{http.server_port}"
@@ -306,8 +306,8 @@ def server(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
         thread.join()
 
 
-def test_urls(server: str, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert np.array_equal(read_image(f"{server}/a.png"), picture)
+def test_urls(server: str, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert np.array_equal(read_image(f"{server}/a.png"), image)
     with pytest.raises(ImageError, match="gone: HTTP 404"):
         read_image(f"{server}/gone")
     with pytest.raises(ImageError, match=r"of \d+ bytes came|broken answer"):
@@ -319,10 +319,10 @@ def test_urls(server: str, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch)
         read_image("http://127.0.0.1:9/a.png", timeout=2)
 
 
-def test_urls_as_people_copy_them(server: str, picture: np.ndarray) -> None:
+def test_urls_as_people_copy_them(server: str, image: np.ndarray) -> None:
     address = f"{server}/my cat/Kätzchen%20(1).png?größe=2 x&url=http://a/b#top"
-    assert np.array_equal(read_image(address), picture)
-    assert _Pictures.asked[-1] == "/my%20cat/K%C3%A4tzchen%20(1).png?gr%C3%B6%C3%9Fe=2%20x&url=http://a/b"
+    assert np.array_equal(read_image(address), image)
+    assert _Images.asked[-1] == "/my%20cat/K%C3%A4tzchen%20(1).png?gr%C3%B6%C3%9Fe=2%20x&url=http://a/b"
     assert images._quoted("https://bücher.example:8080/a.png") == "https://xn--bcher-kva.example:8080/a.png"
     with pytest.raises(ImageError, match="cannot fetch"):
         read_image("http://a..ü/a.png")

@@ -100,7 +100,7 @@ def test_packing_loses_nothing(sources: list[LoadedSource]) -> None:
     for sample, targets in zip(samples, batch.targets, strict=True):
         for name, value in vars(sample.targets).items():
             arrived = getattr(targets, name)
-            if name == "only_at_matches":  # not of the picture, joins in training
+            if name == "only_at_matches":  # not of the image, joins in training
                 assert value is arrived is None
             else:
                 assert torch.equal(value, arrived), name
@@ -184,7 +184,7 @@ def test_the_random_state_of_training_is_left_alone(sources: list[LoadedSource])
         assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_ranks_get_different_pictures(sources: list[LoadedSource]) -> None:
+def test_ranks_get_different_images(sources: list[LoadedSource]) -> None:
     first, second = (
         list(islice(make_loader(sources, seed=2, workers=0, rank=rank, world_size=2), 4)) for rank in range(2)
     )
@@ -193,9 +193,9 @@ def test_ranks_get_different_pictures(sources: list[LoadedSource]) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_picture_is_one_line(sources: list[LoadedSource], workers: int) -> None:
+def test_a_broken_image_is_one_line(sources: list[LoadedSource], workers: int) -> None:
     for path in Path(sources[0].store.root).iterdir():
-        path.write_text("no picture")
+        path.write_text("no image")
     with pytest.raises(DataError, match=r"cannot decode .*\.png") as caught:
         list(islice(make_loader(sources[:1], seed=2, workers=workers), 3))
     assert "\n" not in str(caught.value)

@@ -48,7 +48,7 @@ def test_erase_fills_the_rectangle_it_says() -> None:
     assert 100 < erased[filled].mean() < 155
 
 
-def test_erase_is_cut_to_the_picture() -> None:
+def test_erase_is_cut_to_the_image() -> None:
     erased = np.asarray(erase(Image.new("RGB", (100, 10)), area=0.2, ratio=8.0, rng=np.random.default_rng(0)))
     assert np.count_nonzero(erased.any(axis=(1, 2))) == 10
 

@@ -82,7 +82,7 @@ def test_refuses_an_empty_batch_and_no_size() -> None:
         resize_shorter_side(np.zeros((4, 4, 3), np.uint8), 0, 8)
 
 
-def test_equals_the_original_on_the_parity_pictures(shared: Path) -> None:
+def test_equals_the_original_on_the_parity_images(shared: Path) -> None:
     fixtures = sorted((shared / "parity").glob("*__small.npz"))
     if not fixtures:
         pytest.skip("the shared folder has no parity fixtures")

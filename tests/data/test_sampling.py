@@ -36,7 +36,7 @@ def test_repeat_factors_by_hand(make_dataset: MakeDataset) -> None:
     def boxes(*ids: int) -> list[dict[str, Any]]:
         return [{"category_id": i, "bbox": [1, 1, 4, 4]} for i in ids]
 
-    # car in 4 of 4 pictures, dog in 1 of 4 (twice in one picture counts once)
+    # car in 4 of 4 images, dog in 1 of 4 (twice in one image counts once)
     images = [{"size": (9, 9), "annotations": boxes(*ids)} for ids in ((3,), (3, 3), (3,), (3, 8, 8))]
     data = make_dataset(images)
     store = load_source(Source(**data)).store

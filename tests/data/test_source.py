@@ -57,7 +57,7 @@ def test_bad_annotations_are_counted_not_hidden(make_dataset: MakeDataset) -> No
     assert {reason.split(",")[0]: count for reason, count in dropped.items()} == {
         "box is not finite": 1,
         "empty box": 2,
-        "box outside the picture": 1,
+        "box outside the image": 1,
         "crowd region": 1,
         "empty mask": 1,
         "no segmentation": 1,
@@ -77,9 +77,9 @@ def test_boxes_only(make_dataset: MakeDataset) -> None:
     assert parsed.store[0].segmentations is None
 
 
-def test_empty_pictures_stay_if_asked(make_dataset: MakeDataset) -> None:
+def test_empty_images_stay_if_asked(make_dataset: MakeDataset) -> None:
     data = make_dataset([{"size": (9, 9)}])
-    with pytest.raises(DataError, match="no picture of|is left to train on"):
+    with pytest.raises(DataError, match="no image of|is left to train on"):
         load_source(Source(**data))
     loaded = load_source(Source(**data, filter_empty=False))
     assert loaded.store[0].boxes_xyxy.shape == (0, 4)
@@ -98,16 +98,16 @@ def test_unknown_category(make_dataset: MakeDataset) -> None:
         load_source(Source(**make_dataset([{"size": (9, 9), "annotations": annotations}])))
 
 
-def test_missing_pictures(boxed: dict[str, Any]) -> None:
+def test_missing_images(boxed: dict[str, Any]) -> None:
     for number in (3, 7):
         (boxed["images"] / f"{number:04}.png").unlink()
-    with pytest.raises(DataError, match=r"2 of 11 pictures .* first: 0003.png, 0007.png"):
+    with pytest.raises(DataError, match=r"2 of 11 images .* first: 0003.png, 0007.png"):
         load_source(Source(**boxed))
     with pytest.raises(DataError, match="11 of 11"):
         load_source(Source(**{**boxed, "images": boxed["images"] / "elsewhere"}))
 
 
-def test_pictures_in_folders(make_dataset: MakeDataset) -> None:
+def test_images_in_folders(make_dataset: MakeDataset) -> None:
     box = [{"category_id": 3, "bbox": [1, 1, 4, 4]}]
     data = make_dataset([{"size": (9, 9), "file_name": "a.png", "annotations": box}])
     (data["images"] / "sub").mkdir()
@@ -192,10 +192,10 @@ def test_unknown_rule() -> None:
 
     images = [
         presence("a", {0, 1}, set(), set(), True),
-        presence("a", {2}, {1}, {4}, True),  # another crop of the same picture; class 1 is said to be absent from it
-        presence("a", {3}, set(), set(), False),  # not trained on, but tells about picture a
+        presence("a", {2}, {1}, {4}, True),  # another crop of the same image; class 1 is said to be absent from it
+        presence("a", {3}, set(), set(), False),  # not trained on, but tells about image a
         presence(None, {5}, set(), set(), True),
-        presence(None, {6}, set(), set(), True),  # no source picture: nothing is shared
+        presence(None, {6}, set(), set(), True),  # no source image: nothing is shared
     ]
     assert unknown_classes(images) == [[0, 1, 2, 3], [0, 2, 3, 4], [5], [6]]
 
@@ -239,7 +239,7 @@ def test_left_and_right_swap_only_where_both_exist(make_dataset: MakeDataset) ->
         {"repeat_threshold": -1.0},
         {"unlabelled": "maybe"},
         {"inside_objects": "maybe"},
-        {"absent_names": "some"},
+        {"negative_names": "some"},
         {"scored_annotations": "maybe"},
         {"flip": 1.5},
         {"min_visible": -0.1},
@@ -261,9 +261,9 @@ def test_real_data(shared: Path) -> None:
     )
     assert (len(loaded), loaded.report.annotations, len(loaded.vocabulary)) == (2006, 9003, 266)
     assert not loaded.report.dropped_annotations
-    by_picture: dict[str, set[int]] = {}
+    by_image: dict[str, set[int]] = {}
     for image in json.loads((folder / "train.json").read_text())["images"]:
-        by_picture.setdefault(image["source_image"], set()).update(image["pos_category_ids"])
+        by_image.setdefault(image["source_image"], set()).update(image["pos_category_ids"])
     first = json.loads((folder / "train.json").read_text())["images"][0]
     ids = np.array(loaded.vocabulary.ids)
-    assert set(ids[loaded.store[0].unknown_labels].tolist()) == by_picture[first["source_image"]]
+    assert set(ids[loaded.store[0].unknown_labels].tolist()) == by_image[first["source_image"]]

@@ -1,4 +1,4 @@
-"""Picture, boxes and masks move together."""
+"""Image, boxes and masks move together."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_boxes_and_masks_by_hand(
     assert transform_targets(loaded, loaded.store[0], where).boxes_xyxy.tolist() == [list(map(float, expected))]
 
 
-def test_a_mirrored_picture_is_the_flip_of_the_plain_one() -> None:
+def test_a_mirrored_image_is_the_flip_of_the_plain_one() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     plain = resize_window(image, geometry((3, 5, 33, 25), (31, 47)), (40, 60))
     mirrored = resize_window(image, geometry((3, 5, 33, 25), (31, 47), True), (40, 60))
@@ -92,7 +92,7 @@ def test_fast_resize_is_within_one_level_of_pillow(size: tuple[int, int]) -> Non
     assert np.abs(fast.astype(int) - pillow.astype(int)).max() <= 1
 
 
-def test_picture_content_follows_the_window(make_dataset: MakeDataset) -> None:
+def test_image_content_follows_the_window(make_dataset: MakeDataset) -> None:
     """Red grows to the right and green downwards: their mean under the mask tells where the pixels came from."""
     loaded = load(make_dataset, rectangle(12, 10, 28, 30), [12, 10, 16, 20])
     record = loaded.store[0]
@@ -188,11 +188,11 @@ def test_objects_whose_inside_is_unknown(make_dataset: MakeDataset) -> None:
     inner = geometry((0, 0, 40, 40), (40, 40))
     open_ended = load_source(Source(**data, inside_objects="unknown"))
     names = [open_ended.vocabulary.names[i] for i in open_ended.store[0].labels]
-    flags = transform_targets(open_ended, open_ended.store[0], inner).open_objects
+    flags = transform_targets(open_ended, open_ended.store[0], inner).ignore_inside
     assert flags is not None
     assert flags.tolist() == [":" not in names[0], ":" not in names[2]] == [False, True]
     plain = load_source(Source(**data))
-    assert transform_targets(plain, plain.store[0], inner).open_objects is None
+    assert transform_targets(plain, plain.store[0], inner).ignore_inside is None
 
 
 def test_annotations_with_a_score_are_known_as_such(make_dataset: MakeDataset) -> None:

@@ -1,10 +1,10 @@
-"""Held-out pictures: always the same, as many as asked for, and relatives together."""
+"""Held-out images: always the same, as many as asked for, and relatives together."""
 
 from __future__ import annotations
 
 import pytest
 
-from vlpart.data.validation_split import held_out, made_from, original_picture
+from vlpart.data.validation_split import held_out, made_from, original_image
 
 NAMES = {i: f"{i:03}.jpg" for i in range(200)}
 
@@ -22,7 +22,7 @@ def test_always_the_same_whatever_the_ids_and_their_order() -> None:
 
 
 def test_relatives_go_together() -> None:
-    variants = {i: original_picture(None, f"{i // 4}_jpg.rf.{i}.jpg") for i in range(80)}
+    variants = {i: original_image(None, f"{i // 4}_jpg.rf.{i}.jpg") for i in range(80)}
     held = held_out(variants, 0.2)
     assert 12 <= len(held) <= 20
     assert all({i // 4 * 4 + k for k in range(4)} <= held for i in held)
@@ -42,8 +42,8 @@ def test_groups_that_are_too_large_are_trained_on(many: int) -> None:
     assert held_out(three, 0.1) == frozenset(range(80, 100))
 
 
-def test_the_original_of_a_picture() -> None:
-    assert original_picture(None, "a.jpg") == original_picture("", "a.jpg") == original_picture("a.jpg", "b.jpg")
-    assert original_picture(None, "a_jpg.rf.12.jpg") == original_picture("a_jpg.rf.3.jpg", "b.jpg") == "a_jpg"
-    assert (original_picture(7, "a.jpg"), original_picture(0, "a.jpg")) == ("7", "0")
+def test_the_original_of_a_image() -> None:
+    assert original_image(None, "a.jpg") == original_image("", "a.jpg") == original_image("a.jpg", "b.jpg")
+    assert original_image(None, "a_jpg.rf.12.jpg") == original_image("a_jpg.rf.3.jpg", "b.jpg") == "a_jpg"
+    assert (original_image(7, "a.jpg"), original_image(0, "a.jpg")) == ("7", "0")
     assert (made_from(None, "a.jpg"), made_from("a.jpg", "a.jpg")) == (None, "a.jpg")

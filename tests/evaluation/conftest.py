@@ -24,7 +24,7 @@ CATEGORIES = [
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder with one benchmark, `car_parts`: four pictures of a red car with a blue wheel and a green door."""
+    """A data folder with one benchmark, `car_parts`: four images of a red car with a blue wheel and a green door."""
     folder = tmp_path / "data" / "car_parts"
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def perfect(data: Path, tmp_path: Path) -> Path:
-    """A file of detections: the annotations, but for the door of picture 2."""
+    """A file of detections: the annotations, but for the door of image 2."""
     truth = json.loads((data / "car_parts" / "val.json").read_text())
     kept = ("image_id", "category_id", "bbox", "segmentation")
     found = [{k: a[k] for k in kept} | {"score": 0.9} for a in truth["annotations"] if a["id"] != 6]

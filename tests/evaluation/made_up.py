@@ -46,7 +46,7 @@ def annotation(number, box, image_id, category_id, size=(HEIGHT, WIDTH), **more)
     return {**region(box, image_id, category_id, size), "id": number, "area": box[2] * box[3], "iscrowd": 0, **more}
 
 
-def picture(image_id, size=(HEIGHT, WIDTH), **more) -> dict[str, Any]:
+def image(image_id, size=(HEIGHT, WIDTH), **more) -> dict[str, Any]:
     return {"id": image_id, "height": size[0], "width": size[1], "file_name": f"{image_id}.png", **more}
 
 
@@ -76,14 +76,14 @@ def random_case(seed, images=12, size=(HEIGHT, WIDTH), sides=(4, 30), crowds=0.0
             guess = category if rng.random() < 0.8 else int(rng.choice([3, 7, 9, 11]))
             detections.append(region(moved, image_id, guess, size, score=any_score()))
         detections.append(region(random_box(rng, size, sides), image_id, 9, size, score=any_score()))
-    pictures = []
+    entries = []
     for image_id in range(1, images + 1):
         present = sorted({a["category_id"] for a in annotations if a["image_id"] == image_id})
         absent = [k for k in (3, 7, 9, 11) if k not in present]
-        pictures.append(picture(image_id, size, pos_category_ids=present))
-        pictures[-1]["neg_category_ids"] = [k for k in absent if rng.random() < 0.5]
-        pictures[-1]["not_exhaustive_category_ids"] = [k for k in present if rng.random() < 0.2]
-    return {"images": pictures, "annotations": annotations, "categories": CATEGORIES}, detections
+        entries.append(image(image_id, size, pos_category_ids=present))
+        entries[-1]["neg_category_ids"] = [k for k in absent if rng.random() < 0.5]
+        entries[-1]["not_exhaustive_category_ids"] = [k for k in present if rng.random() < 0.2]
+    return {"images": entries, "annotations": annotations, "categories": CATEGORIES}, detections
 
 
 def copied(value: Any) -> Any:

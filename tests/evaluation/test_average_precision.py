@@ -73,7 +73,7 @@ def test_annotated_classes_only_ignores_the_other_classes():
     assert federated.masks.per_class["car:wheel"].ap == pytest.approx(1.0)
     assert federated.detections == 2
     crowded = score_detections(truth, detections, annotated_classes_only=True, max_detections=1)
-    assert crowded.masks.per_class["car:door"].ap == 0.0  # the wheel took the only place of picture 2
+    assert crowded.masks.per_class["car:door"].ap == 0.0  # the wheel took the only place of image 2
     second["neg_category_ids"] = [7]  # now somebody looked and there is none
     with_negative = score_detections(truth, detections, annotated_classes_only=True)
     assert with_negative.masks.per_class["car:wheel"].ap == pytest.approx(0.5, abs=0.01)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from tests.evaluation.made_up import annotation, picture, region
+from tests.evaluation.made_up import annotation, image, region
 from vlpart.errors import DataError
 from vlpart.evaluation.benchmarks import BENCHMARKS, custom, figure, get_benchmark, part_split
 from vlpart.evaluation.run import open_dataset, score_predictions
@@ -16,7 +16,7 @@ from vlpart.text.vocabulary import Vocabulary
 
 
 def truth_of(name):
-    """One annotation of every class of a benchmark, in one picture each."""
+    """One annotation of every class of a benchmark, in one image each."""
     vocabulary = Vocabulary.load(BENCHMARKS[name].vocabulary)
     categories = [
         {"id": e.id, "name": e.name, "frequency": e.frequency or "f"}
@@ -24,9 +24,9 @@ def truth_of(name):
         for e in vocabulary.entries
     ]
     lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
-    pictures = [picture(k + 1, (20, 20), **lists) for k in range(len(categories))]
+    images = [image(k + 1, (20, 20), **lists) for k in range(len(categories))]
     annotations = [annotation(k + 1, (2, 2, 9, 9), k + 1, c["id"], (20, 20)) for k, c in enumerate(categories)]
-    return {"images": pictures, "annotations": annotations, "categories": categories}
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 @pytest.mark.parametrize("name", [name for name, each in BENCHMARKS.items() if each.vocabulary])
@@ -35,7 +35,7 @@ def test_perfect_detections_give_a_perfect_headline(name, tmp_path):
     place = tmp_path / benchmark.annotations[-1]
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps(truth))
-    with pytest.raises(DataError, match="of pictures"):
+    with pytest.raises(DataError, match="of images"):
         benchmark.locate(tmp_path)
     (tmp_path / benchmark.images[0]).mkdir(parents=True, exist_ok=True)
     file, folder = benchmark.locate(tmp_path)

@@ -32,7 +32,7 @@ def test_given_detections(command, data, perfect, tmp_path):
     assert scores["part_iou"]["per_class"]["car:door"] == pytest.approx(0.75)
     assert sorted(path.name for path in output.iterdir()) == ["report.html", "scores.json"]
     page = (output / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 8  # four pictures, twice
+    assert page.count("data:image/jpeg;base64,") == 8  # four images, twice
 
 
 def test_options_of_the_protocol(command, data, perfect):
@@ -171,8 +171,8 @@ def test_a_model_on_boxes_only(command, data, random_weights, tmp_path):
     assert code == 1 and "another boxes" in err
 
 
-def test_pictures_of_ones_own_data_are_found(command, data, perfect, random_weights, tmp_path):
-    """A file or a folder; the pictures in `images/`, beside the file, or nowhere."""
+def test_images_of_ones_own_data_are_found(command, data, perfect, random_weights, tmp_path):
+    """A file or a folder; the images in `images/`, beside the file, or nowhere."""
     model = ("evaluate", "tiny", "--weights", random_weights, "--device", "cpu", "--quick", "--max-images", 1)
     folder = data / "car_parts"
     for on in (folder, folder / "val.json"):
@@ -186,13 +186,13 @@ def test_pictures_of_ones_own_data_are_found(command, data, perfect, random_weig
     alone.parent.mkdir()
     shutil.copy(folder / "val.json", alone)
     code, _, err = command(*model, "--on", alone)
-    assert code == 1 and f"the pictures of {alone} are not beside it" in err and "--images" in err
+    assert code == 1 and f"the images of {alone} are not beside it" in err and "--images" in err
     assert command(*model, "--on", alone, "--images", folder / "images")[0] == 0
     code, _, err = command(*model, "--on", alone.parent)
     assert code == 1 and "has no val split" in err
     assert command("evaluate", "--predictions", perfect, "--on", alone)[0] == 0  # needs none
 
 
-def test_detections_need_no_pictures(command, data, perfect):
+def test_detections_need_no_images(command, data, perfect):
     shutil.rmtree(data / "car_parts" / "images")
     assert command("evaluate", "--predictions", perfect, "--on", "car_parts", "--data", data)[0] == 0

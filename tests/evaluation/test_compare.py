@@ -1,4 +1,4 @@
-"""Two sets of detections for the same pictures: figures as in their own evaluations, and how sure the difference is."""
+"""Two sets of detections for the same images: figures as in their own evaluations, and how sure the difference is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def checked(truth, detections, rule="coco"):
 
 
 def worse(detections):
-    """Wheels have other names in most pictures."""
+    """Wheels have other names in most images."""
     return [
         {**each, "category_id": 9 if each["category_id"] == 7 and each["image_id"] % 4 else each["category_id"]}
         for each in detections

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.evaluation.made_up import CATEGORIES, annotation, picture, pycocotools_tensors, random_case, region
+from tests.evaluation.made_up import CATEGORIES, annotation, image, pycocotools_tensors, random_case, region
 from vlpart.evaluation import average_precision as coco
 from vlpart.evaluation.pairs import pair_precision
 from vlpart.evaluation.part_iou import part_iou
@@ -24,7 +24,7 @@ def checked(truth, detections, rule="coco"):
 def two_cars():
     """Two cars side by side, each with a wheel."""
     return {
-        "images": [picture(1, pos_category_ids=[3, 7])],
+        "images": [image(1, pos_category_ids=[3, 7])],
         "annotations": [
             annotation(11, LEFT, 1, 3),
             annotation(12, RIGHT, 1, 3),

@@ -23,7 +23,7 @@ SIZE = (40, 50)
 
 
 class Told:
-    """Says what it is told for every picture: a list of (name, box, score)."""
+    """Says what it is told for every image: a list of (name, box, score)."""
 
     def __init__(self, answers: dict[str, list[tuple[str, tuple[int, int, int, int], float]]]) -> None:
         self.answers, self.limits = answers, []
@@ -112,11 +112,11 @@ def test_without_a_valid_figure_there_is_no_score(tmp_path: Path) -> None:
     assert np.isnan(figures["score"])
 
 
-def test_held_out_pictures_only(tmp_path: Path) -> None:
+def test_held_out_images_only(tmp_path: Path) -> None:
     images = [{"id": i, "file_name": f"{i}.png"} for i in range(10)]
     annotations = [annotation(i + 1, BOX, i, 1, SIZE) for i in range(10)]
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "car"}]}
-    each = make_set(tmp_path, content, hold_out=0.3)
+    each = make_set(tmp_path, content, validation_split=0.3)
     truth = open_set(each, 5).truth
     assert (len(truth["images"]), len(truth["annotations"])) == (3, 3)
 

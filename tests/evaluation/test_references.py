@@ -9,8 +9,8 @@ from tests.evaluation.made_up import (
     CATEGORIES,
     annotation,
     copied,
+    image,
     lvis_tensors,
-    picture,
     pycocotools_tensors,
     random_case,
     region,
@@ -36,21 +36,21 @@ def ties(seed):
 
 
 def area_edges(seed):
-    """Regions of exactly 32^2 and 96^2 pixels and one row more or less, in a large picture."""
+    """Regions of exactly 32^2 and 96^2 pixels and one row more or less, in a large image."""
     size = (300, 300)
     boxes = [(0, 0, 32, 32), (40, 0, 32, 31), (80, 0, 32, 33), (0, 50, 96, 96), (110, 50, 96, 95), (0, 150, 96, 97)]
     truths = [annotation(i + 1, box, 1, 7, size) for i, box in enumerate(boxes)]
     found = [region((x, y, w, h - 1), 1, 7, size, score=0.9 - i / 10) for i, (x, y, w, h) in enumerate(boxes)]
     lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
-    return {"images": [picture(1, size, **lists)], "annotations": truths, "categories": CATEGORIES}, found
+    return {"images": [image(1, size, **lists)], "annotations": truths, "categories": CATEGORIES}, found
 
 
 def degenerate(seed):
-    """Empty masks, boxes without area, single pixels, boxes beyond the picture, negative scores, large ids."""
+    """Empty masks, boxes without area, single pixels, boxes beyond the image, negative scores, large ids."""
     truth, detections = random_case(seed, images=4, crowds=0.0)
     rng = np.random.default_rng(seed)
-    for image in truth["images"]:
-        image["id"] += 10**9
+    for entry in truth["images"]:
+        entry["id"] += 10**9
     for each in truth["annotations"] + detections:
         each["image_id"] += 10**9
     for each in detections[::5]:
@@ -66,7 +66,7 @@ def degenerate(seed):
 
 
 def many(seed):
-    """Over a hundred detections of one class in one picture."""
+    """Over a hundred detections of one class in one image."""
     truth, detections = random_case(seed, images=2)
     rng = np.random.default_rng(seed)
     crowd = [
@@ -79,13 +79,13 @@ def many(seed):
 
 
 def polygons(seed):
-    """Ground truth as polygons, and detections of pictures without any annotation."""
+    """Ground truth as polygons, and detections of images without any annotation."""
     truth, detections = random_case(seed, images=5, crowds=0.0)
     for each in truth["annotations"]:
         x, y, w, h = each["bbox"]
         each["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
     lists = {"neg_category_ids": [7], "not_exhaustive_category_ids": []}
-    truth["images"].append(picture(77, **lists))
+    truth["images"].append(image(77, **lists))
     return truth, [*detections, region((3, 3, 20, 20), 77, 7, score=0.99), region((3, 3, 9, 9), 77, 9, score=0.98)]
 
 

@@ -107,7 +107,7 @@ def test_the_matrix_shows_shares_of_rows():
     assert "a found where nothing of it is annotated: 2" in text
 
 
-def test_a_page_without_pictures(tmp_path):
+def test_a_page_without_images(tmp_path):
     truth, detections = random_case(0)
     dataset = Dataset(truth=truth, images=None, benchmark=custom(tmp_path / "mine.json", truth))
     evaluation, checked = score_all(dataset, Predictions(detections=detections, proposals={}), extras=("recall",))
@@ -118,7 +118,7 @@ def test_a_page_without_pictures(tmp_path):
     assert built.confusion.names == ["car:wheel", "car:door"]
     rows = [a for a in checked.annotations if a["category_id"] == 7 and not a["iscrowd"]]
     assert sum(built.confusion.counts[0]) <= len(rows)
-    assert "No pictures on this page" in built.notes[-1]
+    assert "No images on this page" in built.notes[-1]
     assert "Class-agnostic box recall of detections" in parsed(render_report(built)).text
 
 

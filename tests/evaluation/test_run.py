@@ -1,4 +1,4 @@
-"""Predicting and scoring a data set, with a predictor that looks at the colours of the picture."""
+"""Predicting and scoring a data set, with a predictor that looks at the colours of the image."""
 
 import json
 import math
@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 30, 40
 
 
 class ColourPredictor:
-    """Finds the red and the blue region of a picture and calls them by the first and second name."""
+    """Finds the red and the blue region of an image and calls them by the first and second name."""
 
     def __init__(self):
         self.calls = []
@@ -46,10 +46,10 @@ class ColourPredictor:
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Four pictures: a red car everywhere, a blue wheel on the even ones; the file lists the higher id first."""
+    """Four images: a red car everywhere, a blue wheel on the even ones; the file lists the higher id first."""
     from pycocotools import mask as coco_mask
 
-    pictures, annotations = [], []
+    images, annotations = [], []
     for image_id in range(1, 5):
         array = np.full((HEIGHT, WIDTH, 3), 100, dtype=np.uint8)
         regions = {5: (slice(2, 12), slice(3, 20), (255, 0, 0))}
@@ -72,11 +72,11 @@ def dataset(tmp_path):
                 }
             )
         Image.fromarray(array).save(tmp_path / f"{image_id}.png")
-        pictures.append({"id": image_id, "file_name": f"{image_id}.png", "width": WIDTH, "height": HEIGHT})
-        pictures[-1]["pos_category_ids"] = sorted(regions)
+        images.append({"id": image_id, "file_name": f"{image_id}.png", "width": WIDTH, "height": HEIGHT})
+        images[-1]["pos_category_ids"] = sorted(regions)
     categories = [{"id": 9, "name": "car:wheel", "part": "wheel"}, {"id": 5, "name": "car", "part": None}]
     path = tmp_path / "truth.json"
-    path.write_text(json.dumps({"images": pictures, "annotations": annotations, "categories": categories}))
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
 
 
@@ -97,11 +97,11 @@ def test_a_perfect_predictor(dataset, tmp_path):
     assert (parts["ap"], parts["ap50"], parts["ap75"], parts["ar"], parts["classes"]) == (1, 1, 1, 1, 1)
 
 
-def test_a_limit_that_most_pictures_reach_is_noted(dataset):
-    """Found on 266 names: 99 % of the pictures were at the limit, and whole objects took the places of parts."""
+def test_a_limit_that_most_images_reach_is_noted(dataset):
+    """Found on 266 names: 99 % of the images were at the limit, and whole objects took the places of parts."""
     tight = evaluate(ColourPredictor(), dataset, dataset.parent, max_detections=1)
     (note,) = tight.notes
-    assert note.startswith("100% of the pictures have as many detections as count (1)")
+    assert note.startswith("100% of the images have as many detections as count (1)")
     assert "--max-detections" in note
     assert not evaluate(ColourPredictor(), dataset, dataset.parent).notes
 
@@ -138,6 +138,6 @@ def test_figures_for_the_log_of_a_run(dataset):
     figures = evaluate_sets(ColourPredictor(), sets, score_threshold=0.1, max_detections=10)
     assert figures["a/AP"] == pytest.approx(1.0)
     assert figures["a/parts_AP50"] == pytest.approx(1.0)
-    assert "b/parts_AP50" not in figures  # the only picture of it has no part
+    assert "b/parts_AP50" not in figures  # the only image of it has no part
     assert figures["score"] == pytest.approx(1.0)
     assert not any(math.isnan(value) for value in figures.values())

@@ -30,7 +30,7 @@ def line(image):
 
 
 class Counting:
-    """Predicts, and stops like an interrupted process after so many pictures."""
+    """Predicts, and stops like an interrupted process after so many images."""
 
     def __init__(self, stop_after=None):
         self.seen, self.stop_after = [], stop_after
@@ -54,7 +54,7 @@ EXPECTED = [detection for image in IMAGES for detection in line(image)["detectio
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
-def test_the_order_is_that_of_the_pictures(on_disk, tmp_path):
+def test_the_order_is_that_of_the_images(on_disk, tmp_path):
     found = predictions_of(tmp_path / "run" if on_disk else None)
     assert found.detections == EXPECTED
     assert list(found.proposals) == [image["id"] for image in IMAGES]

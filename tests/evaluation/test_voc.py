@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.evaluation.made_up import CATEGORIES, annotation, picture, random_case, region
+from tests.evaluation.made_up import CATEGORIES, annotation, image, random_case, region
 from vlpart.errors import EvaluationError
 from vlpart.evaluation.average_precision import score_detections
 
@@ -61,7 +61,7 @@ def test_equal_to_a_plain_reading(seed):
 
 def test_difficult_objects_count_neither_way():
     truth = {
-        "images": [picture(1)],
+        "images": [image(1)],
         "annotations": [annotation(1, (0, 0, 10, 10), 1, 7), annotation(2, (40, 30, 10, 10), 1, 7, difficult=1)],
         "categories": CATEGORIES,
     }

@@ -36,7 +36,7 @@ def test_every_format_of_one_photo(photo: Path, tmp_path: Path) -> None:
         FakePredictor(),
         photo,
         output=tmp_path / "out",
-        formats=("picture", "json", "labels", "coco"),
+        formats=("image", "json", "labels", "coco"),
         on_result=reports.append,
     )
     assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.jpg", "photo_parts.json"]
@@ -105,7 +105,7 @@ def test_a_file_name_that_is_not_unicode(tmp_path: Path) -> None:
 
 def test_broken_images_are_skipped_in_their_place(tmp_path: Path) -> None:
     make_images(tmp_path / "in", "a.png", "c.png")
-    (tmp_path / "in" / "b.jpg").write_bytes(b"not a picture")
+    (tmp_path / "in" / "b.jpg").write_bytes(b"not an image")
     (tmp_path / "in" / "d.jpg").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:60])
     seen: list[str] = []
     summary = predict_to_folder(
@@ -212,14 +212,14 @@ def test_an_earlier_coco_file_stays_where_a_run_could_not_begin_or_it_is_a_sourc
     predict_to_folder(FakePredictor(), good, **options)
     with pytest.raises(VocabularyError):
         predict_to_folder(Refusing(), good, **options)
-    predict_to_folder(FakePredictor(), tmp_path / "out" / "coco.json", **options)  # not a picture
+    predict_to_folder(FakePredictor(), tmp_path / "out" / "coco.json", **options)  # not an image
     assert files_of(tmp_path / "out") == ["coco.json"]
 
 
 def test_what_is_finished_can_be_left_out(tmp_path: Path) -> None:
     make_images(tmp_path / "in", *(f"{i}.png" for i in range(5)))
-    (tmp_path / "in" / "1.jpg").write_bytes(b"not a picture")  # names its results 1, and 1.png's are 1-2, in every run
-    options: dict[str, Any] = {"output": tmp_path / "out", "formats": ["json", "picture"], "skip_existing": True}
+    (tmp_path / "in" / "1.jpg").write_bytes(b"not an image")  # names its results 1, and 1.png's are 1-2, in every run
+    options: dict[str, Any] = {"output": tmp_path / "out", "formats": ["json", "image"], "skip_existing": True}
     with pytest.raises(KeyboardInterrupt):
         predict_to_folder(FakePredictor(interrupt_at=3), tmp_path / "in", **options)
     assert files_of(tmp_path / "out") == [
@@ -288,7 +288,7 @@ def test_a_source_that_has_the_name_of_a_result_is_not_overwritten(tmp_path: Pat
         FakePredictor(),
         [first, second],
         output=tmp_path,
-        formats=["picture"],
+        formats=["image"],
         on_failure=lambda image, error: failed.append(f"{Path(image).name}: {error}"),
     )
     assert second.read_bytes() == before
@@ -369,9 +369,9 @@ def test_options_reach_the_predictor_and_the_reader(photo: Path, tmp_path: Path)
     assert "--max-pixels" in str(failed[0])
 
 
-@pytest.mark.parametrize("formats", [[], ["svg"], "pictures"])
+@pytest.mark.parametrize("formats", [[], ["svg"], "images"])
 def test_unknown_formats_are_refused(photo: Path, tmp_path: Path, formats: Any) -> None:
-    with pytest.raises(OutputError, match="choose from picture, json, coco, labels"):
+    with pytest.raises(OutputError, match="choose from image, json, coco, labels"):
         predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=formats)
     assert not (tmp_path / "out").exists()
 

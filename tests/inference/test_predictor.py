@@ -41,7 +41,7 @@ def predictor(weights: Path) -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
 
 
@@ -51,8 +51,8 @@ def same(a: vlpart.Result, b: vlpart.Result) -> None:
     np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
 
 
-def test_one_image_gives_one_result(predictor: Predictor, picture: np.ndarray) -> None:
-    result = predictor.predict(picture, vocabulary=WORDS, score_threshold=0.1, max_detections=20)
+def test_one_image_gives_one_result(predictor: Predictor, image: np.ndarray) -> None:
+    result = predictor.predict(image, vocabulary=WORDS, score_threshold=0.1, max_detections=20)
     assert isinstance(result, vlpart.Result)
     assert 0 < len(result) <= 20
     assert result.image_size == (90, 120)
@@ -63,17 +63,17 @@ def test_one_image_gives_one_result(predictor: Predictor, picture: np.ndarray) -
     assert (result.boxes_xyxy[:, 2] <= 120).all()
 
 
-def test_a_list_gives_a_list_in_order_equal_to_single_calls(predictor: Predictor, picture: np.ndarray) -> None:
-    pictures = [picture, picture[:, ::-1].copy(), picture[:60], picture[::-1].copy()]
-    many = predictor.predict(pictures, vocabulary=WORDS, score_threshold=0.2)
+def test_a_list_gives_a_list_in_order_equal_to_single_calls(predictor: Predictor, image: np.ndarray) -> None:
+    images = [image, image[:, ::-1].copy(), image[:60], image[::-1].copy()]
+    many = predictor.predict(images, vocabulary=WORDS, score_threshold=0.2)
     assert isinstance(many, list)
-    for one, source in zip(many, pictures, strict=True):
+    for one, source in zip(many, images, strict=True):
         same(one, predictor.predict(source, vocabulary=WORDS, score_threshold=0.2))
     assert predictor.predict([], vocabulary=WORDS) == []
 
 
 def test_a_long_list_runs_in_batches_that_fit(
-    weights: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    weights: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load("tiny", weights=weights, device="cpu")
     forward, seen = model._forward, []
@@ -81,61 +81,61 @@ def test_a_long_list_runs_in_batches_that_fit(
         model, "_forward", lambda images, *rest: seen.append(len(images.sizes_hw)) or forward(images, *rest)
     )
     wide = np.zeros((40, 160, 3), dtype=np.uint8)
-    results = model.predict([picture, wide] + [picture] * 4, WORDS, short_side=500, max_side=1200)  # 500 x 667 pixels
+    results = model.predict([image, wide] + [image] * 4, WORDS, short_side=500, max_side=1200)  # 500 x 667 pixels
     assert seen == [2, 2, 1, 1]
     same(results[-1], results[0])
 
 
-def test_every_kind_of_input_gives_the_same(predictor: Predictor, picture: np.ndarray, tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    Image.fromarray(picture).save(path)
-    expected = predictor(picture, WORDS)
-    for source in (path, str(path), path.read_bytes(), Image.fromarray(picture), torch.from_numpy(picture)):
+def test_every_kind_of_input_gives_the_same(predictor: Predictor, image: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.fromarray(image).save(path)
+    expected = predictor(image, WORDS)
+    for source in (path, str(path), path.read_bytes(), Image.fromarray(image), torch.from_numpy(image)):
         same(predictor(source, WORDS), expected)
     assert predictor(path, WORDS).path == str(path)
 
 
-def test_vocabularies_of_every_form(predictor: Predictor, picture: np.ndarray) -> None:
+def test_vocabularies_of_every_form(predictor: Predictor, image: np.ndarray) -> None:
     names = vlpart.Vocabulary.from_names(["car", "person"])
-    same(predictor(picture, names), predictor(picture, ["car", "person"]))
-    assert predictor(picture, "pascal_part").vocabulary == vlpart.Vocabulary.load("pascal_part")
+    same(predictor(image, names), predictor(image, ["car", "person"]))
+    assert predictor(image, "pascal_part").vocabulary == vlpart.Vocabulary.load("pascal_part")
     with pytest.raises(VocabularyError):
-        predictor(picture, [])
+        predictor(image, [])
     with pytest.raises(VocabularyError, match="128"):
-        predictor(picture, vlpart.Vocabulary.from_embeddings(["a", "b"], np.eye(2, 64, dtype=np.float32)))
+        predictor(image, vlpart.Vocabulary.from_embeddings(["a", "b"], np.eye(2, 64, dtype=np.float32)))
 
 
-def test_more_than_five_thousand_names(predictor: Predictor, picture: np.ndarray) -> None:
+def test_more_than_five_thousand_names(predictor: Predictor, image: np.ndarray) -> None:
     names = [f"thing number {i}" for i in range(5200)]
-    result = predictor(picture, names, score_threshold=0.2, max_detections=50)
+    result = predictor(image, names, score_threshold=0.2, max_detections=50)
     assert len(result.vocabulary) == 5200
 
 
-def test_threads_with_two_vocabularies_do_not_disturb_each_other(predictor: Predictor, picture: np.ndarray) -> None:
+def test_threads_with_two_vocabularies_do_not_disturb_each_other(predictor: Predictor, image: np.ndarray) -> None:
     words = ["car; person", "dog: head, tail", "a; b; c; d"]
-    expected = [predictor(picture, w) for w in words]
+    expected = [predictor(image, w) for w in words]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda i: predictor(picture, words[i % 3]), range(12)))
+        found = list(pool.map(lambda i: predictor(image, words[i % 3]), range(12)))
     for i, result in enumerate(found):
         same(result, expected[i % 3])
 
 
-def test_bf16_is_close(weights: Path, predictor: Predictor, picture: np.ndarray) -> None:
+def test_bf16_is_close(weights: Path, predictor: Predictor, image: np.ndarray) -> None:
     half = load("tiny", weights=weights, device="cpu", precision="bf16")
     assert half.precision == "bf16"
-    a, b = half(picture, WORDS, max_detections=5), predictor(picture, WORDS, max_detections=5)
+    a, b = half(image, WORDS, max_detections=5), predictor(image, WORDS, max_detections=5)
     assert abs(float(a.scores[0]) - float(b.scores[0])) < 0.05
 
 
 def test_a_weight_file_is_a_model_of_its_own(
-    weights: Path, picture: np.ndarray, caplog: pytest.LogCaptureFixture
+    weights: Path, image: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     for model in (load(str(weights), device="cpu"), load(weights=weights, device="cpu")):
         assert (model.name, model.architecture, model.vocabulary.title) == ("random", "tiny", "tiny")
-        model(picture, WORDS)
+        model(image, WORDS)
         assert caplog.messages == []  # nothing was assumed yet
         for _ in range(2):
-            model(picture, max_detections=1)
+            model(image, max_detections=1)
         (message,) = caplog.messages
         assert "random.safetensors does not say" in message
         assert "the list 'tiny'" in message
@@ -144,7 +144,7 @@ def test_a_weight_file_is_a_model_of_its_own(
 
 
 def test_a_weight_file_with_the_name_of_a_model_is_that_model(
-    weights: Path, picture: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    weights: Path, image: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(0)
     state = build_detector("r50_mask_rcnn").state_dict()
@@ -153,7 +153,7 @@ def test_a_weight_file_with_the_name_of_a_model_is_that_model(
         assert (model.name, model.architecture, model.vocabulary.title) == ("r50_coco", "r50_mask_rcnn", "coco")
     (tmp_path / "tiny.safetensors").write_bytes(weights.read_bytes())
     model = load(weights=tmp_path / "tiny.safetensors")
-    model(picture, max_detections=1)
+    model(image, max_detections=1)
     assert (model.name, caplog.messages) == ("tiny", [])
     with pytest.raises(WeightsError, match="holds r50_mask_rcnn weights"):
         load("tiny", weights=tmp_path / "r50_coco.safetensors")
@@ -171,26 +171,26 @@ def test_a_weight_file_with_the_name_of_a_model_is_that_model(
         ({"score_threshold": "high"}, "score_threshold must be a number"),
     ],
 )
-def test_options_out_of_range(predictor: Predictor, picture: np.ndarray, options: dict[str, Any], message: str) -> None:
+def test_options_out_of_range(predictor: Predictor, image: np.ndarray, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        predictor.predict(picture, WORDS, **options)
+        predictor.predict(image, WORDS, **options)
 
 
-def test_an_input_too_large_to_compute_is_refused(predictor: Predictor, picture: np.ndarray) -> None:
+def test_an_input_too_large_to_compute_is_refused(predictor: Predictor, image: np.ndarray) -> None:
     with pytest.raises(ImageError, match="100000x75000.*--short-side"):
-        predictor.predict(picture, WORDS, short_side=100_000)
+        predictor.predict(image, WORDS, short_side=100_000)
 
 
 @pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies_work_like_the_original(
-    predictor: Predictor, picture: np.ndarray, copy_of: Callable[[Predictor], Predictor]
+    predictor: Predictor, image: np.ndarray, copy_of: Callable[[Predictor], Predictor]
 ) -> None:
-    same(copy_of(predictor).predict(picture, WORDS), predictor.predict(picture, WORDS))
+    same(copy_of(predictor).predict(image, WORDS), predictor.predict(image, WORDS))
 
 
-def test_errors_are_typed(predictor: Predictor, weights: Path, picture: np.ndarray, tmp_path: Path) -> None:
+def test_errors_are_typed(predictor: Predictor, weights: Path, image: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="max_pixels"):
-        predictor.predict(picture, WORDS, max_pixels=100)
+        predictor.predict(image, WORDS, max_pixels=100)
     with pytest.raises(ImageError):
         predictor.predict(tmp_path / "nothing.jpg")
     with pytest.raises(ModelNotFoundError, match="tiny"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlpart.losses.by_kind import compute_losses
-from vlpart.losses.distillation import Teacher, held_names_loss, kept_objectness
+from vlpart.losses.distillation import Teacher, distillation_loss, kept_objectness
 from vlpart.losses.options import LossOptions
 from vlpart.losses.rpn import rpn_losses
 from vlpart.models.build import build_detector
@@ -21,25 +21,27 @@ def test_the_loss_is_the_divergence_of_the_probabilities() -> None:
     student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3.0), 0.0]])
     p, q = 0.75, 0.5
     expected = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
-    assert held_names_loss(student, teacher, 1.0).item() == pytest.approx(expected, rel=1e-5)
-    warm = held_names_loss(3 * student, 3 * teacher, 3.0).item()
+    assert distillation_loss(student, teacher, 1.0).item() == pytest.approx(expected, rel=1e-5)
+    warm = distillation_loss(3 * student, 3 * teacher, 3.0).item()
     assert warm == pytest.approx(9 * expected, rel=1e-5)
-    assert held_names_loss(student.repeat(5, 1), teacher.repeat(5, 1), 1.0).item() == pytest.approx(expected, rel=1e-5)
+    assert distillation_loss(student.repeat(5, 1), teacher.repeat(5, 1), 1.0).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_equal_answers_and_no_names_cost_nothing() -> None:
     logits = torch.linspace(-30, 30, 12).reshape(3, 4).requires_grad_()
-    loss = held_names_loss(logits, logits.detach())
+    loss = distillation_loss(logits, logits.detach())
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None and logits.grad.abs().max() < 1e-7
-    assert held_names_loss(torch.zeros(3, 0), torch.zeros(3, 0)).item() == 0
-    assert held_names_loss(torch.zeros(0, 4), torch.zeros(0, 4)).item() == 0
+    assert distillation_loss(torch.zeros(3, 0), torch.zeros(3, 0)).item() == 0
+    assert distillation_loss(torch.zeros(0, 4), torch.zeros(0, 4)).item() == 0
 
 
 def test_the_gradient_flows_to_the_student_only() -> None:
     student, teacher = torch.zeros(2, 3, requires_grad=True), torch.ones(2, 3, requires_grad=True)
-    held_names_loss(student, teacher, 2.0).backward()
+    distillation_loss(student, teacher, 2.0).backward()
     assert teacher.grad is None
     torch.testing.assert_close(student.grad, 2 * (0.5 - torch.full((2, 3), 0.5).sigmoid()) / 2)
 
@@ -86,7 +88,7 @@ def test_every_stage_is_held(architecture: str, monkeypatch: pytest.MonkeyPatch)
         return compute_losses(student, batch, torch.ones(2, 8), options, generator=generator, teacher=held)
 
     plain, equal = losses(None), losses(teacher)
-    names = ["held_names"] if architecture == "tiny" else [f"held_names_{i}" for i in range(3)]
+    names = ["distillation"] if architecture == "tiny" else [f"held_names_{i}" for i in range(3)]
     assert sorted(set(equal) - set(plain)) == names
     assert all(equal[name].item() == pytest.approx(0, abs=1e-5) for name in names)
     assert all(torch.equal(plain[name], equal[name]) for name in plain if name != "rpn_objectness")

@@ -46,15 +46,15 @@ def maybe(truth: Targets) -> torch.Tensor:
 
 
 def test_what_may_be_an_unlabelled_part() -> None:
-    assert maybe(target(open_objects=OPEN)).tolist() == INSIDE
+    assert maybe(target(ignore_inside=OPEN)).tolist() == INSIDE
     assert not maybe(target()).any()
-    assert not maybe(target(open_objects=~OPEN & False)).any()
+    assert not maybe(target(ignore_inside=~OPEN & False)).any()
     nothing = Targets(
         boxes_xyxy=torch.zeros(0, 4),
         labels=torch.zeros(0, dtype=torch.int64),
         masks=None,
         image_labels=torch.zeros(0, dtype=torch.int64),
-        open_objects=torch.zeros(0, dtype=torch.bool),
+        ignore_inside=torch.zeros(0, dtype=torch.bool),
     )
     assert maybe(nothing).tolist() == [False] * len(REGIONS)
 
@@ -63,7 +63,7 @@ def test_what_may_be_an_unlabelled_part() -> None:
 def test_anchors_inside_of_an_open_object_are_no_background(is_open: bool) -> None:
     logits = torch.zeros(1, len(REGIONS), requires_grad=True)
     output = RpnOutput(logits=[logits], deltas=[torch.zeros(1, len(REGIONS), 4)], anchors_xyxy=[REGIONS])
-    truth = target(open_objects=OPEN if is_open else None)
+    truth = target(ignore_inside=OPEN if is_open else None)
     rpn_losses(output, [truth], LossOptions(rpn_anchors=64))["rpn_objectness"].backward()
     assert logits.grad is not None
     pulled = torch.sign(logits.grad[0]).tolist()
@@ -83,7 +83,7 @@ def test_inside_of_an_open_object_classes_of_unknown_presence_do_not_count() -> 
         return found[:, WHEEL].tolist()
 
     assert weights() == [1, 1, 0, 1, 1, 0, 0]
-    assert weights(open_objects=OPEN) == [1, 1, 0, 1, 0, 0, 0]
+    assert weights(ignore_inside=OPEN) == [1, 1, 0, 1, 0, 0, 0]
 
 
 def test_names_that_count_at_matches_only() -> None:
@@ -96,7 +96,7 @@ def test_names_that_count_at_matches_only() -> None:
     assert known_weights([regions], [target()], 0.1) is None
 
 
-def test_a_batch_may_mix_pictures_with_and_without_unknowns() -> None:
+def test_a_batch_may_mix_images_with_and_without_unknowns() -> None:
     names = torch.tensor([False, False, True])
     regions = label_regions(REGIONS, target(), 3, 0.5)
     found = known_weights([regions, regions], [target(), target(only_at_matches=names)], 0.1)

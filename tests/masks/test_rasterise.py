@@ -70,7 +70,7 @@ def test_nothing_left(raw: object) -> None:
     "raw",
     [
         {"size": [3, 2], "counts": "15"},  # another size
-        {"size": [2, 3], "counts": [1, 2]},  # does not fill the picture
+        {"size": [2, 3], "counts": [1, 2]},  # does not fill the image
         {"size": [2, 3], "counts": [-1, 7]},
         {"size": [2, 3], "counts": ["a"]},
         {"size": [2, 3], "counts": "~~~~"},  # outside the alphabet

@@ -38,7 +38,7 @@ def test_areas(block, monkeypatch):
     assert checked.areas.tolist() == list(areas)
 
 
-def test_nothing_and_very_large_pictures():
+def test_nothing_and_very_large_images():
     assert check_rles([], np.zeros((0, 2))).bad is None
     large = (60_000, 50_000)  # its counts need more characters than the fast path takes
     rle = coco_mask.encode(np.asfortranarray(np.zeros((10, 10), dtype=np.uint8)))

@@ -47,6 +47,6 @@ def test_every_detection_has_the_mask_of_its_own_box(detector, images, text):
         torch.testing.assert_close(detections.mask_logits, masks, rtol=1e-4, atol=1e-5)
 
 
-def test_a_picture_without_detections_has_no_masks(detector, images, text):
+def test_a_image_without_detections_has_no_masks(detector, images, text):
     found = detector(images, text, DetectionOptions(score_threshold=1.0))
     assert [tuple(d.mask_logits.shape) for d in found] == [(0, 28, 28)] * 2

@@ -53,13 +53,13 @@ def assert_same_boxes(ours: torch.Tensor, theirs: np.ndarray, tolerance: float =
     assert len(set(partner.tolist())) == len(reference)
 
 
-@pytest.mark.slow  # about 4 s (R50) and 8 s (Swin) per picture
+@pytest.mark.slow  # about 4 s (R50) and 8 s (Swin) per image
 @torch.no_grad()
 def test_published_outputs(case: tuple[Detector, dict[str, np.ndarray], torch.Tensor, DetectionOptions]) -> None:
     detector, expected, text, options = case
-    picture = resize_shorter_side(expected["orig_image"], 256, 427)
-    assert np.array_equal(picture.transpose(2, 0, 1), expected["image"])
-    images = to_batch([picture])
+    image = resize_shorter_side(expected["orig_image"], 256, 427)
+    assert np.array_equal(image.transpose(2, 0, 1), expected["image"])
+    images = to_batch([image])
     assert list(images.pixels.shape[1:]) == list(expected["input_shape"])[-3:]
 
     pyramid = detector.pyramid(images.pixels)

@@ -39,7 +39,7 @@ def detector(shared: Path) -> PartDetector:
 
 
 def write_base_data(folder: Path, expected: dict[str, np.ndarray]) -> Path:
-    """The base pictures of the fixture and their annotations, all of one made-up object, by Pascal Part's names."""
+    """The base images of the fixture and their annotations, all of one made-up object, by Pascal Part's names."""
     annotations = json.loads(str(expected["ann_json"]))
     names = {entry.id: entry.part for entry in Vocabulary.load("pascal_part").entries}
     annotations["categories"] = [
@@ -54,7 +54,7 @@ def write_base_data(folder: Path, expected: dict[str, np.ndarray]) -> Path:
     return path
 
 
-@pytest.mark.slow  # about 30 s: DINO at stride 4 on four pictures
+@pytest.mark.slow  # about 30 s: DINO at stride 4 on four images
 def test_novel_object(shared: Path, tmp_path: Path, features: DinoFeatures, detector: PartDetector) -> None:
     expected = fixture(shared, "parser_novel")
     data = read_base_data(write_base_data(tmp_path, expected))
@@ -63,15 +63,15 @@ def test_novel_object(shared: Path, tmp_path: Path, features: DinoFeatures, dete
     assert bank.search(normalised(torch.from_numpy(expected["base_token_2008_000002"])[None])).similarities > 1 - 1e-6
 
     parser = Parser(features, bank, detector, Renamer(None), ParserOptions())
-    picture = expected["orig_novel"]
-    transfer = parser.transfer(picture, LABEL)
+    image = expected["orig_novel"]
+    transfer = parser.transfer(image, LABEL)
     assert np.array_equal(transfer.target_image.transpose(2, 0, 1), expected["novel_image"])
     assert Path(transfer.reference.file_name).stem == str(expected["nearest"])
     check_features(transfer, expected)
     check_matches(transfer, expected)
     check_parts(transfer, expected)
 
-    found = parser.named(transfer, picture.shape[:2], LABEL)
+    found = parser.named(transfer, image.shape[:2], LABEL)
     assert [int(part.name.split()[-1]) for part in found] == expected["res_classes"].tolist()
     assert np.abs(np.array([part.box_xyxy for part in found]) - expected["res_boxes"]).max() < 0.05
 
@@ -116,13 +116,13 @@ def check_parts(transfer: Transfer, expected: dict[str, np.ndarray]) -> None:
     assert distance.min(axis=1).max() < 0.05
 
 
-@pytest.mark.slow  # about 4 s: the detector on one picture of 800 pixels
+@pytest.mark.slow  # about 4 s: the detector on one image of 800 pixels
 def test_base_object(shared: Path, detector: PartDetector) -> None:
     expected = fixture(shared, "parser_base")
-    picture = fixture(shared, "parser_novel")["orig_novel"]
-    target = resize_shorter_side(picture, 224, 672)
+    image = fixture(shared, "parser_novel")["orig_novel"]
+    target = resize_shorter_side(image, 224, 672)
     assert np.array_equal(target.transpose(2, 0, 1), expected["novel_image"])
-    found = detector.base_parts(target, picture.shape[:2])
+    found = detector.base_parts(target, image.shape[:2])
     assert len(found.scores) == len(expected["scores"])
     used: set[int] = set()
     for box, score, label in zip(found.boxes_xyxy.numpy(), found.scores.numpy(), found.labels.numpy(), strict=True):

@@ -23,7 +23,7 @@ SQUARE = [[2, 2, 12, 2, 12, 12, 2, 12]]
 
 
 def write(folder: Path, name: str, images: range, *, masks: bool = True) -> None:
-    """An annotation file with one annotation a picture."""
+    """An annotation file with one annotation an image."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"images": [], "annotations": []}
     content["categories"] = [{"id": i, "name": each} for i, each in enumerate(NAMES, 1)]
@@ -47,13 +47,13 @@ def test_one_file_is_split(folder: Path) -> None:
     assert (recipe.architecture, recipe.text_encoder, recipe.init) == ("tiny", "static", "tiny")
     assert (recipe.teacher_vocabulary, recipe.remembers) == ("tiny", True)
     assert (source.name, source.annotations, source.images) == ("cars", folder / "parts.json", folder / "images")
-    assert (source.hold_out, scored.hold_out, source.masks) == (0.1, 0.1, True)
+    assert (source.validation_split, scored.validation_split, source.masks) == (0.1, 0.1, True)
     loaded = load_source(source)
     assert len(loaded) == 27
     assert loaded.vocabulary.names == NAMES
     assert loaded.flip_labels.tolist() == [0, 2, 1]
-    assert finetune(folder, hold_out=0.5).sources[0].hold_out == 0.5
-    without = finetune(folder, hold_out=0)
+    assert finetune(folder, validation_split=0.5).sources[0].validation_split == 0.5
+    without = finetune(folder, validation_split=0)
     assert (without.evaluate_on, len(load_source(without.sources[0]))) == ((), 30)
 
 
@@ -61,10 +61,10 @@ def test_a_val_split_is_scored(folder: Path) -> None:
     (folder / "parts.json").rename(folder / "train.json")
     write(folder, "val.json", range(30, 34))
     recipe = finetune(folder)
-    assert (recipe.sources[0].hold_out, recipe.evaluate_on[0].hold_out) == (0, 0)
+    assert (recipe.sources[0].validation_split, recipe.evaluate_on[0].validation_split) == (0, 0)
     assert recipe.evaluate_on[0].annotations == folder / "val.json"
-    with pytest.raises(TrainingError, match=r"val\.json is evaluated on: leave --hold-out away"):
-        finetune(folder, hold_out=0.2)
+    with pytest.raises(TrainingError, match=r"val\.json is evaluated on: leave --validation-split away"):
+        finetune(folder, validation_split=0.2)
 
 
 def test_boxes_only(folder: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_weight_file(folder: Path, tiny_weights: Path) -> None:
     assert finetune(folder, str(tiny_weights)).architecture == "tiny"
 
 
-def test_the_length_follows_the_number_of_pictures() -> None:
+def test_the_length_follows_the_number_of_images() -> None:
     assert [steps_for(n, 4) for n in (1, 120, 400, 10_000)] == [300, 300, 1000, 5000]
 
 
@@ -110,10 +110,10 @@ def test_first_weights_that_cannot_be_used(folder: Path, init: str, error: type[
 
 
 def test_by_name(folder: Path, tmp_path: Path) -> None:
-    assert get_recipe("finetune", folder, init="r50_voc", hold_out=0.3).sources[0].hold_out == 0.3
+    assert get_recipe("finetune", folder, init="r50_voc", validation_split=0.3).sources[0].validation_split == 0.3
     assert get_recipe("tiny", tmp_path, init="none").init == "none"
-    with pytest.raises(TrainingError, match="--hold-out is for finetune"):
-        get_recipe("tiny", tmp_path, hold_out=0.1)
+    with pytest.raises(TrainingError, match="--validation-split is for finetune"):
+        get_recipe("tiny", tmp_path, validation_split=0.1)
     with pytest.raises(TrainingError, match="did you mean finetune"):
         get_recipe("finetun", tmp_path)
     with pytest.raises(DataError, match="there is no folder"):

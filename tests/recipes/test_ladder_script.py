@@ -1,4 +1,4 @@
-"""`scripts/ladder.py`: every command that it would run is one that `vlpart` understands; its table and its picture."""
+"""`scripts/ladder.py`: every command that it would run is one that `vlpart` understands; its table and its image."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def test_table_and_chart(report: ModuleType) -> None:
     found = dict.fromkeys(report.RULES, arms)
     rows = [line for line in report.table(found).splitlines() if line.startswith("| (d)")]
     assert rows == ["| (d) <ours> | 3.0 / 6.0 | 4.0 / 8.0 | 2.2 ± 0.4 / 4.5 ± 0.7 |"] * 2
-    picture = ElementTree.fromstring(report.chart(found))
-    texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    image = ElementTree.fromstring(report.chart(found))
+    texts = [element.text for element in image.iter("{http://www.w3.org/2000/svg}text")]
     assert texts.count("4.5") == 2
     assert texts.count("(d) <ours>") == 1
-    bars = [e for e in picture.iter("{http://www.w3.org/2000/svg}rect") if e.get("fill") == "#D55E00"]
+    bars = [e for e in image.iter("{http://www.w3.org/2000/svg}rect") if e.get("fill") == "#D55E00"]
     assert [float(str(bar.get("width"))) for bar in bars[1:]] == pytest.approx([57.5, 129.4] * 2, abs=0.1)
-    lines = {e.get("x2") for e in picture.iter("{http://www.w3.org/2000/svg}line") if e.get("stroke") == "#333"}
+    lines = {e.get("x2") for e in image.iter("{http://www.w3.org/2000/svg}line") if e.get("stroke") == "#333"}
     assert len(lines) == 2 * 3  # of 4.0 to 5.0 in both panels, and of single seeds
 
 

@@ -160,7 +160,7 @@ def test_parts_with_an_empty_mask_go_by_their_box() -> None:
 
 
 def test_real_annotations_group_as_annotated(shared: Path) -> None:
-    """Every part of the ground truth of three data sets finds the object it is annotated with (200 pictures)."""
+    """Every part of the ground truth of three data sets finds the object it is annotated with (200 images)."""
     checked = 0
     for name in ("faces", "car_parts", "ade_parts"):
         data = json.loads((shared / "data" / name / "val.json").read_text())
@@ -186,7 +186,7 @@ def test_real_annotations_group_as_annotated(shared: Path) -> None:
 
 
 def test_many_detections_group_fast_and_small() -> None:
-    """300 detections of one class on a large picture: no array of N x H x W is made."""
+    """300 detections of one class on a large image: no array of N x H x W is made."""
     import tracemalloc
 
     rng = np.random.default_rng(0)
@@ -481,12 +481,12 @@ def test_names_that_yaml_would_take_for_something_else() -> None:
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".JPEG", "JPEG"), (".webp", "WEBP")])
-def test_save_pictures(street: Result, tmp_path: Path, suffix: str, kind: str) -> None:
+def test_save_images(street: Result, tmp_path: Path, suffix: str, kind: str) -> None:
     image = np.full((*SIZE, 3), 90, dtype=np.uint8)
     path = street.save(tmp_path / "new" / "folder" / f"out{suffix}", image=image, minimum_side=0)
-    with Image.open(path) as picture:
-        assert picture.format == kind
-        assert picture.size == (100, 60)
+    with Image.open(path) as saved:
+        assert saved.format == kind
+        assert saved.size == (100, 60)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -535,7 +535,7 @@ def test_save_never_overwrites_the_input_and_leaves_nothing_behind(tmp_path: Pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link.png", "photo.png", "taken.png"]
 
 
-def test_plot_finds_its_picture(tmp_path: Path) -> None:
+def test_plot_finds_its_image(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     Image.new("RGB", (100, 60), (10, 20, 30)).save(photo)
     found = [(DOG, 0.9, rectangle(0, 0, 10, 10))]

@@ -21,7 +21,7 @@ def write_dataset(folder: Path, images: int = 6, seed: int = 0) -> None:
     """A COCO file `all.json` beside a folder `images`."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
-    pictures, annotations = [], []
+    entries, annotations = [], []
     for image_id in range(1, images + 1):
         array = rng.integers(90, 130, size=(SIDE, SIDE, 3)).astype(np.uint8)
         w, h = (int(v) for v in rng.integers(40, 70, size=2))
@@ -29,8 +29,8 @@ def write_dataset(folder: Path, images: int = 6, seed: int = 0) -> None:
         array[y : y + h, x : x + w] = (230, 200, 40)
         array[y : y + h // 3, x : x + w] = (40, 20, 160)
         Image.fromarray(array).save(folder / "images" / f"{image_id}.jpg", quality=95)
-        pictures.append({"id": image_id, "file_name": f"{image_id}.jpg", "width": SIDE, "height": SIDE})
-        pictures[-1]["pos_category_ids"] = [1, 2, 3]
+        entries.append({"id": image_id, "file_name": f"{image_id}.jpg", "width": SIDE, "height": SIDE})
+        entries[-1]["pos_category_ids"] = [1, 2, 3]
         for category, (top, height) in {1: (y, h), 2: (y, h // 3), 3: (y + h // 3, h - h // 3)}.items():
             bitmap = np.zeros((SIDE, SIDE), dtype=np.uint8, order="F")
             bitmap[top : top + height, x : x + w] = 1
@@ -50,7 +50,7 @@ def write_dataset(folder: Path, images: int = 6, seed: int = 0) -> None:
         {"id": i, "name": name, "object": "box", "part": name.partition(":")[2] or None}
         for i, name in enumerate(NAMES, start=1)
     ]
-    content = {"images": pictures, "annotations": annotations, "categories": categories}
+    content = {"images": entries, "annotations": annotations, "categories": categories}
     (folder / "all.json").write_text(json.dumps(content))
 
 

@@ -167,7 +167,7 @@ def test_evaluation_sets_are_checked_before_the_first_step(root, tmp_path, chang
     build_trainer(small_recipe(root, evaluate_on=(val,)), tmp_path / "run", workers=0)  # never evaluated
 
 
-def test_missing_pictures_of_an_evaluation_set_are_found_before_the_first_step(root, tmp_path):
+def test_missing_images_of_an_evaluation_set_are_found_before_the_first_step(root, tmp_path):
     val = EvaluationSet(name="val", annotations=root / "all.json", images=root)
     with pytest.raises(DataError, match=r"all\.json: missing image .*1\.jpg"):
         build_trainer(small_recipe(root, evaluate_every=2, evaluate_on=(val,)), tmp_path / "run", workers=0)

@@ -33,7 +33,7 @@ def make(
     vocabularies = {name: Vocabulary.parse(words) for name, (words, _) in lists.items()}
     text = {name: torch.tensor(encode_vocabulary(encoder, v)) for name, v in vocabularies.items()}
     sources: list[Any] = [
-        SimpleNamespace(name=name, vocabulary=vocabularies[name], source=SimpleNamespace(absent_names=rule))
+        SimpleNamespace(name=name, vocabulary=vocabularies[name], source=SimpleNamespace(negative_names=rule))
         for name, (_, rule) in lists.items()
     ]
     return Distractors(sources, text, encoder, count), vocabularies, text
@@ -78,7 +78,7 @@ def test_a_source_of_cars_may_deny_everything_unlike_cars() -> None:
     }
 
 
-def test_objects_in_the_picture_are_not_denied_their_parts() -> None:
+def test_objects_in_the_image_are_not_denied_their_parts() -> None:
     assert added("rooms", [0]) == {"person", "person:ear", "person:nose"}
     assert added("rooms", [3]) == {"chair"}  # a person: ears and noses may be there; the other source's chair is not
 

@@ -53,12 +53,12 @@ def test_three_commands(command, root, tmp_path, tiny_weights):
     quick = ("--iterations", 2, "--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv")
     code, out, err = command("train", "finetune", "--data", root, *quick)
     assert (code, "weights: runs/finetune/weights.safetensors" in out) == (0, True), err
-    assert "1 of 6 pictures are held out for evaluation" in err
+    assert "1 of 6 images are held out for evaluation" in err
     run = tmp_path / "runs" / "finetune"
     assert Vocabulary.load(run / "vocabulary.json").names == tuple(NAMES)
     assert len(Vocabulary.load(run / "known_vocabulary.json")) == len(NAMES) + len(Vocabulary.load("tiny"))
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert "held_names" in events[0]["losses"] and events[-1]["event"] == "evaluation"
+    assert "distillation" in events[0]["losses"] and events[-1]["event"] == "evaluation"
 
     photo = root / "images" / "1.jpg"
     code, out, err = command("predict", photo, "--model", run, "-o", "out", "--threshold", 0, "--max-detections", 3)
@@ -78,7 +78,7 @@ def test_one_clear_line_for_folders_that_cannot_be_used(command, root, tmp_path)
     for arguments, said in (
         (("train", "finetune", "--data", tmp_path / "none"), "there is no folder"),
         (("train", "finetune", "--data", root, "--init", "imagenet"), "goes on from a detector"),
-        (("train", "tiny", "--data", root, "--hold-out", 0.1), "--hold-out is for finetune"),
+        (("train", "tiny", "--data", root, "--validation-split", 0.1), "--validation-split is for finetune"),
         (("predict", root / "images" / "1.jpg", "--model", root), "not the folder of a run"),
         (("predict", root / "images" / "1.jpg", "--model", "runs/none"), "no folder or weight file"),
     ):
@@ -173,7 +173,7 @@ def test_a_resumed_run_keeps_its_teacher_and_its_share(root, tmp_path, options):
 
 
 def test_going_on_with_a_finished_run(command, root, tmp_path, tiny_weights):
-    quick = ("--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv", "--hold-out", 0)
+    quick = ("--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv", "--validation-split", 0)
     train = ("train", "finetune", "--data", root, *quick, "--iterations")
     code, _, err = command(*train, 1)
     assert code == 0 and "teacher: " in err and "346 are held, 64 a batch" in err, err

@@ -23,7 +23,7 @@ SIDES = (48, 80)
 
 
 def write_miniature(root: Path, dataset: str) -> None:
-    """Four pictures with two boxes of the first three categories (polygons where training uses masks), or a label."""
+    """Four images with two boxes of the first three categories (polygons where training uses masks), or a label."""
     found = DATASETS[dataset]
     rng = np.random.default_rng(0)
     (root / found.images).mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def test_every_kind_of_source_gives_its_losses(tmp_path):
     recipe = get_recipe(NAME, root)
     for source in recipe.sources:
         write_miniature(root, source.name)
-    # the small model on small pictures, every source alike often; all else as published
+    # the small model on small images, every source alike often; all else as published
     recipe = recipe.changed(
         architecture="tiny",
         text_encoder="static",

@@ -1,4 +1,4 @@
-"""The page of a data check: which pictures, and what is drawn on them."""
+"""The page of a data check: which images, and what is drawn on them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_set(folder: Path, classes: list[list[int]], size: tuple[int, int] = (4
     return folder
 
 
-def pictures(page: Path) -> list[Image.Image]:
+def images(page: Path) -> list[Image.Image]:
     codes = re.findall(r"data:image/jpeg;base64,([^']+)'", page.read_text())
     return [Image.open(io.BytesIO(base64.b64decode(code))) for code in codes]
 
@@ -50,40 +50,40 @@ def test_rare_classes_come_first_and_every_class_is_shown(tmp_path: Path) -> Non
     assert choose_samples(split, 3) == choose_samples(split, 3)
 
 
-def test_the_page_holds_the_pictures_with_their_masks(tmp_path: Path) -> None:
+def test_the_page_holds_the_images_with_their_masks(tmp_path: Path) -> None:
     report = check(write_set(tmp_path / "set", [[4, 9], [11]]))
     page = write_page(report, tmp_path / "new" / "page.html")
-    drawn = pictures(page)
+    drawn = images(page)
     assert len(drawn) == 2
     pixels = np.asarray(drawn[0].resize((60, 40)).convert("RGB")).astype(int)
     assert np.ptp(pixels[20, 20]) > 20  # the mask has a colour
-    assert np.ptp(pixels[35, 5]) < 10  # away from it the picture is grey
+    assert np.ptp(pixels[35, 5]) < 10  # away from it the image is grey
     text = page.read_text()
     assert "&lt;b&gt;dog&lt;/b&gt;" in text
     assert "<b>dog</b>" not in text
     assert "http" not in text
 
 
-def test_large_pictures_are_scaled_down(tmp_path: Path) -> None:
+def test_large_images_are_scaled_down(tmp_path: Path) -> None:
     report = check(write_set(tmp_path / "set", [[4]], size=(1200, 1800)))
-    (drawn,) = pictures(write_page(report, tmp_path / "page.html"))
+    (drawn,) = images(write_page(report, tmp_path / "page.html"))
     assert drawn.size == (900, 600)
 
 
-def test_findings_are_on_the_page_and_broken_pictures_are_passed_over(tmp_path: Path) -> None:
+def test_findings_are_on_the_page_and_broken_images_are_passed_over(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set", [[4], [9]])
     (folder / "images" / "1.png").write_bytes(b"broken")
     page = write_page(check(folder), tmp_path / "page.html")
     assert "damaged, cut off" in page.read_text()
-    assert len(pictures(page)) == 1
+    assert len(images(page)) == 1
 
 
-def test_image_labels_and_sets_without_pictures(tmp_path: Path) -> None:
+def test_image_labels_and_sets_without_images(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set", [[]], pos_category_ids=[9])
     page = write_page(check(folder), tmp_path / "page.html")
     assert "labels: car:wheel" in page.read_text()
     (folder / "images" / "1.png").unlink()
-    assert "No picture could be drawn" in write_page(check(folder), tmp_path / "page.html").read_text()
+    assert "No image could be drawn" in write_page(check(folder), tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_result_of_annotations(segmentation: Any, area: int) -> None:
     assert result.masks.areas().tolist() == [area, 400]
 
 
-def test_a_box_is_made_from_its_mask_and_cut_to_the_picture() -> None:
+def test_a_box_is_made_from_its_mask_and_cut_to_the_image() -> None:
     vocabulary = Vocabulary.from_categories(CATEGORIES)
     entries = [{"category_id": 4, "segmentation": SQUARE}, {"category_id": 4, "bbox": [50, 30, 90, 90]}]
     result, left_out = to_result(entries, (40, 60), vocabulary)

@@ -28,7 +28,7 @@ GREY = 128
 def scene_of(
     size: tuple[int, int], *found: tuple[int, tuple[float, float, float, float]], masks: bool = True
 ) -> Result:
-    """(class id, box as shares of the picture) per detection; masks are ellipses in their boxes."""
+    """(class id, box as shares of the image) per detection; masks are ellipses in their boxes."""
     height, width = size
     boxes = np.array([box for _, box in found], dtype=np.float32).reshape(-1, 4) * [width, height, width, height]
     y, x = np.mgrid[:28, :28]
@@ -118,8 +118,8 @@ def test_any_size(size: tuple[int, int]) -> None:
         assert (drawn != GREY).any(axis=2).mean() > 0.2
 
 
-def test_small_pictures_are_drawn_from_the_maps_not_scaled_up() -> None:
-    """A disc on a 30 pixel picture comes out as a smooth disc, not as blocks."""
+def test_small_images_are_drawn_from_the_maps_not_scaled_up() -> None:
+    """A disc on a 30 pixel image comes out as a smooth disc, not as blocks."""
     small = scene_of((30, 30), (0, (0.1, 0.1, 0.9, 0.9)))
     changed = (draw(small, labels=False) != GREY).any(axis=2)
     y, x = np.mgrid[:640, :640] + 0.5
@@ -174,7 +174,7 @@ def test_legend_when_asked_or_when_crowded(cars: Result) -> None:
     assert draw(crowd, legend=False).shape == (480, 640, 3)
 
 
-def test_legend_below_wide_pictures() -> None:
+def test_legend_below_wide_images() -> None:
     rows = [Row(str(i), "a part 0.50", OBJECT_COLOURS[i % 8], i > 0) for i in range(20)]
     font = typeface.load(14)
     below = with_legend(Image.new("RGB", (900, 200)), rows, font)
@@ -185,7 +185,7 @@ def test_legend_below_wide_pictures() -> None:
     assert beside.width > 560
 
 
-def test_a_picture_of_another_size_is_refused(cars: Result) -> None:
+def test_a_image_of_another_size_is_refused(cars: Result) -> None:
     with pytest.raises(ValueError, match="expected"):
         draw_result(np.zeros((10, 10, 3), dtype=np.uint8), cars)
 

@@ -1,4 +1,4 @@
-"""Labels never cover each other, stay on the picture and keep to what they name."""
+"""Labels never cover each other, stay on the image and keep to what they name."""
 
 from __future__ import annotations
 

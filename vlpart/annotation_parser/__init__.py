@@ -1,6 +1,6 @@
 """The annotation parser: parts of novel objects, carried over from parts of base objects (SPEC.md section 3).
 
-Read in this order: `features` (what a picture looks like to a self-supervised transformer), `reference_bank` (the base
-pictures), `correspondence` (which patch looks like which), `transfer` (patches to part masks and boxes), `detections`
-(the detector's boxes), `rename` (the parts get the novel object's name), `parser` (one picture), `run` (a data set).
+Read in this order: `features` (what an image looks like to a self-supervised transformer), `reference_bank` (the base
+images), `correspondence` (which patch looks like which), `transfer` (patches to part masks and boxes), `detections`
+(the detector's boxes), `rename` (the parts get the novel object's name), `parser` (one image), `run` (a data set).
 """

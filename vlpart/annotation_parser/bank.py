@@ -1,4 +1,4 @@
-"""The reference bank: one class token per base picture, on disk, and the exact search for the nearest one."""
+"""The reference bank: one class token per base image, on disk, and the exact search for the nearest one."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ HEADER, TOKENS, INDEX, RECORDS = "bank.json", "tokens.f32", "index.npz", "refere
 
 
 class ReferenceBank:
-    """Base pictures by class token. A folder of four files; tokens are mapped, not read, so that large banks open fast.
+    """Base images by class token. A folder of four files; tokens are mapped, not read, so that large banks open fast.
 
     Attributes:
         header: how it was made: features, fingerprint, short_side, max_side, images (folder), count, token_dim,
             objects (names); unit "objects" where its references are single objects.
         tokens: (M, T) float32, rows of length 1.
-        images: folder of the pictures.
+        images: folder of the images.
         digest: a short hash of what is in it.
     """
 
@@ -47,7 +47,7 @@ class ReferenceBank:
 
         Args:
             folder: as written by `write_bank`.
-            images: where the base pictures are now; None = where they were when the bank was built.
+            images: where the base images are now; None = where they were when the bank was built.
 
         Raises:
             DataError: not a bank, or damaged.
@@ -92,7 +92,7 @@ class ReferenceBank:
         return list(self.header["objects"])
 
     def reference(self, index: int) -> Reference:
-        """What is known about picture `index`.
+        """What is known about image `index`.
 
         Raises:
             DataError: the bank is damaged.
@@ -106,7 +106,7 @@ class ReferenceBank:
 
     @property
     def of_objects(self) -> bool:
-        """Whether its references are objects, each cut out of its picture, and not whole pictures."""
+        """Whether its references are objects, each cut out of its image, and not whole images."""
         return self.header.get("unit") == "objects"
 
     def parts_by_object(self) -> dict[str, list[str]]:
@@ -132,15 +132,15 @@ class ReferenceBank:
         return {key: self.header[key] for key in keys if key in self.header} | {"digest": self.digest}
 
     def search(self, tokens: Tensor, k: int = 1, objects: Iterable[str] | None = None) -> Matches:
-        """The nearest pictures by cosine: exact, tile by tile.
+        """The nearest images by cosine: exact, tile by tile.
 
         Args:
             tokens: (Q, T) class tokens of any length.
             k: how many for each; fewer if there are not as many.
-            objects: only pictures of these objects; None = all.
+            objects: only images of these objects; None = all.
 
         Raises:
-            DataError: no picture of these objects, or a class token that is not finite.
+            DataError: no image of these objects, or a class token that is not finite.
         """
         keys, numbers = self._subset(objects)
         found = nearest(normalised(tokens).to(keys.device), keys, min(k, len(keys)))
@@ -162,7 +162,7 @@ class ReferenceBank:
         return torch.arange(len(self))
 
     def _subset(self, objects: Iterable[str] | None) -> tuple[Tensor, Tensor]:
-        """Tokens of the pictures of some objects, and their numbers."""
+        """Tokens of the images of some objects, and their numbers."""
         if objects is None:
             return self.tokens, self._everything.to(self.tokens.device)
         wanted = frozenset(plain(name) for name in objects)
@@ -210,7 +210,7 @@ def write_bank(
                 records.write(json.dumps(reference.to_dict()).encode() + b"\n")
             size = records.tell()
         if not offsets:
-            raise DataError("none of the base pictures could be used: nothing to build a bank from")
+            raise DataError("none of the base images could be used: nothing to build a bank from")
         names = sorted(objects)
         order = np.array([names.index(name) for name in objects], dtype=np.int32)
         index = {"offsets": np.array(offsets, dtype=np.int64), "object_ids": order[np.array(object_ids)]}
@@ -264,7 +264,7 @@ def check_sources(sources: Mapping[str, Iterable[str]], labels: Iterable[str], b
     Raises:
         DataError: there are some.
     """
-    check_names(sources, labels, "no picture has the label")
+    check_names(sources, labels, "no image has the label")
     if bank is not None:
         for bases in sources.values():
             check_names(bases, bank.objects, f"the reference bank {bank.folder} has no")

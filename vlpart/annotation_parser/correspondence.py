@@ -124,7 +124,7 @@ def transfer_parts(
     A part's patches, restricted to the foreground, keep their largest 8-connected component.
 
     Args:
-        reference_parts: a bitmap for every part, at the size of the reference picture.
+        reference_parts: a bitmap for every part, at the size of the reference image.
         reference_grid: rows and columns of the reference's patches.
         nearest_patch: (N,) int64 index of the reference patch nearest to every target patch.
         foreground: (N,) bool, the target patches that belong to the object.

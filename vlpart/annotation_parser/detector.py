@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vlpart.text.vocabulary import Vocabulary
 
 MAX_ASPECT = 8
-"""How many times as long as its shorter side the detector takes a picture.
+"""How many times as long as its shorter side the detector takes an image.
 
 The published parser has no limit. With 800 pixels for the shorter side, this one keeps the input to 5 megapixels; a
 strip of 1500x30 pixels would become one of 32, which takes gigabytes.
@@ -86,12 +86,12 @@ class PartDetector:
         return cls(predictor.detector, text, vocabulary, options, predictor.device, predictor.precision)
 
     @torch.inference_mode()
-    def base_parts(self, target: NDArray[np.uint8], picture_hw: tuple[int, int]) -> Detections:
-        """Confident parts, boxes in pixels of the picture, best first; no masks.
+    def base_parts(self, target: NDArray[np.uint8], image_hw: tuple[int, int]) -> Detections:
+        """Confident parts, boxes in pixels of the image, best first; no masks.
 
         Args:
-            target: (H, W, 3) uint8 RGB, the picture as the feature extractor sees it.
-            picture_hw: size of the picture.
+            target: (H, W, 3) uint8 RGB, the image as the feature extractor sees it.
+            image_hw: size of the image.
 
         Raises:
             ImageError: see `check_aspect`.
@@ -102,7 +102,7 @@ class PartDetector:
         )
         found = select_detections(scores, regions, limits)
         found = replace(found, mask_logits=scores.new_zeros(len(found.scores), 0, 0))
-        return rescale(found, size_hw, picture_hw)
+        return rescale(found, size_hw, image_hw)
 
     @torch.inference_mode()
     def refined_proposals(self, target: NDArray[np.uint8]) -> Tensor:
@@ -146,7 +146,7 @@ def _certain(proposals: Proposals) -> Proposals:
 
 
 def check_aspect(image: NDArray[np.uint8]) -> None:
-    """Refuse a (H, W, 3) picture whose `enlarge`d form would be too long to compute.
+    """Refuse a (H, W, 3) image whose `enlarge`d form would be too long to compute.
 
     Raises:
         ImageError: it is longer than `MAX_ASPECT` times its shorter side.
@@ -154,7 +154,7 @@ def check_aspect(image: NDArray[np.uint8]) -> None:
     height, width = image.shape[:2]
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise ImageError(
-            f"a picture of {width}x{height} pixels is too long for the detector, which takes "
+            f"an image of {width}x{height} pixels is too long for the detector, which takes "
             f"{MAX_ASPECT} times the shorter side at most: cut it into pieces"
         )
 
@@ -162,7 +162,7 @@ def check_aspect(image: NDArray[np.uint8]) -> None:
 def enlarge(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     """Resize (H, W, 3) uint8 so that the shorter side is `short_side`: bilinear, sizes and values *truncated*.
 
-    Where a picture is flat, the last bit of float32 decides whether a value is truncated to the level below. This is
+    Where an image is flat, the last bit of float32 decides whether a value is truncated to the level below. This is
     the arithmetic of the published parser: along rows, then along columns, each as one fused multiply-add.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The path of one picture: image-level label in, named part boxes out (SPEC.md section 3, step 2)."""
+"""The path of one image: image-level label in, named part boxes out (SPEC.md section 3, step 2)."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ REFERENCES_KEPT = 64  # about 8 MB each with DINO at 224 pixels
 
 @dataclass(frozen=True, kw_only=True)
 class ParserOptions:
-    """How a picture is parsed. The defaults are the published ones for a DINO bank.
+    """How an image is parsed. The defaults are the published ones for a DINO bank.
 
     Attributes:
-        short_side, max_side: size of the pictures that are compared, in pixels.
+        short_side, max_side: size of the images that are compared, in pixels.
         foreground: patches with a saliency above it belong to the object.
         min_iou: a transferred box without a proposal that overlaps it by more is dropped.
         use_proposals: replace transferred boxes by proposals of the detector; False keeps the boxes of the masks.
@@ -67,7 +67,7 @@ class Transfer:
     """Everything between a target and its parts, for looking at.
 
     Attributes:
-        reference: the base picture that was chosen, and its similarity (cosine of class tokens).
+        reference: the base image that was chosen, and its similarity (cosine of class tokens).
         reference_image, target_image: (H, W, 3) uint8 RGB, as they were compared.
         reference_features, target_features: of the two.
         nearest_patch: (N,) int64, for every target patch the reference patch.
@@ -95,7 +95,7 @@ class Transfer:
 
 @dataclass(eq=False)
 class _Target:
-    """A picture at the size at which it is compared, and what is found out about it, once for all of its labels."""
+    """An image at the size at which it is compared, and what is found out about it, once for all of its labels."""
 
     image: NDArray[np.uint8]
     features: ImageFeatures | None = None
@@ -110,11 +110,11 @@ class _Target:
 
 
 class Parser:
-    """Finds the parts of pictures with an image-level label.
+    """Finds the parts of images with an image-level label.
 
     Args:
-        features: describes pictures; must be the extractor the bank was built with. None if there is no bank.
-        bank: base pictures; None if all labels are base objects.
+        features: describes images; must be the extractor the bank was built with. None if there is no bank.
+        bank: base images; None if all labels are base objects.
         detector: may be None if no label is a base object and no proposals are used.
         renamer: from base part to the names to write.
         options: sizes and thresholds.
@@ -161,10 +161,10 @@ class Parser:
         }
 
     def parse_labelled(
-        self, pictures: Sequence[NDArray[np.uint8]], images: Sequence[LabelledImage]
+        self, pixels: Sequence[NDArray[np.uint8]], images: Sequence[LabelledImage]
     ) -> list[list[ParsedPart]]:
         """`parse` with the labels of the images."""
-        return self.parse(pictures, [image.labels for image in images])
+        return self.parse(pixels, [image.labels for image in images])
 
     def is_base(self, label: str) -> bool:
         """Whether the detector finds the parts of this label by itself."""
@@ -182,14 +182,14 @@ class Parser:
             raise DataError(f"{novel[0]!r} is no base object and needs a reference bank: vlpart parse build")
         check_sources(self.options.sources, labels, self.bank)
 
-    def parse(self, pictures: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]) -> list[list[ParsedPart]]:
-        """Parts of (H, W, 3) uint8 RGB pictures, for each of the labels that it has.
+    def parse(self, images: Sequence[NDArray[np.uint8]], labels: Sequence[Sequence[str]]) -> list[list[ParsedPart]]:
+        """Parts of (H, W, 3) uint8 RGB images, for each of the labels that it has.
 
         Raises:
-            DataError: a novel label and no bank, or a reference picture that cannot be read.
-            ImageError: a picture that is too thin to be looked at.
+            DataError: a novel label and no bank, or a reference image that cannot be read.
+            ImageError: an image that is too thin to be looked at.
         """
-        targets = [_Target(self._resized(picture)) for picture in pictures]
+        targets = [_Target(self._resized(image)) for image in images]
         novel = [
             (t, name) for t, names in zip(targets, labels, strict=True) for name in names if not self.is_base(name)
         ]
@@ -198,26 +198,26 @@ class Parser:
             target.features = features
         references = iter(self._search(novel))
         found: list[list[ParsedPart]] = []
-        for picture, target, names in zip(pictures, targets, labels, strict=True):
+        for image, target, names in zip(images, targets, labels, strict=True):
             parts: list[ParsedPart] = []
             for label in names:
                 if self.is_base(label):
-                    parts += self._detected(target, picture.shape[:2], label)
+                    parts += self._detected(target, image.shape[:2], label)
                 else:
-                    parts += self.named(self._transfer(target, *next(references)), picture.shape[:2], label)
+                    parts += self.named(self._transfer(target, *next(references)), image.shape[:2], label)
             found.append(parts)
         return found
 
-    def transfer(self, picture: NDArray[np.uint8], label: str) -> Transfer:
-        """The transfer to one picture with all its intermediate results."""
-        target = _Target(self._resized(picture))
+    def transfer(self, image: NDArray[np.uint8], label: str) -> Transfer:
+        """The transfer to one image with all its intermediate results."""
+        target = _Target(self._resized(image))
         (target.features,) = self._describe([target.image])
         return self._transfer(target, *self._search([(target, label)])[0])
 
-    def named(self, transfer: Transfer, picture_hw: tuple[int, int], label: str) -> list[ParsedPart]:
-        """The transferred parts that the vocabulary has, in pixels of the picture."""
+    def named(self, transfer: Transfer, image_hw: tuple[int, int], label: str) -> list[ParsedPart]:
+        """The transferred parts that the vocabulary has, in pixels of the image."""
         height, width = transfer.target_image.shape[:2]
-        scale = np.array([picture_hw[1] / width, picture_hw[0] / height] * 2)
+        scale = np.array([image_hw[1] / width, image_hw[0] / height] * 2)
         named = []
         for row, index in enumerate(transfer.chosen.tolist()):
             base = transfer.reference.parts[int(transfer.parts.sources[index])]
@@ -229,20 +229,20 @@ class Parser:
                 ParsedPart(
                     name=name,
                     found_as=f"{base.object}:{base.part}",
-                    box_xyxy=(max(x0, 0.0), max(y0, 0.0), min(x1, picture_hw[1]), min(y1, picture_hw[0])),
+                    box_xyxy=(max(x0, 0.0), max(y0, 0.0), min(x1, image_hw[1]), min(y1, image_hw[0])),
                     score=float(transfer.overlaps[row]),
                     mask=transfer.parts.masks[index] if self.options.keep_masks else None,
                 )
             )
         return named
 
-    def _resized(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return resize_shorter_side(picture, self.options.short_side, self.options.max_side)
+    def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return resize_shorter_side(image, self.options.short_side, self.options.max_side)
 
-    def _detected(self, target: _Target, picture_hw: tuple[int, int], label: str) -> list[ParsedPart]:
+    def _detected(self, target: _Target, image_hw: tuple[int, int], label: str) -> list[ParsedPart]:
         assert self.detector is not None
         if target.base_parts is None:
-            target.base_parts = self.detector.base_parts(target.image, picture_hw)
+            target.base_parts = self.detector.base_parts(target.image, image_hw)
         found = target.base_parts
         vocabulary, parts = self.detector.vocabulary, []
         for box, score, index in zip(
@@ -257,12 +257,12 @@ class Parser:
                 )
         return parts
 
-    def _describe(self, pictures: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
-        if not pictures:
+    def _describe(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
+        if not images:
             return []
         if self.features is None or self.bank is None:
             raise DataError("labels that are no base objects need a reference bank: vlpart parse build")
-        return self.features.describe(pictures)
+        return self.features.describe(images)
 
     def _search(self, wanted: Sequence[tuple[_Target, str]]) -> list[tuple[int, float]]:
         """The most similar reference of every target and label: its number and the cosine of the class tokens.
@@ -327,12 +327,12 @@ class Parser:
         return tight.new_zeros(0, 4), torch.arange(len(tight)), edges, torch.ones(len(tight))
 
     def _described_reference(self, index: int, reference: Reference) -> tuple[NDArray[np.uint8], ImageFeatures]:
-        """The reference picture as it is compared, and its features; the last few are kept."""
+        """The reference image as it is compared, and its features; the last few are kept."""
         if index not in self._references:
             assert self.bank is not None
             try:
-                picture = read_image(self.bank.images / reference.file_name)
-                image = shrink_reference(picture, self.options.short_side)
+                whole = read_image(self.bank.images / reference.file_name)
+                image = shrink_reference(whole, self.options.short_side)
             except ImageError as error:
                 raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
             self._references[index] = (image, self._describe([image])[0])
@@ -342,14 +342,14 @@ class Parser:
         return self._references[index]
 
 
-def shrink_reference(picture: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+def shrink_reference(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (SPEC.md 6.10).
 
     Raises:
         ImageError: see `check_aspect`; the longer side has no other limit.
     """
-    check_aspect(picture)
-    height, width = picture.shape[:2]
+    check_aspect(image)
+    height, width = image.shape[:2]
     scale = short_side / min(height, width)
     size = (int(width * scale), int(height * scale))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))

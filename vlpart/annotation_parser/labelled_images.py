@@ -1,4 +1,4 @@
-"""Pictures with image-level labels: a COCO-format file, or a folder with one folder per label."""
+"""Images with image-level labels: a COCO-format file, or a folder with one folder per label."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vlpart.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnnotatedObject:
-    """A whole object in a picture: its label, its box in pixels, and its segmentation as in the file, or None."""
+    """A whole object in an image: its label, its box in pixels, and its segmentation as in the file, or None."""
 
     label: str
     box_xyxy: tuple[float, float, float, float]
@@ -39,7 +39,7 @@ class AnnotatedObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledImage:
-    """A picture to parse; `file_name` is relative to the folder of the pictures.
+    """An image to parse; `file_name` is relative to the folder of the images.
 
     Where its objects are annotated: `objects`, and the (height, width) that they are annotated for.
     """
@@ -52,11 +52,11 @@ class LabelledImage:
 
 
 def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[LabelledImage]:
-    """Pictures and labels of a COCO-format file: `pos_category_ids`, else the annotated objects; parts don't count.
+    """Images and labels of a COCO-format file: `pos_category_ids`, else the annotated objects; parts don't count.
 
     Args:
         path: the file.
-        only: take these labels; pictures without one of them are left out.
+        only: take these labels; images without one of them are left out.
 
     Raises:
         DataError: a broken file, a category that it does not list, or no label at all.
@@ -78,11 +78,11 @@ def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[Labell
 
 
 def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[LabelledImage]:
-    """Pictures of a COCO-format file with their annotated whole objects; part annotations are not looked at.
+    """Images of a COCO-format file with their annotated whole objects; part annotations are not looked at.
 
     Args:
         path: the file.
-        only: take these labels; pictures without one of them are left out.
+        only: take these labels; images without one of them are left out.
 
     Raises:
         DataError: a broken file or segmentation, a category that it does not list, or no object at all.
@@ -118,17 +118,17 @@ def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[Label
 def read_labelled_folders(
     root: Path, *, labels: Vocabulary | None = None, per_folder: int | None = None, only: Iterable[str] | None = None
 ) -> list[LabelledImage]:
-    """Pictures of a folder that holds one folder per label.
+    """Images of a folder that holds one folder per label.
 
     Args:
         root: the folder; the name of a folder in it is its label, underscores standing for spaces.
         labels: if given, folders are matched with its entries by name, WordNet id, or (folders named by WordNet id)
             range of ImageNet classes; other folders are left out.
-        per_folder: at most so many pictures, in the order of their names.
+        per_folder: at most so many images, in the order of their names.
         only: take these labels.
 
     Raises:
-        DataError: no such folder, or no labelled picture in it.
+        DataError: no such folder, or no labelled image in it.
     """
     root = Path(root)
     if not root.is_dir():
@@ -145,14 +145,14 @@ def read_labelled_folders(
         chosen = tuple(label for label in given if wanted is None or plain(label) in wanted)
         if not chosen:
             continue
-        for path in _pictures(folder)[:per_folder]:
+        for path in _images(folder)[:per_folder]:
             file_name = path.relative_to(root).as_posix()
             found.append(LabelledImage(image_id=len(found) + 1, file_name=file_name, labels=chosen))
     return _not_empty(found, root, only)
 
 
 def digest(images: Sequence[LabelledImage]) -> str:
-    """A short hash of which pictures and labels there are."""
+    """A short hash of which images and labels there are."""
     hashed = hashlib.sha256()
     for image in images:
         hashed.update(repr((image.image_id, image.file_name, image.labels)).encode())
@@ -176,7 +176,7 @@ def _label_of_folder(labels: Vocabulary) -> dict[str, tuple[str, ...]]:
     return {folder: tuple(dict.fromkeys(names)) for folder, names in found.items()}
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     try:
         return [Path(path) for path in list_images(folder, recursive=True)]
     except ImageError:  # an empty folder
@@ -195,5 +195,5 @@ def _wanted(only: Iterable[str] | None, known: Iterable[str], where: Path) -> se
 def _not_empty(found: list[LabelledImage], where: Path, only: Iterable[str] | None) -> list[LabelledImage]:
     if not found:
         wanted = f" with the label {' or '.join(only)}" if only is not None else ""
-        raise DataError(f"{where} has no labelled picture{wanted}")
+        raise DataError(f"{where} has no labelled image{wanted}")
     return found

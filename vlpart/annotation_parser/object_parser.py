@@ -1,6 +1,6 @@
-"""The path of one picture with annotated objects: boxes or masks in, parts out; beyond the published parser.
+"""The path of one image with annotated objects: boxes or masks in, parts out; beyond the published parser.
 
-Where pictures of novel objects carry whole-object boxes or masks, the parser need not guess where the object is. Every
+Where images of novel objects carry whole-object boxes or masks, the parser need not guess where the object is. Every
 object is compared with base objects, each cut out like it. A part is where the votes of several references
 (`voting.py`) and the detector, asked for the part of the base objects, agree; the detector's share is evidence, not a
 verdict. Masks are kept.
@@ -72,10 +72,10 @@ class VotingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CutOut:
-    """An object cut out of a picture.
+    """An object cut out of an image.
 
     Attributes:
-        window: x0, y0, x1, y1 in whole pixels of the picture.
+        window: x0, y0, x1, y1 in whole pixels of the image.
         descriptors: (N, D) rows of length 1; class_token (T,); grid: rows and columns.
         inside: (N,) float32, how much of a patch the object covers.
         parts: for a reference, cover (N,) of every annotated part by its name.
@@ -97,7 +97,7 @@ class ObjectTransfer:
         reference: the base object most similar to it, and its similarity (cosine of class tokens); others vote, too.
         source, target: the two, cut out.
         reference_image, target_image: (H, W, 3) uint8 RGB: what is in their windows.
-        parts: all that there is any evidence of, in pixels of the picture of the target, whatever their score.
+        parts: all that there is any evidence of, in pixels of the image of the target, whatever their score.
     """
 
     reference: Reference
@@ -111,7 +111,7 @@ class ObjectTransfer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Detected:
-    """What the detector sees in a picture, and for every class that it was asked for the name to write."""
+    """What the detector sees in an image, and for every class that it was asked for the name to write."""
 
     result: Result
     written: list[str]
@@ -128,7 +128,7 @@ class ObjectParser:
         options: numbers.
 
     Raises:
-        DataError: the bank was built with other features or of whole pictures, or the detector is missing.
+        DataError: the bank was built with other features or of whole images, or the detector is missing.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class ObjectParser:
     ) -> None:
         check_features(bank, features)
         if not bank.of_objects:
-            raise DataError(f"the reference bank {bank.folder} is one of pictures: build it with --objects")
+            raise DataError(f"the reference bank {bank.folder} is one of images: build it with --objects")
         if predictor is None and options.detector_share > 0:
             raise DataError("a detector share above 0 needs a detector: name a model")
         self.features, self.bank, self.predictor = features, bank, predictor
@@ -163,21 +163,21 @@ class ObjectParser:
         }
 
     def parse_labelled(
-        self, pictures: Sequence[NDArray[np.uint8]], images: Sequence[LabelledImage]
+        self, pixels: Sequence[NDArray[np.uint8]], images: Sequence[LabelledImage]
     ) -> list[list[ParsedPart]]:
-        """Parts of all annotated objects of (H, W, 3) uint8 RGB pictures; masks are (H, W) of the picture.
+        """Parts of all annotated objects of (H, W, 3) uint8 RGB images; masks are (H, W) of the image.
 
         Raises:
-            DataError: no base object may vote on a label, or a reference picture cannot be read.
+            DataError: no base object may vote on a label, or a reference image cannot be read.
         """
         found = []
-        for picture, image in zip(pictures, images, strict=True):
-            detected = cache(partial(self._detected, picture))  # objects of one label share a pass of the detector
+        for whole, image in zip(pixels, images, strict=True):
+            detected = cache(partial(self._detected, whole))  # objects of one label share a pass of the detector
             found.append(
                 [
                     replace(part, object_index=index)
                     for index, each in enumerate(image.objects)
-                    for part in self.parse_object(picture, each, detected)
+                    for part in self.parse_object(whole, each, detected)
                 ]
             )
         return found
@@ -192,21 +192,21 @@ class ObjectParser:
 
     def parse_object(
         self,
-        picture: NDArray[np.uint8],
+        image: NDArray[np.uint8],
         target: AnnotatedObject,
         detected: Callable[[str], _Detected | None] | None = None,
     ) -> list[ParsedPart]:
         """Parts of one annotated object; `detected` gives what the detector sees for a label, None asks it.
 
         Raises:
-            DataError: a malformed segmentation, or a reference picture that cannot be read.
+            DataError: a malformed segmentation, or a reference image that cannot be read.
         """
         names = self._names(target.label)
-        bitmap = target.bitmap(*picture.shape[:2])
-        cut = self._cut_out(picture, bitmap, {}) if names else None
+        bitmap = target.bitmap(*image.shape[:2])
+        cut = self._cut_out(image, bitmap, {}) if names else None
         if cut is None:
             return []
-        see = detected or partial(self._detected, picture)
+        see = detected or partial(self._detected, image)
         seen = self._seen(see(target.label), bitmap, cut.window)
         return self.sure_of(self._placed(cut, bitmap, names, self._ranked(cut, target.label), seen))
 
@@ -214,19 +214,19 @@ class ObjectParser:
         """Those with the evidence that a part needs to be written."""
         return [part for part in parts if part.score >= self.options.min_confidence]
 
-    def transfer(self, picture: NDArray[np.uint8], target: AnnotatedObject) -> ObjectTransfer:
+    def transfer(self, image: NDArray[np.uint8], target: AnnotatedObject) -> ObjectTransfer:
         """The parsing of one annotated object with what it came from, for looking at.
 
         Raises:
-            DataError: a malformed segmentation, nothing of the object is in the picture, or a reference picture cannot
+            DataError: a malformed segmentation, nothing of the object is in the image, or a reference image cannot
                 be read.
         """
         names = self._names(target.label)
-        bitmap = target.bitmap(*picture.shape[:2])
-        cut = self._cut_out(picture, bitmap, {})
+        bitmap = target.bitmap(*image.shape[:2])
+        cut = self._cut_out(image, bitmap, {})
         if cut is None:
-            raise DataError(f"nothing of the {target.label} is in the picture")
-        seen = self._seen(self._detected(picture, target.label), bitmap, cut.window)
+            raise DataError(f"nothing of the {target.label} is in the image")
+        seen = self._seen(self._detected(image, target.label), bitmap, cut.window)
         searched = self.bank.search(cut.class_token[None], objects=self._sources.get(plain(target.label)))
         index = int(searched.indices[0, 0])
         reference, source = self.bank.reference(index), self._reference(index)
@@ -238,7 +238,7 @@ class ObjectParser:
             source=source,
             target=cut,
             reference_image=_window(read_image(self.bank.images / reference.file_name), source.window),
-            target_image=_window(picture, cut.window),
+            target_image=_window(image, cut.window),
             parts=self._placed(cut, bitmap, names, self._ranked(cut, target.label), seen),
         )
 
@@ -316,7 +316,7 @@ class ObjectParser:
                 break
         return votes(target.descriptors, witnesses, self.options.neighbours) if witnesses else None
 
-    def _detected(self, picture: NDArray[np.uint8], label: str) -> _Detected | None:
+    def _detected(self, image: NDArray[np.uint8], label: str) -> _Detected | None:
         """What the detector sees, asked for the parts of a label and the base parts that they may come from."""
         if self.predictor is None or self.options.detector_share == 0:
             return None
@@ -326,7 +326,7 @@ class ObjectParser:
                 asked[tuple(plain(piece) for piece in phrase.partition(":")[::2])] = (phrase, name)
         vocabulary = Vocabulary.from_categories({"id": i, "name": p} for i, (p, _) in enumerate(asked.values(), 1))
         threshold = self.options.sure_score / 10
-        result = self.predictor.predict(picture, vocabulary=vocabulary, score_threshold=threshold)
+        result = self.predictor.predict(image, vocabulary=vocabulary, score_threshold=threshold)
         return _Detected(result=result, written=[name for _, name in asked.values()])
 
     def _seen(
@@ -349,19 +349,19 @@ class ObjectParser:
         return seen
 
     def _reference(self, index: int) -> CutOut | None:
-        """A base object, cut out and described; the last ones are kept. None where nothing of it is in its picture."""
+        """A base object, cut out and described; the last ones are kept. None where nothing of it is in its image."""
         if index not in self._references:
             reference = self.bank.reference(index)
             try:
-                picture = read_image(self.bank.images / reference.file_name)
-                check_size(picture, reference.cut_from, self.bank.images / reference.file_name)
+                image = read_image(self.bank.images / reference.file_name)
+                check_size(image, reference.cut_from, self.bank.images / reference.file_name)
             except ImageError as error:
                 raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
             parts: dict[str, NDArray[np.bool_]] = {}
             for part, bitmap in zip(reference.parts, reference.part_bitmaps(), strict=True):
                 name = plain(part.part)
                 parts[name] = parts[name] | bitmap if name in parts else bitmap
-            cut = self._cut_out(picture, reference.object_bitmap(), parts)
+            cut = self._cut_out(image, reference.object_bitmap(), parts)
             if cut is None:
                 return None
             self._references[index] = cut
@@ -371,12 +371,12 @@ class ObjectParser:
         return self._references[index]
 
     def _cut_out(
-        self, picture: NDArray[np.uint8], bitmap: NDArray[np.bool_], parts: Mapping[str, NDArray[np.bool_]]
+        self, image: NDArray[np.uint8], bitmap: NDArray[np.bool_], parts: Mapping[str, NDArray[np.bool_]]
     ) -> CutOut | None:
         window = window_of(bitmap)
         if window is None:
             return None
-        (described,) = self.features.describe([shrink(_window(picture, window), self.options.long_side)])
+        (described,) = self.features.describe([shrink(_window(image, window), self.options.long_side)])
         return CutOut(
             window=window,
             descriptors=normalised(described.descriptors).cpu(),
@@ -387,27 +387,27 @@ class ObjectParser:
         )
 
 
-def check_size(picture: NDArray[np.uint8], size_hw: tuple[int, int] | None, path: Path) -> None:
-    """Refuse a (H, W, 3) picture of another size than its annotations are made for, if that is known.
+def check_size(image: NDArray[np.uint8], size_hw: tuple[int, int] | None, path: Path) -> None:
+    """Refuse a (H, W, 3) image of another size than its annotations are made for, if that is known.
 
     Raises:
         ImageError: the sizes differ.
     """
-    if size_hw is not None and picture.shape[:2] != size_hw:
-        (height, width), (high, wide) = picture.shape[:2], size_hw
+    if size_hw is not None and image.shape[:2] != size_hw:
+        (height, width), (high, wide) = image.shape[:2], size_hw
         raise ImageError(f"{path} has {width}x{height} pixels, its annotations are made for {wide}x{high}")
 
 
-def object_picture(picture: NDArray[np.uint8], reference: Reference, long_side: int) -> NDArray[np.uint8]:
-    """A base object cut out of its picture, as its class token sees it.
+def object_image(image: NDArray[np.uint8], reference: Reference, long_side: int) -> NDArray[np.uint8]:
+    """A base object cut out of its image, as its class token sees it.
 
     Raises:
-        DataError: a malformed segmentation, or one of which nothing is in the picture.
+        DataError: a malformed segmentation, or one of which nothing is in the image.
     """
     window = window_of(reference.object_bitmap())
     if window is None:
-        raise DataError(f"nothing of the annotated {reference.object} is in the picture")
-    return shrink(_window(picture, window), long_side)
+        raise DataError(f"nothing of the annotated {reference.object} is in the image")
+    return shrink(_window(image, window), long_side)
 
 
 def _window(pixels: NDArray[Any], window: tuple[int, int, int, int]) -> NDArray[Any]:
@@ -425,9 +425,9 @@ def window_of(bitmap: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return max(0, int(a - across)), max(0, int(b - down)), min(width, int(c + across)), min(height, int(d + down))
 
 
-def shrink(picture: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
+def shrink(image: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 with the longer side resized to `long_side`, bilinear; the shorter one has at least 8 pixels."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = long_side / max(height, width)
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

@@ -24,15 +24,15 @@ from vlpart.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedPart:
-    """One part of a picture.
+    """One part of an image.
 
     Attributes:
         name: in the vocabulary that is written.
         found_as: the base part that it was transferred from or detected as ("dog:head").
-        box_xyxy: pixels of the picture.
+        box_xyxy: pixels of the image.
         score: of the detection, or the overlap of the transferred box with its proposal (1 without proposals), or the
             mean evidence of votes and detector.
-        object_index: which of the annotated objects of the picture it belongs to, if it was parsed by objects.
+        object_index: which of the annotated objects of the image it belongs to, if it was parsed by objects.
         mask: (H, W) bool at the size of the target, if masks are kept and the part was not detected; else None.
     """
 
@@ -59,7 +59,7 @@ def write_coco(
         How many "images", "annotations" (of parts) and "skipped" there are.
 
     Raises:
-        DataError: every record is one of a skipped picture.
+        DataError: every record is one of a skipped image.
         OutputError: the file cannot be written.
     """
     numbering = _Numbering(vocabulary)
@@ -78,9 +78,9 @@ def write_coco(
                 for annotation in numbering(record):
                     second.write(json.dumps(annotation) + "\n")
         if not counts["images"]:
-            raise DataError(f"none of the {counts['skipped']} pictures could be used: {output} is not written")
+            raise DataError(f"none of the {counts['skipped']} images could be used: {output} is not written")
         categories = _categories(vocabulary, numbering.ids)
-        open_ended = _OpenEnded(categories)  # of all pictures: only now are the categories complete
+        open_ended = _OpenEnded(categories)  # of all images: only now are the categories complete
         with temporary.open("w", encoding="utf-8") as file:
             info = {"description": "parts found by vlpart's annotation parser", "settings": settings}
             file.write(f'{{"info": {json.dumps(info)},\n"images": [\n')
@@ -180,19 +180,19 @@ def _categories(vocabulary: Vocabulary | None, ids: Mapping[str, int]) -> list[d
     ]
 
 
-def picture_record(picture: LabelledImage, image: NDArray[np.uint8], parts: Sequence[ParsedPart]) -> Record:
-    """A parsed picture as JSON data: its entry among the images, and its parts."""
+def image_record(labelled: LabelledImage, image: NDArray[np.uint8], parts: Sequence[ParsedPart]) -> Record:
+    """A parsed image as JSON data: its entry among the images, and its parts."""
     height, width = image.shape[:2]
     entry = {
-        "id": picture.image_id,
-        "file_name": picture.file_name,
+        "id": labelled.image_id,
+        "file_name": labelled.file_name,
         "height": height,
         "width": width,
-        "image_labels": list(picture.labels),
+        "image_labels": list(labelled.labels),
     }
     record: Record = {"image": entry, "parts": [_part(part, height, width) for part in parts]}
-    if picture.objects:
-        record["objects"] = [_object(each) for each in picture.objects]
+    if labelled.objects:
+        record["objects"] = [_object(each) for each in labelled.objects]
     return record
 
 

@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencePart:
-    """One annotated part of a reference picture.
+    """One annotated part of a reference image.
 
     Attributes:
         object, part: names.
@@ -42,14 +42,14 @@ class ReferencePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """An object with its parts: the only one of its picture, or (where it has a box) one of several.
+    """An object with its parts: the only one of its image, or (where it has a box) one of several.
 
     Attributes:
-        image_id, file_name: the picture; the name is relative to the folder of the base pictures.
-        height, width: of the picture, in pixels.
+        image_id, file_name: the image; the name is relative to the folder of the base images.
+        height, width: of the image, in pixels.
         object: name.
         parts: of this object.
-        object_box_xyxy: pixels; None = the whole picture stands for the object.
+        object_box_xyxy: pixels; None = the whole image stands for the object.
         object_segmentation: as in the annotation file, or None.
     """
 
@@ -78,19 +78,19 @@ class Reference:
 
     @property
     def cut_from(self) -> tuple[int, int] | None:
-        """(height, width) that the picture must have for the object to be where its box says; None without a box."""
+        """(height, width) that the image must have for the object to be where its box says; None without a box."""
         return None if self.object_box_xyxy is None else (self.height, self.width)
 
     def part_bitmaps(self) -> list[NDArray[np.bool_]]:
         """A (height, width) bitmap for every part; a part without a segmentation is its box.
 
         Raises:
-            DataError: a malformed segmentation; the picture is named.
+            DataError: a malformed segmentation; the image is named.
         """
         return [self._bitmap(part.segmentation, part.box_xyxy) for part in self.parts]
 
     def object_bitmap(self) -> NDArray[np.bool_]:
-        """(height, width): the object; all of the picture where nothing is known about its place.
+        """(height, width): the object; all of the image where nothing is known about its place.
 
         Raises:
             DataError: a malformed segmentation.
@@ -130,7 +130,7 @@ def region_bitmap(segmentation: Any, box_xyxy: Box | None, height: int, width: i
 
 @dataclass(kw_only=True)
 class BaseData:
-    """References in the order of the file, and why other pictures are not among them."""
+    """References in the order of the file, and why other images are not among them."""
 
     references: list[Reference]
     left_out: Counter[str] = field(default_factory=Counter)
@@ -144,10 +144,10 @@ def read_base_data(
     only_objects: Iterable[str] | None = None,
     exclude_objects: Iterable[str] = (),
 ) -> BaseData:
-    """The pictures of an annotation file that show exactly one object, with at least one part.
+    """The images of an annotation file that show exactly one object, with at least one part.
 
     Where the file annotates whole objects, these are counted; where it annotates parts only, the objects that the parts
-    belong to are (files prepared for this hold pictures of one object only).
+    belong to are (files prepared for this hold images of one object only).
 
     Args:
         path: annotation file.
@@ -157,7 +157,7 @@ def read_base_data(
 
     Raises:
         DataError: a broken file, a category that the vocabulary does not have, an object that the file does not
-            know, or no picture left.
+            know, or no image left.
     """
     file = get_reader(reader)(Path(path))
     names = {c.id: _object_and_part(c, vocabulary, path) for c in file.categories}
@@ -181,8 +181,8 @@ def read_base_data(
         else:
             data.references.append(chosen)
     if not data.references:
-        why = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items()) or "it lists no pictures"
-        raise DataError(f"{path} has no picture with exactly one object and its parts ({why})")
+        why = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items()) or "it lists no images"
+        raise DataError(f"{path} has no image with exactly one object and its parts ({why})")
     return data
 
 
@@ -196,7 +196,7 @@ def _object_and_part(category: CategoryEntry, vocabulary: Vocabulary | None, pat
 
 
 class _Chooser:
-    """Decides about one picture after the other."""
+    """Decides about one image after the other."""
 
     def __init__(
         self, names: dict[int, tuple[str, str | None]], has_objects: bool, only: set[str] | None, excluded: set[str]
@@ -284,7 +284,7 @@ def read_base_objects(
 
 
 def annotated_objects(file: AnnotationFile, path: Path) -> Iterable[tuple[ImageEntry, list[AnnotationEntry]]]:
-    """Every picture with the annotations of its whole objects that have a finite box; crowd regions are none.
+    """Every image with the annotations of its whole objects that have a finite box; crowd regions are none.
 
     Raises:
         DataError: an annotation of a category that the file does not list.

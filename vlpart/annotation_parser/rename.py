@@ -34,7 +34,7 @@ class Renamer:
         """The name to write, or None where the vocabulary has no such part of this object.
 
         Args:
-            object_name: the label of the picture.
+            object_name: the label of the image.
             part_name: of the part found, without its own object ("paw").
         """
         if self.vocabulary is None:

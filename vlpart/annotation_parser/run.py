@@ -25,8 +25,8 @@ from vlpart.annotation_parser.features.base import FeatureExtractor, check_descr
 from vlpart.annotation_parser.features.load import load_features
 from vlpart.annotation_parser.image_parser import Parser, ParserOptions
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest
-from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, check_size, object_picture
-from vlpart.annotation_parser.output import ParsedPart, picture_record, settings_of, write_coco
+from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, check_size, object_image
+from vlpart.annotation_parser.output import ParsedPart, image_record, settings_of, write_coco
 from vlpart.annotation_parser.references import BaseData, Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.data.images import read_image
@@ -45,7 +45,7 @@ class ParserSetup:
     """What a parser is made of. The numbers that are not here are the published ones.
 
     Attributes:
-        bank: folder of the reference bank, and `base_images` where its pictures are now, if elsewhere.
+        bank: folder of the reference bank, and `base_images` where its images are now, if elsewhere.
         model, weights: the detector, as for `vlpart.load`.
         parts: the part names that the detector looks for on base objects; None takes the model's own vocabulary.
         names: the part names to write; None takes every part as it comes.
@@ -86,7 +86,7 @@ class ParserSetup:
 def open_parser(setup: ParserSetup) -> Parser | ObjectParser:
     """Load the bank, the features that it was built with, and the detector.
 
-    A bank of pictures gives the published parser, a bank of objects the one that parses annotated objects.
+    A bank of images gives the published parser, a bank of objects the one that parses annotated objects.
 
     Raises:
         DataError: the bank is missing, damaged, or was built with other weights.
@@ -131,7 +131,7 @@ def _object_parser(setup: ParserSetup, features: FeatureExtractor, bank: Referen
     if setup.base_objects:
         raise DataError(
             f"the reference bank {bank.folder} is one of objects, whose detector is evidence for every label: "
-            "leave --base-objects out, or use a bank of pictures"
+            "leave --base-objects out, or use a bank of images"
         )
     given: dict[str, Any] = {
         "references": setup.references,
@@ -159,7 +159,7 @@ def _open_detector(setup: ParserSetup, device: Device) -> PartDetector:
 
 
 OnFailure = Callable[[str, VlpartError], None]
-"""Called with the file name of a picture that was skipped, and why."""
+"""Called with the file name of an image that was skipped, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ class Outcome:
 
     Attributes:
         written: the result, if this process wrote it (another one may be the last to finish).
-        items: pictures of the result; skipped: those of them that could not be used; parts: annotations written.
+        items: images of the result; skipped: those of them that could not be used; parts: annotations written.
     """
 
     written: Path | None
@@ -190,21 +190,21 @@ def build_bank(
     progress: JobProgress | None = None,
     on_failure: OnFailure | None = None,
 ) -> Outcome:
-    """Describe every base picture by its class token and write the bank.
+    """Describe every base image by its class token and write the bank.
 
     Args:
         folder: the bank to write.
-        data: the base pictures, see `read_base_data`.
+        data: the base images, see `read_base_data`.
         images: folder of their files.
         features: describes them.
         short_side, max_side: size in pixels at which they are described; None takes what `features` is good at.
-        batch: pictures read at a time; those of one size run as one batch.
+        batch: images read at a time; those of one size run as one batch.
         overwrite: replace a bank that is there.
 
     Raises:
         OutputError: there is a bank already, the folder cannot be written, or there is unfinished work of other
             settings.
-        DataError: there is no folder of that name, or not one picture can be used.
+        DataError: there is no folder of that name, or not one image can be used.
     """
     short, longest = short_side or features.short_side, max_side or features.max_side
     settings = {
@@ -226,17 +226,17 @@ def build_bank(
     counts = {"skipped": 0}
 
     def seen(item: int) -> NDArray[np.uint8]:
-        """What is described of a reference whose picture and annotations can be used."""
+        """What is described of a reference whose image and annotations can be used."""
         reference = references[item]
         path = images / reference.file_name
-        picture = read_image(path)
-        check_size(picture, reference.cut_from, path)
+        image = read_image(path)
+        check_size(image, reference.cut_from, path)
         reference.part_bitmaps()  # `find` needs them
         if reference.object_box_xyxy is not None:
-            shown = object_picture(picture, reference, short)
+            shown = object_image(image, reference, short)
         else:
-            check_aspect(picture)  # `find` describes it without a limit for its longer side
-            shown = resize_shorter_side(picture, short, longest)
+            check_aspect(image)  # `find` describes it without a limit for its longer side
+            shown = resize_shorter_side(image, short, longest)
         check_describable(shown, features)
         return shown
 
@@ -257,10 +257,10 @@ def build_bank(
 
         write_bank(folder, entries(), settings)
 
-    pictures = digest([_labelled(reference) for reference in references])
+    listing = digest([_labelled(reference) for reference in references])
     job = Job(
         folder=_work_folder(folder),
-        settings=settings | {"pictures": pictures},
+        settings=settings | {"pictures": listing},
         total=len(references),
         restart=overwrite,
     )
@@ -270,7 +270,7 @@ def build_bank(
 
 def find_parts(
     output: Path,
-    pictures: Sequence[LabelledImage],
+    labelled: Sequence[LabelledImage],
     images: Path,
     parser: Parser | ObjectParser,
     *,
@@ -280,75 +280,75 @@ def find_parts(
     progress: JobProgress | None = None,
     on_failure: OnFailure | None = None,
 ) -> Outcome:
-    """Parse labelled pictures and write a COCO-format file of their parts.
+    """Parse labelled images and write a COCO-format file of their parts.
 
     Args:
         output: the file to write.
-        pictures: what to parse.
+        images: what to parse.
         images: folder of their files.
         parser: parses them.
         vocabulary: the categories of the file, with their ids; None makes one of every name that was found.
-        batch: pictures read at a time; those of one size are described as one batch.
+        batch: images read at a time; those of one size are described as one batch.
         overwrite: replace a file that is there.
 
     Raises:
         OutputError: the file is there already, or cannot be written, or unfinished work of other settings is beside it.
-        DataError: there is no folder of that name, not one picture can be used, a reference picture is missing, or
+        DataError: there is no folder of that name, not one image can be used, a reference image is missing, or
             `check_labels` of the parser refuses a label.
     """
     settings = parser.settings() | {
         "images": str(images.absolute()),
-        "pictures": digest(pictures),
+        "pictures": digest(labelled),
         "vocabulary": None if vocabulary is None else vocabulary.content_hash,
     }
     if output.is_dir():
         raise OutputError(f"{output} is a folder: name the file to write")
     if output.exists() and not overwrite:
         if rank_and_world()[1] > 1 and settings_of(output) == settings:
-            return Outcome(written=None, items=len(pictures))  # another process was the last to finish
+            return Outcome(written=None, items=len(labelled))  # another process was the last to finish
         raise OutputError(f"{output} is there already: name another file, or use --overwrite")
     _check_folder(images)
-    parser.check_labels({label for picture in pictures for label in picture.labels})
+    parser.check_labels({label for image in labelled for label in image.labels})
 
     def seen(item: int) -> NDArray[np.uint8]:
-        """A picture that fits its annotations."""
-        path = images / pictures[item].file_name
-        picture = read_image(path)
-        check_size(picture, pictures[item].size_hw, path)
-        for each in pictures[item].objects:
-            each.bitmap(*picture.shape[:2])
-        return picture
+        """An image that fits its annotations."""
+        path = images / labelled[item].file_name
+        image = read_image(path)
+        check_size(image, labelled[item].size_hw, path)
+        for each in labelled[item].objects:
+            each.bitmap(*image.shape[:2])
+        return image
 
     def parse(items: Sequence[int], read: Mapping[int, NDArray[np.uint8]]) -> dict[int, list[ParsedPart]]:
-        """Parts by item; where a picture cannot be parsed, only that one is left out."""
+        """Parts by item; where an image cannot be parsed, only that one is left out."""
         try:
-            parsed = parser.parse_labelled([read[i] for i in items], [pictures[i] for i in items])
+            parsed = parser.parse_labelled([read[i] for i in items], [labelled[i] for i in items])
             return dict(zip(items, parsed, strict=True))
         except ImageError as error:
             if len(items) > 1:
                 return {i: parts for item in items for i, parts in parse([item], read).items()}
             if on_failure is not None:
-                on_failure(str(images / pictures[items[0]].file_name), error)
+                on_failure(str(images / labelled[items[0]].file_name), error)
             return {}
 
     def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
         for chunk in _chunks(items, batch):
-            read = _readable(chunk, seen, lambda i: pictures[i].file_name, on_failure)
+            read = _readable(chunk, seen, lambda i: labelled[i].file_name, on_failure)
             parts = parse(list(read), read)
             for i in chunk:
                 done = i in parts
-                yield i, picture_record(pictures[i], read[i], parts[i]) if done else {SKIPPED: pictures[i].file_name}
+                yield i, image_record(labelled[i], read[i], parts[i]) if done else {SKIPPED: labelled[i].file_name}
 
     counts: dict[str, int] = {}
 
     def write(records: Iterator[Record]) -> None:
         counts.update(write_coco(output, records, vocabulary, settings))
 
-    job = Job(folder=_work_folder(output), settings=settings, total=len(pictures), restart=overwrite)
+    job = Job(folder=_work_folder(output), settings=settings, total=len(labelled), restart=overwrite)
     finished = job.run(compute, write, progress)
     return Outcome(
         written=output if finished else None,
-        items=len(pictures),
+        items=len(labelled),
         skipped=counts.get("skipped", 0),
         parts=counts.get("annotations", 0),
     )
@@ -360,7 +360,7 @@ def _readable(
     name: Callable[[int], str],
     on_failure: OnFailure | None,
 ) -> dict[int, NDArray[np.uint8]]:
-    """What is seen of some items, without those whose picture or annotations cannot be used."""
+    """What is seen of some items, without those whose image or annotations cannot be used."""
     found: dict[int, NDArray[np.uint8]] = {}
     for item in items:
         try:
@@ -372,13 +372,13 @@ def _readable(
 
 
 def _check_folder(images: Path) -> None:
-    """One error instead of one for every picture."""
+    """One error instead of one for every image."""
     if not images.is_dir():
-        raise DataError(f"there is no folder {images}: name the folder of the pictures with --images")
+        raise DataError(f"there is no folder {images}: name the folder of the images with --images")
 
 
 def _labelled(reference: Reference) -> LabelledImage:
-    """A reference as a picture with a label, and with a place where it has one: unfinished work is good for it only."""
+    """A reference as an image with a label, and with a place where it has one: unfinished work is good for it only."""
     objects: tuple[AnnotatedObject, ...] = ()
     if reference.object_box_xyxy is not None:
         box, segmentation = reference.object_box_xyxy, reference.object_segmentation

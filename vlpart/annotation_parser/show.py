@@ -26,7 +26,7 @@ class Correspondences:
     """Some of the correspondences inside transferred parts, spread over each part.
 
     Attributes:
-        reference_xy, target_xy: (K, 2) float64 pixels of the compared pictures.
+        reference_xy, target_xy: (K, 2) float64 pixels of the compared images.
         part: (K,) int64, which of the transferred parts each belongs to.
         mutual: (K,) bool, whether they are nearest neighbours both ways.
     """
@@ -39,12 +39,12 @@ class Correspondences:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One of two pictures that are compared.
+    """One of two images that are compared.
 
     Attributes:
         descriptors: (N, D) float32, one for every patch.
         grid: rows and columns of patches.
-        size_hw: of the picture, in pixels.
+        size_hw: of the image, in pixels.
     """
 
     descriptors: Tensor
@@ -61,9 +61,9 @@ def choose_correspondences(
     """For every part up to `per_part` target patches far from one another, mutual nearest neighbours first.
 
     Args:
-        target, reference: the two pictures.
+        target, reference: the two images.
         parts: bitmaps of each transferred part, on the reference (of any size) and on the target (of the size of the
-            picture).
+            image).
         per_part: at most so many.
     """
     ours, theirs = normalised(target.descriptors), normalised(reference.descriptors)
@@ -91,7 +91,7 @@ def choose_correspondences(
 
 
 def patch_centres(grid: tuple[int, int], size_hw: tuple[int, ...]) -> NDArray[np.float64]:
-    """(N, 2) x, y pixels of the middle of every patch of a grid that spans a picture, row by row."""
+    """(N, 2) x, y pixels of the middle of every patch of a grid that spans an image, row by row."""
     y = (np.arange(grid[0]) + 0.5) * size_hw[0] / grid[0]
     x = (np.arange(grid[1]) + 0.5) * size_hw[1] / grid[1]
     return np.stack([np.tile(x, grid[0]), np.repeat(y, grid[1])], axis=1)
@@ -111,7 +111,7 @@ def _spread(xy: NDArray[np.float64], candidates: NDArray[np.int64], count: int) 
 
 
 def correspondences_of(transfer: Transfer, per_part: int = 5) -> Correspondences:
-    """`choose_correspondences` of the transferred parts of a picture."""
+    """`choose_correspondences` of the transferred parts of an image."""
     bitmaps = transfer.reference.part_bitmaps()
     return choose_correspondences(
         _compared(transfer.target_features, transfer.target_image),
@@ -235,6 +235,6 @@ def _box(values: Tensor | NDArray[np.float32]) -> tuple[float, float, float, flo
 
 
 def _shrunk(bitmap: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A bitmap at the size of a smaller picture."""
-    picture = Image.fromarray(bitmap.astype(np.uint8) * 255)
-    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BOX)) >= 128
+    """A bitmap at the size of a smaller image."""
+    image = Image.fromarray(bitmap.astype(np.uint8) * 255)
+    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BOX)) >= 128

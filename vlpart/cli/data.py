@@ -68,11 +68,9 @@ def prepare(
 @_commands.command("check")
 def check(
     paths: Annotated[list[Path], typer.Argument(help="Folder of a data set, or its annotation files.")],
-    images: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: found by itself.")] = None,
-    decode: Annotated[
-        bool, typer.Option("--decode", help="Decode every picture: finds those that are cut off.")
-    ] = False,
-    page: Annotated[bool, typer.Option("--page", help="Write a page of sample pictures with their masks.")] = False,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images; default: found by itself.")] = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image: finds those that are cut off.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Write a page of sample images with their masks.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where --page goes.", dir_okay=False)] = Path(
         "vlpart-data-check.html"
     ),
@@ -106,12 +104,12 @@ def _print(report: CheckReport, classes: int | None) -> None:
     for split in report.splits:
         typer.echo(
             f"{split.path}: {len(split.images)} images, {split.total_annotations} annotations, "
-            f"{len(split.categories)} classes; pictures: {split.pictures or 'not found'}"
+            f"{len(split.categories)} classes; images: {split.image_root or 'not found'}"
         )
         counts = report.histogram(split)
         shown = counts[:classes]
-        rows = [(count.name, count.annotations, count.pictures) for count in shown]
-        print_table(("class", "annotations", "pictures"), rows, right=("annotations", "pictures"))
+        rows = [(count.name, count.annotations, count.images) for count in shown]
+        print_table(("class", "annotations", "images"), rows, right=("annotations", "images"))
         if len(shown) < len(counts):
             typer.echo(f"... and {len(counts) - len(shown)} more classes (--all-classes)")
     for path in report.skipped:

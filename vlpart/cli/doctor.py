@@ -201,14 +201,14 @@ def _check_cache() -> str:
 def _check_prediction() -> str:
     from vlpart.inference.predictor import load
 
-    pictures = sorted((Path(__file__).resolve().parents[1] / "assets" / "samples").glob("*.jpg"))
-    if not pictures:
-        raise VlpartError("the sample picture is missing: reinstall the package")
+    images = sorted((Path(__file__).resolve().parents[1] / "assets" / "samples").glob("*.jpg"))
+    if not images:
+        raise VlpartError("the sample image is missing: reinstall the package")
     predictor = load("tiny")
-    predictor.predict(pictures[0])  # the first call also warms up
+    predictor.predict(images[0])  # the first call also warms up
     started = time.perf_counter()
-    result = predictor.predict(pictures[0])
+    result = predictor.predict(images[0])
     seconds = time.perf_counter() - started
     if not len(result):
-        raise VlpartError(f"nothing was found in {pictures[0]}: reinstall the package")
-    return f"{len(result)} instances in {pictures[0].name}, {seconds:.2f} s"
+        raise VlpartError(f"nothing was found in {images[0]}: reinstall the package")
+    return f"{len(result)} instances in {images[0].name}, {seconds:.2f} s"

@@ -46,14 +46,14 @@ def evaluate(
         Path | None, typer.Option(envvar="VLPART_DATA", help="Folder of the benchmarks.", file_okay=False)
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures; default: found by itself.", file_okay=False)
+        Path | None, typer.Option(help="Folder of the images; default: found by itself.", file_okay=False)
     ] = None,
     vocabulary: Annotated[
         str | None, typer.Option(help="Other names: a list, a file, or 'car: wheel'. Matched by name, else by order.")
     ] = None,
     annotated_classes_only: Annotated[
         bool,
-        typer.Option("--annotated-classes-only", help="Count only the classes annotated in each picture (LVIS way)."),
+        typer.Option("--annotated-classes-only", help="Count only the classes annotated in each image (LVIS way)."),
     ] = False,
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Score boxes only: for detections, or data, without masks.")
@@ -62,7 +62,7 @@ def evaluate(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Lowest score; default: the model's own.")
     ] = None,
-    max_images: Annotated[int | None, typer.Option(min=1, help="Only so many evenly spaced pictures.")] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Only so many evenly spaced images.")] = None,
     paraphrase: Annotated[
         str | None, typer.Option(help='Also with other words: a JSON file {"wheel": "tyre"}, or "default".')
     ] = None,
@@ -85,7 +85,7 @@ def evaluate(
 ) -> None:
     """Score a model, or given detections, on a benchmark or a COCO-style file.
 
-    With --output an interrupted evaluation goes on where it stopped. Under torchrun the pictures are shared out.
+    With --output an interrupted evaluation goes on where it stopped. Under torchrun the images are shared out.
     """
     from dataclasses import replace
 
@@ -136,7 +136,7 @@ def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | 
         dataset = open_own(own, images, max_images=max_images)
         if dataset.images is None and need_images:
             raise DataError(
-                f"the pictures of {own} are not beside it, nor in images/ or another usual place: "
+                f"the images of {own} are not beside it, nor in images/ or another usual place: "
                 "give their folder with --images"
             )
         return dataset
@@ -224,7 +224,7 @@ def _against(request: Request, outcome: Outcome) -> Iterator[str]:
         return
     from vlpart.evaluation.compare import CONFIDENCE
 
-    yield f"change from {request.against} (in brackets: {CONFIDENCE:.0%} of the draws of other pictures like these):"
+    yield f"change from {request.against} (in brackets: {CONFIDENCE:.0%} of the draws of other images like these):"
     for group, figures in outcome.differences.items():
         cells = [
             f"{title} {_percent(figures[key].first)} -> {_percent(figures[key].second)}, "

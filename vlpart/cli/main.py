@@ -22,7 +22,7 @@ from vlpart.errors import VlpartError
 INTERRUPTED = 130
 
 #: Turns that a thread of GNU OpenMP spins while it waits for the others. Its default is 300,000: where the cores are
-#: shared with another program, the thread that is waited for may be the one that is kept from running, and a picture
+#: shared with another program, the thread that is waited for may be the one that is kept from running, and an image
 #: takes many times as long. Without any spinning, the many short operations of a small model take twice as long. See
 #: `benchmarks/shared_cores.py`.
 SPIN = "1000"

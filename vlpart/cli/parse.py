@@ -14,7 +14,7 @@ from vlpart.cli.parse_support import (
     note,
     part_names,
     progress_bar,
-    read_pictures,
+    read_images,
     references_per_label,
     refuse_ignored,
     say_features,
@@ -38,12 +38,12 @@ _FeatureWeights = Annotated[
     Path | None, typer.Option(help="Local weight file of the features.", dir_okay=False, rich_help_panel=_COMPUTE)
 ]
 _ShortSide = Annotated[
-    int | None, typer.Option(min=8, help="Shorter side of compared pictures, pixels.", rich_help_panel=_COMPUTE)
+    int | None, typer.Option(min=8, help="Shorter side of compared images, pixels.", rich_help_panel=_COMPUTE)
 ]
 _MaxSide = Annotated[
     int | None, typer.Option(min=8, help="Limit of their longer side, pixels.", rich_help_panel=_COMPUTE)
 ]
-_Batch = Annotated[int, typer.Option(min=1, help="Pictures read at a time.", rich_help_panel=_COMPUTE)]
+_Batch = Annotated[int, typer.Option(min=1, help="Images read at a time.", rich_help_panel=_COMPUTE)]
 _Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1.", rich_help_panel=_COMPUTE)]
 _Precision = Annotated[str, typer.Option(help="float32 or bf16.", rich_help_panel=_COMPUTE)]
 _Model = Annotated[
@@ -81,7 +81,7 @@ _MinConfidence = Annotated[
 ]
 _Names = Annotated[str | None, typer.Option("--names", help="Vocabulary of the names to write; others are dropped.")]
 _BaseImages = Annotated[
-    Path | None, typer.Option(help="Where the pictures of the bank are now.", file_okay=False, rich_help_panel=_DATA)
+    Path | None, typer.Option(help="Where the images of the bank are now.", file_okay=False, rich_help_panel=_DATA)
 ]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there.")]
 _NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
@@ -109,7 +109,7 @@ def build(
     annotations: Annotated[
         Path | None, typer.Option(help="COCO-format file of base objects and parts.", rich_help_panel=_DATA)
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of its pictures.", rich_help_panel=_DATA)] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of its images.", rich_help_panel=_DATA)] = None,
     recipe: _Recipe = None,
     data: _Root = None,
     vocabulary: Annotated[
@@ -124,7 +124,7 @@ def build(
         bool,
         typer.Option(
             "--objects",
-            help="Every annotated object is a reference, also several in one picture.",
+            help="Every annotated object is a reference, also several in one image.",
             rich_help_panel=_DATA,
         ),
     ] = False,
@@ -144,9 +144,9 @@ def build(
     overwrite: _Overwrite = False,
     no_progress: _NoProgress = False,
 ) -> None:
-    """Build a reference bank: describe every base picture that shows exactly one annotated object, or every object.
+    """Build a reference bank: describe every base image that shows exactly one annotated object, or every object.
 
-    Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
+    Interrupted, it goes on when it is run again. Under torchrun the images are shared out.
     """
     from vlpart.annotation_parser.features.base import DINO
     from vlpart.annotation_parser.features.load import load_features
@@ -181,7 +181,7 @@ def build(
     if known is not None and extractor.name == known.features:
         short_side, max_side = short_side or known.short_side, max_side or known.max_side
     left_out = "".join(f", {n} {why}" for why, n in base.left_out.items())
-    note(f"{len(base.references)} base {'objects' if objects else 'pictures'}{left_out}")
+    note(f"{len(base.references)} base {'objects' if objects else 'images'}{left_out}")
     with progress_bar("describing", no_progress) as advance:
         outcome = build_bank(
             bank,
@@ -206,7 +206,7 @@ def find(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pictures; without --labels one folder per label.", rich_help_panel=_DATA),
+        typer.Option(help="Folder of the images; without --labels one folder per label.", rich_help_panel=_DATA),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="COCO-format file of image labels.", rich_help_panel=_DATA)
@@ -220,7 +220,7 @@ def find(
         typer.Option(help="Labels of folders, by name, WordNet id or ImageNet range.", rich_help_panel=_DATA),
     ] = None,
     only_labels: Annotated[str | None, typer.Option(help="Take these labels.", rich_help_panel=_DATA)] = None,
-    per_folder: Annotated[int | None, typer.Option(min=1, help="Pictures per folder.", rich_help_panel=_DATA)] = None,
+    per_folder: Annotated[int | None, typer.Option(min=1, help="Images per folder.", rich_help_panel=_DATA)] = None,
     sources: _From = None,
     base_images: _BaseImages = None,
     base_objects: Annotated[
@@ -254,11 +254,11 @@ def find(
     overwrite: _Overwrite = False,
     no_progress: _NoProgress = False,
 ) -> None:
-    """Parse pictures with image-level labels into a COCO-format file of part boxes.
+    """Parse images with image-level labels into a COCO-format file of part boxes.
 
     With a bank of objects, --labels has annotated whole objects, and each of them is parsed, with masks.
 
-    Interrupted, it goes on when it is run again. Under torchrun the pictures are shared out.
+    Interrupted, it goes on when it is run again. Under torchrun the images are shared out.
     """
     from vlpart.annotation_parser.bank import ReferenceBank
     from vlpart.annotation_parser.run import ParserSetup, find_parts, open_parser
@@ -275,7 +275,7 @@ def find(
     refuse_ignored(context, annotated=annotated)
     if known is not None and opened is not None:
         check_bank(known, opened)
-    pictures = read_pictures(labels, images, label_vocabulary, only_labels, per_folder, annotated=annotated)
+    labelled = read_images(labels, images, label_vocabulary, only_labels, per_folder, annotated=annotated)
     written = names or (known.names if known else None)
     looked_for = parts or (known.vocabulary if known else None)
     vocabulary = None if written is None else part_names(written)
@@ -287,7 +287,7 @@ def find(
             weights=weights,
             parts=None if looked_for is None else Vocabulary.of(looked_for),
             names=vocabulary,
-            base_objects=which_base_objects(base_objects, known, pictures),
+            base_objects=which_base_objects(base_objects, known, labelled),
             sources=allowed,
             use_proposals=wants_proposals(boxes),
             keep_masks=keep_masks,
@@ -308,7 +308,7 @@ def find(
     with progress_bar("parsing", no_progress) as advance:
         outcome = find_parts(
             output,
-            pictures,
+            labelled,
             images,
             parser,
             vocabulary=vocabulary,
@@ -317,23 +317,23 @@ def find(
             progress=advance,
             on_failure=skipped,
         )
-    tell(outcome, f"{outcome.parts} parts in {outcome.items - outcome.skipped} pictures")
+    tell(outcome, f"{outcome.parts} parts in {outcome.items - outcome.skipped} images")
 
 
 @_commands.command("show")
 def show(
     context: typer.Context,
     bank: Annotated[Path, typer.Argument(help="Reference bank.")],
-    image: Annotated[str, typer.Argument(help="Picture file or http(s) address.")],
+    image: Annotated[str, typer.Argument(help="Image file or http(s) address.")],
     label: Annotated[str, typer.Option(help="What it shows: bench.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.", dir_okay=False)] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Image to write.", dir_okay=False)] = Path(
         "vlpart-parse.png"
     ),
     labels: Annotated[
         Path | None,
         typer.Option(
             help="Bank of objects: file of annotated objects; the largest of that label is parsed. Default: the "
-            "picture is the object.",
+            "image is the object.",
             rich_help_panel=_OBJECTS,
         ),
     ] = None,
@@ -361,14 +361,14 @@ def show(
     from vlpart.annotation_parser.run import ParserSetup, open_parser
     from vlpart.annotation_parser.show import draw_object_transfer, draw_transfer
     from vlpart.data.images import read_image
-    from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
+    from vlpart.files import IMAGE_FORMATS, encode_image, write_file
 
-    if output.suffix.lower() not in PICTURE_FORMATS:
-        raise typer.BadParameter(f"{output} must end in {', '.join(PICTURE_FORMATS)}", param_hint="--output")
+    if output.suffix.lower() not in IMAGE_FORMATS:
+        raise typer.BadParameter(f"{output} must end in {', '.join(IMAGE_FORMATS)}", param_hint="--output")
     annotated = ReferenceBank(bank, base_images).of_objects
     refuse_ignored(context, annotated=annotated)
-    picture = read_image(image)
-    target = annotated_object(labels, image, label, picture) if annotated else None
+    pixels = read_image(image)
+    target = annotated_object(labels, image, label, pixels) if annotated else None
     parser = open_parser(
         ParserSetup(
             bank=bank,
@@ -394,15 +394,15 @@ def show(
     say_features(parser.features)
     if isinstance(parser, ObjectParser):
         assert target is not None
-        seen = parser.transfer(picture, target)
+        seen = parser.transfer(pixels, target)
         drawn = draw_object_transfer(seen, label, parser, height=height)
         reference, similarity, parts = seen.reference, seen.similarity, parser.sure_of(seen.parts)
     else:
-        transfer = parser.transfer(picture, label)
+        transfer = parser.transfer(pixels, label)
         drawn = draw_transfer(transfer, label, parser.renamer, height=height)
         reference, similarity = transfer.reference, transfer.similarity
-        parts = parser.named(transfer, picture.shape[:2], label)
-    write_file(output, encode_picture(drawn, PICTURE_FORMATS[output.suffix.lower()], output.name))
+        parts = parser.named(transfer, pixels.shape[:2], label)
+    write_file(output, encode_image(drawn, IMAGE_FORMATS[output.suffix.lower()], output.name))
     for part in parts:
         box = " ".join(f"{value:.0f}" for value in part.box_xyxy)
         typer.echo(f"{part.name}\t{box}\t{part.score:.2f}\tfrom {part.found_as}")

@@ -31,7 +31,7 @@ def below(root: Path | None, place: str | None, option: str) -> Path:
     return root / place
 
 
-_OF_PICTURES = ("boxes", "threshold", "foreground", "min_iou", "parts", "max_side")
+_OF_IMAGES = ("boxes", "threshold", "foreground", "min_iou", "parts", "max_side")
 _OF_OBJECTS = ("references", "detector_share", "min_confidence")
 _OF_FOLDERS = ("label_vocabulary", "per_folder")
 
@@ -43,8 +43,8 @@ def refuse_ignored(context: typer.Context, *, annotated: bool) -> None:
         for parameter in context.command.params
         if (source := context.get_parameter_source(str(parameter.name))) is not None and source.name == "COMMANDLINE"
     }
-    other = _OF_PICTURES if annotated else (*_OF_OBJECTS, *(("labels",) if context.info_name == "show" else ()))
-    kind = "pictures; this one is of objects" if annotated else "objects: vlpart parse build --objects"
+    other = _OF_IMAGES if annotated else (*_OF_OBJECTS, *(("labels",) if context.info_name == "show" else ()))
+    kind = "images; this one is of objects" if annotated else "objects: vlpart parse build --objects"
     ignored = dict.fromkeys(other, f"is for banks of {kind}")
     if "labels" in given:
         ignored |= dict.fromkeys(_OF_FOLDERS, "is for one folder per label, not for --labels")
@@ -53,28 +53,28 @@ def refuse_ignored(context: typer.Context, *, annotated: bool) -> None:
             raise typer.BadParameter(f"{option} {ignored[name]}", param_hint=option)
 
 
-def annotated_object(labels: Path | None, image: str, label: str, picture: NDArray[np.uint8]) -> AnnotatedObject:
-    """The largest annotated object of a label in a picture; without a file the whole (H, W, 3) picture.
+def annotated_object(labels: Path | None, image: str, label: str, pixels: NDArray[np.uint8]) -> AnnotatedObject:
+    """The largest annotated object of a label in an image; without a file the whole (H, W, 3) image.
 
     Raises:
-        DataError: the file cannot be used, or has no such object in that picture.
-        ImageError: the picture has another size than the one that is annotated.
+        DataError: the file cannot be used, or has no such object in that image.
+        ImageError: the image has another size than the one that is annotated.
     """
     from vlpart.annotation_parser.labelled_images import AnnotatedObject, read_objects
     from vlpart.annotation_parser.object_parser import check_size
     from vlpart.names import plain
 
-    height, width = picture.shape[:2]
+    height, width = pixels.shape[:2]
     if labels is None:
         return AnnotatedObject(label=label, box_xyxy=(0, 0, width, height))
     here = Path(image).parts
     for entry in read_objects(labels, only=[label]):
         listed = Path(entry.file_name).parts
         if here[-len(listed) :] == listed:
-            check_size(picture, entry.size_hw, Path(image))
+            check_size(pixels, entry.size_hw, Path(image))
             objects = [each for each in entry.objects if plain(each.label) == plain(label)]
             return max(objects, key=lambda each: int(each.bitmap(height, width).sum()))
-    raise DataError(f"{labels} annotates no {label} in {image}: name a picture that it lists")
+    raise DataError(f"{labels} annotates no {label} in {image}: name an image that it lists")
 
 
 def part_names(given: str) -> Vocabulary:
@@ -87,7 +87,7 @@ def part_names(given: str) -> Vocabulary:
     return vocabulary
 
 
-def read_pictures(
+def read_images(
     labels: Path | None,
     images: Path,
     vocabulary: str | None,
@@ -96,7 +96,7 @@ def read_pictures(
     *,
     annotated: bool = False,
 ) -> list[LabelledImage]:
-    """The pictures to parse: of a label file (with `annotated` objects), or of one folder per label."""
+    """The images to parse: of a label file (with `annotated` objects), or of one folder per label."""
     from vlpart.annotation_parser.labelled_images import read_labelled_folders, read_labels, read_objects
     from vlpart.text.vocabulary import Vocabulary
 
@@ -111,16 +111,16 @@ def read_pictures(
     return read_labelled_folders(images, labels=known, per_folder=per_folder, only=wanted)
 
 
-def which_base_objects(given: str | None, known: FindRecipe | None, pictures: list[LabelledImage]) -> tuple[str, ...]:
+def which_base_objects(given: str | None, known: FindRecipe | None, images: list[LabelledImage]) -> tuple[str, ...]:
     """The labels that the detector parses by itself: as given, else those of the recipe."""
     if given is None and (known is None or known.base_objects is not None):
         return () if known is None or known.base_objects is None else known.base_objects
     if given is None or given.strip().lower() == "all":
-        return tuple(dict.fromkeys(label for picture in pictures for label in picture.labels))
+        return tuple(dict.fromkeys(label for image in images for label in image.labels))
     from vlpart.names import check_names
 
     names = names_in(given)
-    check_names(names, (label for picture in pictures for label in picture.labels), "no picture has the label")
+    check_names(names, (label for image in images for label in image.labels), "no image has the label")
     return tuple(names)
 
 
@@ -155,7 +155,7 @@ def note(text: str) -> None:
 
 
 def skipped(image: str, error: VlpartError) -> None:
-    """Say which picture was left out, and why."""
+    """Say which image was left out, and why."""
     message = " ".join(str(error).split())
     typer.echo(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
 
@@ -169,7 +169,7 @@ def say_features(features: object) -> None:
 
 
 def tell(outcome: Outcome, what: str) -> None:
-    """The last line; the exit code is 1 if pictures were left out."""
+    """The last line; the exit code is 1 if images were left out."""
     if outcome.written is None:
         typer.echo("this process is done; the last one to finish writes the result", err=True)
         return

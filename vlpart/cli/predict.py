@@ -1,4 +1,4 @@
-"""`vlpart predict`: photos in, annotated pictures and data out."""
+"""`vlpart predict`: photos in, annotated images and data out."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ def predict(
         typer.Option(
             "--format",
             "-f",
-            help="picture, json, coco, labels (PNG label maps), labelme, yolo; repeat or separate with commas.",
+            help="image, json, coco, labels (PNG label maps), labelme, yolo; repeat or separate with commas.",
             callback=_formats,
             rich_help_panel=_OUTPUT,
         ),
-    ] = ["picture", "json"],  # noqa: B006 (typer copies it)
+    ] = ["image", "json"],  # noqa: B006 (typer copies it)
     skip_existing: Annotated[
         bool,
         typer.Option("--skip-existing", help="Leave out images whose results are there.", rich_help_panel=_OUTPUT),

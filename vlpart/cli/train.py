@@ -52,10 +52,14 @@ def train(
         str | None,
         typer.Option(help="imagenet, none, a model of the zoo, a weight file, or a run folder to start from."),
     ] = None,
-    hold_out: Annotated[
+    validation_split: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=0.9, help="finetune without a val split: part of the pictures to evaluate on; 0 = none."
+            "--validation-split",
+            "--hold-out",
+            min=0.0,
+            max=0.9,
+            help="finetune without a val split: part of the images to evaluate on; 0 = none.",
         ),
     ] = None,
     teacher: Annotated[
@@ -121,7 +125,9 @@ def train(
         "non_finite": non_finite,
     }
     as_given = {"learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
-    chosen = get_recipe(recipe, data, init=init, hold_out=hold_out, teacher_loss_weight=teacher).changed(**options)
+    chosen = get_recipe(
+        recipe, data, init=init, validation_split=validation_split, teacher_loss_weight=teacher
+    ).changed(**options)
     if batch_size is not None:
         chosen = chosen.with_batch_size(batch_size)
 
@@ -240,7 +246,7 @@ def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[st
     evaluation = "none"
     if recipe.evaluate_every is not None and recipe.evaluate_on:
         names = (
-            f"{each.name} ({each.hold_out:.0%} of the pictures, held out)" if each.hold_out else each.name
+            f"{each.name} ({each.validation_split:.0%} of the images, held out)" if each.validation_split else each.name
             for each in recipe.evaluate_on
         )
         evaluation = f"every {recipe.evaluate_every} steps on {', '.join(names)}"

@@ -33,7 +33,7 @@ def table(
     model: Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")] = None,
     on: Annotated[list[str] | None, typer.Option("--on", help="Only this benchmark; may be repeated.")] = None,
     max_images: Annotated[
-        int | None, typer.Option(min=1, help="Only so many evenly spaced pictures of each benchmark (a rehearsal).")
+        int | None, typer.Option(min=1, help="Only so many evenly spaced images of each benchmark (a rehearsal).")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     precision: Annotated[Precision, typer.Option(help="Of the computation.")] = Precision.AUTO,

@@ -1,4 +1,4 @@
-"""A folder of the user's own data: which of its files is the train split, which the val split, where the pictures are.
+"""A folder of the user's own data: which of its files is the train split, which the val split, where the images are.
 
 Usual layouts are understood: `train.json` and `val.json` beside `images/`, COCO's
 `annotations/instances_train2017.json`, Roboflow's `train/_annotations.coco.json` and `valid/_annotations.coco.json`, or
@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.check.findings import Findings
-from vlpart.data.check.images import find_pictures
-from vlpart.data.check.leaks import source_pictures
+from vlpart.data.check.images import find_images
+from vlpart.data.check.leaks import source_images
 from vlpart.data.check.split import Split, build_split, file_name, split_kind, split_name
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
 
 JSON_PLACES = ("*.json", "annotations/*.json", "{split}/*annotations*.json")
-"""Where annotation files may be. In the folder of a split, other JSON files are one per picture."""
+"""Where annotation files may be. In the folder of a split, other JSON files are one per image."""
 _SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFolder:
-    """What a folder holds. `val` is None where there is one annotation file only. The `pictures` of both are known."""
+    """What a folder holds. `val` is None where there is one annotation file only. The `images` of both are known."""
 
     root: Path
     train: Split
@@ -53,11 +53,11 @@ def json_files(root: Path, fix: str = "put the annotation file there") -> list[P
 
 
 def open_folder(root: Path) -> DataFolder:
-    """Find the splits of a data set and their pictures.
+    """Find the splits of a data set and their images.
 
     Raises:
         DataError: no annotation file, several that could be one split, a broken one, one with broken entries, without
-            annotations or with unnamed categories, missing pictures, or pictures that are in both splits.
+            annotations or with unnamed categories, missing images, or images that are in both splits.
     """
     files, read = json_files(root), _Reader()
     train = _pick(files, "train", root, read)
@@ -144,7 +144,7 @@ def _only(candidates: Sequence[Path], kind: str, root: Path) -> Path | None:
 
 
 def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
-    """The split of a file, with the folder of its pictures."""
+    """The split of a file, with the folder of its images."""
     findings = Findings()
     split = build_split(path, content, findings, root)
     unnamed = [i for i, category in split.categories.items() if not str(category.get("name") or "").strip()]
@@ -157,15 +157,15 @@ def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
         )
     if not split.annotations:
         raise DataError(f"{path} has no annotations of its images; `vlpart data check {root}` says what is wrong")
-    split.pictures = find_pictures(split, root, None)
-    if split.pictures is None:
-        raise DataError(f"{path}: its pictures are not in {root}, nor in images/ or another usual place below it")
+    split.image_root = find_images(split, root, None)
+    if split.image_root is None:
+        raise DataError(f"{path}: its images are not in {root}, nor in images/ or another usual place below it")
     missing = [
-        name for image in split.images.values() if not (split.pictures / (name := str(file_name(image)))).is_file()
+        name for image in split.images.values() if not (split.image_root / (name := str(file_name(image)))).is_file()
     ]
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of {len(split.images)} pictures are not in {split.pictures}, first: "
+            f"{path}: {len(missing)} of {len(split.images)} images are not in {split.image_root}, first: "
             f"{', '.join(missing[:3])}; `vlpart data check {root}` lists them"
         )
     return split
@@ -175,14 +175,14 @@ def _refuse_overlap(train: Split, val: Split, root: Path) -> None:
     """Refuse to evaluate on what is trained on: the figures would be too good, and the wrong checkpoint the best.
 
     Raises:
-        DataError: a picture of the val split, or the original of one, is in the train split.
+        DataError: an image of the val split, or the original of one, is in the train split.
     """
     trained = set(_files(train).values())
     same = [name for name, file in _files(val).items() if file in trained]
-    sources = sorted(source_pictures(train) & source_pictures(val))
+    sources = sorted(source_images(train) & source_images(val))
     if not (same or sources):
         return
-    count = f"{len(same)} pictures" if same else f"crops or variants of {len(sources)} source pictures"
+    count = f"{len(same)} images" if same else f"crops or variants of {len(sources)} source images"
     shown, both = ", ".join((same or sources)[:3]), f"{split_name(train.path)} and {split_name(val.path)}"
     raise DataError(
         f"{root}: {count} are in both {both} ({shown}); take them out of one, or move {split_name(val.path)} away: "
@@ -191,7 +191,7 @@ def _refuse_overlap(train: Split, val: Split, root: Path) -> None:
 
 
 def _files(split: Split) -> dict[str, Path]:
-    """File name -> picture, links followed."""
-    assert split.pictures is not None
-    folder = split.pictures.resolve()
+    """File name -> image, links followed."""
+    assert split.image_root is not None
+    folder = split.image_root.resolve()
     return {name: (folder / name).resolve() for image in split.images.values() if (name := str(file_name(image)))}

@@ -24,9 +24,9 @@ IMAGE_SUFFIXES = (
 def list_images(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, recursive: bool = False
 ) -> Iterator[Path | str]:
-    """Stream the pictures that `sources` name, in a fixed order: addresses as str, files as Path.
+    """Stream the images that `sources` name, in a fixed order: addresses as str, files as Path.
 
-    A folder gives its pictures (`IMAGE_SUFFIXES`, hidden files left out) by name, with `recursive` those of its folders
+    A folder gives its images (`IMAGE_SUFFIXES`, hidden files left out) by name, with `recursive` those of its folders
     after them; a pattern (`*`, `?`, `[...]`, `**`) gives its matches by name; everything else passes through unread, so
     that a missing file is reported by `read_image` when its turn comes. Links to folders are followed by `**` only.
     What several sources, or the links in a pattern, lead to more than once comes once. Only the names of one folder or
@@ -34,7 +34,7 @@ def list_images(
 
     Raises:
         ImageError: at the call, before anything is yielded: no source at all, one that is empty or no path, a folder
-            without pictures or one that cannot be listed, a pattern that matches none.
+            without images or one that cannot be listed, a pattern that matches none.
     """
     given = named_sources(sources)
     for source in given:
@@ -47,7 +47,7 @@ def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[s
     """What `list_images` takes, as a list of paths and addresses.
 
     Raises:
-        ImageError: nothing at all, an empty name, or something that is no path (a picture in memory, None).
+        ImageError: nothing at all, an empty name, or something that is no path (an image in memory, None).
     """
     if isinstance(sources, (str, os.PathLike)):
         given: list[Any] = [sources]
@@ -60,7 +60,7 @@ def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[s
         if not isinstance(name, str):
             raise ImageError(
                 f"a source is the name of a file or folder, a pattern or a URL, not {type(name).__name__}: "
-                "give pictures in memory to predict()"
+                "give images in memory to predict()"
             )
         if not name:
             raise ImageError("an image source is empty (''): name a file, folder, pattern or URL; . is this folder")

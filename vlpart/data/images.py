@@ -47,22 +47,22 @@ _pillow_globals = threading.Lock()
 
 
 def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: float = DOWNLOAD_SECONDS) -> RGBArray:
-    """Read a picture as a new (H, W, 3) uint8 RGB array, upright (EXIF orientation applied).
+    """Read an image as a new (H, W, 3) uint8 RGB array, upright (EXIF orientation applied).
 
     Transparent pixels are put on white. Of an animation the first frame is taken. CMYK is converted as Pillow does
-    (inverted Adobe files included). Grey pictures with more than 8 bits are scaled from the smallest of 8, 10, 12, 14
-    or 16 bits that holds their largest value; float pictures (TIFF) from 0..1 or 0..255, whichever holds them; anything
+    (inverted Adobe files included). Grey images with more than 8 bits are scaled from the smallest of 8, 10, 12, 14
+    or 16 bits that holds their largest value; float images (TIFF) from 0..1 or 0..255, whichever holds them; anything
     else linearly from its minimum and maximum.
 
     Args:
         source: a path, an http(s) address, the bytes of a file, an open binary file, a PIL image, a uint8 array (H, W),
             (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (uint16 if grey), a tensor (C, H, W), (H, W, C) or (H, W): uint8,
             or float in 0..1 as torchvision has them.
-        max_pixels: refuse pictures with more pixels than this; None = no limit.
+        max_pixels: refuse images with more pixels than this; None = no limit.
         timeout: seconds an address may take to answer; in all it may take three times as long.
 
     Raises:
-        ImageError: missing, empty, damaged, not a picture, over the pixel limit, an array of the wrong type or shape.
+        ImageError: missing, empty, damaged, not an image, over the pixel limit, an array of the wrong type or shape.
     """
     if isinstance(source, Image.Image):
         return _rgb_of_pil(source, "PIL image", max_pixels)
@@ -133,7 +133,7 @@ def _why_unidentified(file: IO[bytes], label: str) -> str:
     if not file.read(1):
         return "is empty (0 bytes)"
     if label.lower().endswith(_VIDEO_SUFFIXES):
-        return "is a video, and videos are not read: take its pictures, as with ffmpeg -i VIDEO frame_%06d.jpg"
+        return "is a video, and videos are not read: take its images, as with ffmpeg -i VIDEO frame_%06d.jpg"
     return "is not an image of a known format, or its header is damaged: convert it to JPEG or PNG"
 
 
@@ -179,7 +179,7 @@ def _one_line(error: Exception) -> str:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001  unreadable EXIF: viewers show such a picture as it is stored
+    except Exception:  # noqa: BLE001  unreadable EXIF: viewers show such an image as it is stored
         return image
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vlpart.data.readers import AnnotationEntry, CategoryEntry, ImageEntry, get_reader
 from vlpart.data.records import RecordStore, RecordStoreBuilder
 from vlpart.data.source import LoadedSource, LoadReport, Source
-from vlpart.data.validation_split import held_out, original_picture
+from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import DataError
 from vlpart.masks.rasterise import Segmentation, parse_segmentation, segmentation_box
 from vlpart.text.vocabulary import Vocabulary
@@ -51,7 +51,7 @@ def load_source(source: Source) -> LoadedSource:
         indexer.add(image)
     store = indexer.finish()
     if not len(store):
-        raise DataError(f"{path}: no picture is left to train on: {report}".replace("\n", ";"))
+        raise DataError(f"{path}: no image is left to train on: {report}".replace("\n", ";"))
     refuse_missing_images(store, path)
     report.images, report.annotations = len(store), len(store.labels)
     if file.has_masks and source.kind in (AnnotationKind.BOXES, AnnotationKind.PARTS) and not source.masks:
@@ -67,24 +67,24 @@ def load_source(source: Source) -> LoadedSource:
 
 
 def _not_held_out(source: Source, images: Iterable[ImageEntry], report: LoadReport) -> Iterable[ImageEntry]:
-    """The pictures to train on; how many are held out is noted."""
-    if not source.hold_out:
+    """The images to train on; how many are held out is noted."""
+    if not source.validation_split:
         return images
     listed = list(images)
-    names = {image.id: original_picture(image.source_image, image.file_name) for image in listed}
-    held = held_out(names, source.hold_out)
-    report.notes.append(f"{len(held)} of {len(listed)} pictures are held out for evaluation")
+    names = {image.id: original_image(image.source_image, image.file_name) for image in listed}
+    held = held_out(names, source.validation_split)
+    report.notes.append(f"{len(held)} of {len(listed)} images are held out for evaluation")
     return [image for image in listed if image.id not in held]
 
 
 @dataclass(kw_only=True, slots=True)
 class Presence:
-    """What a file says about the classes of one picture.
+    """What a file says about the classes of one image.
 
     Attributes:
-        source_image: the picture it was cropped from, if any.
+        source_image: the image it was cropped from, if any.
         positive, negative, open_ended: classes that are there, that are not, and that are not exhaustively annotated.
-        used: whether the picture is trained on; one that is not still tells about its source picture.
+        used: whether the image is trained on; one that is not still tells about its source image.
     """
 
     source_image: str | None
@@ -95,12 +95,12 @@ class Presence:
 
 
 def unknown_classes(images: Sequence[Presence]) -> list[list[int]]:
-    """Classes whose *further* presence is unknown, sorted, for every picture that is used.
+    """Classes whose *further* presence is unknown, sorted, for every image that is used.
 
-    Some sources label each (picture, object class, part class) on *one* object only: where a picture has five chairs,
+    Some sources label each (image, object class, part class) on *one* object only: where an image has five chairs,
     one carries the leg mask and another the seat mask. So a chair leg without a mask is no background. But a class that
-    is annotated nowhere in the picture was looked for and not found: it is absent. Hence the unknown classes of a
-    picture are those annotated in it or in any other crop of the same source picture, and those the file calls not
+    is annotated nowhere in the image was looked for and not found: it is absent. Hence the unknown classes of a
+    image are those annotated in it or in any other crop of the same source image, and those the file calls not
     exhaustive, without those it calls absent.
     """
     by_source: dict[str, set[int]] = {}
@@ -116,7 +116,7 @@ def unknown_classes(images: Sequence[Presence]) -> list[list[int]]:
 
 
 class _Indexer:
-    """Adds pictures to a store and keeps the report."""
+    """Adds images to a store and keeps the report."""
 
     def __init__(
         self, source: Source, class_of: Mapping[int, int], report: LoadReport, builder: RecordStoreBuilder
@@ -126,7 +126,7 @@ class _Indexer:
         self.bad_segmentations: list[str] = []
 
     def add(self, image: ImageEntry) -> None:
-        """Index one picture, or count it as left out."""
+        """Index one image, or count it as left out."""
         if image.width < 1 or image.height < 1:
             raise DataError(f"{self.source.annotations}: image {image.id} has the size {image.width}x{image.height}")
         of_image_labels = self.source.kind is AnnotationKind.IMAGE_LABELS
@@ -218,7 +218,7 @@ class _Indexer:
 
 
 def usable_box(box: Box | None, height: int, width: int) -> tuple[str | None, Box | None]:
-    """`(None, box clipped to the picture)`, or `(why it cannot be used, None)`."""
+    """`(None, box clipped to the image)`, or `(why it cannot be used, None)`."""
     if box is None:
         return "no box", None
     if not all(map(math.isfinite, box)):
@@ -227,7 +227,7 @@ def usable_box(box: Box | None, height: int, width: int) -> tuple[str | None, Bo
         return "empty box", None
     x0, y0, x1, y1 = max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])
     if x1 - x0 <= EMPTY_BOX or y1 - y0 <= EMPTY_BOX:
-        return "box outside the picture", None
+        return "box outside the image", None
     return None, (x0, y0, x1, y1)
 
 
@@ -235,7 +235,7 @@ def refuse_missing_images(store: RecordStore, annotations: Path) -> None:
     """Compare the file names of a store with listings of their folders.
 
     Raises:
-        DataError: folders or pictures that do not exist: how many, and the first ones.
+        DataError: folders or images that do not exist: how many, and the first ones.
     """
     wanted: dict[str, list[str]] = {}
     for index in range(len(store)):
@@ -253,7 +253,7 @@ def refuse_missing_images(store: RecordStore, annotations: Path) -> None:
             f"{count} {ending or '(no ending)'}" for ending, count in Counter(m.suffix for m in missing).items()
         )
         raise DataError(
-            f"{len(missing)} of {len(store)} pictures of {annotations} are not in {store.root} ({endings}), "
+            f"{len(missing)} of {len(store)} images of {annotations} are not in {store.root} ({endings}), "
             f"first: {', '.join(map(str, missing[:3]))}; check Source.images"
         )
 
@@ -354,7 +354,7 @@ def _refuse_unknown_filters(source: Source, known: set[str]) -> None:
 
 
 def flip_labels(source: Source, names: Sequence[str], report: LoadReport) -> NDArray[np.int64]:
-    """(C,) int64: the class that a class becomes in a mirrored picture ("left mirror": "right mirror"), if any."""
+    """(C,) int64: the class that a class becomes in a mirrored image ("left mirror": "right mirror"), if any."""
     place = {name: index for index, name in enumerate(names)}
     target = np.arange(len(names), dtype=np.int64)
     if not source.flip_swaps_left_right:

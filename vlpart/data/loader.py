@@ -48,7 +48,7 @@ def make_loader(
 
     Args:
         sources: what is drawn from, with `Source.ratio` and `Source.batch_size`.
-        seed: decides the order of pictures and every augmentation, whatever the number of workers.
+        seed: decides the order of images and every augmentation, whatever the number of workers.
         workers: processes that decode and augment; 0 = in this process.
         rank, world_size: this training process among all; ranks get different draws.
         divisor: batches are padded to a multiple of it.
@@ -171,7 +171,7 @@ class DrawDataset(Dataset[Any]):
         """The sample of a draw: the same for every process that computes it.
 
         Raises:
-            DataError: the picture cannot be read, or has another size than the annotations say.
+            DataError: the image cannot be read, or has another size than the annotations say.
         """
         loaded = self._sources[draw.source]
         rng = augmentation_generator(self._seed, draw.index)
@@ -264,7 +264,7 @@ class PackedSample:
     masks: PackedMasks | None
     image_labels: NDArray[np.int64]
     unknown_labels: NDArray[np.bool_] | None
-    open_objects: NDArray[np.bool_] | None
+    ignore_inside: NDArray[np.bool_] | None
     inexact: NDArray[np.bool_] | None
     source: str
     image_id: int
@@ -286,7 +286,7 @@ def pack(sample: Sample) -> PackedSample:
         masks=masks,
         image_labels=targets.image_labels.numpy(),
         unknown_labels=None if targets.unknown_labels is None else targets.unknown_labels.numpy(),
-        open_objects=None if targets.open_objects is None else targets.open_objects.numpy(),
+        ignore_inside=None if targets.ignore_inside is None else targets.ignore_inside.numpy(),
         inexact=None if targets.inexact is None else targets.inexact.numpy(),
         source=sample.source,
         image_id=sample.image_id,
@@ -314,7 +314,7 @@ def _targets(sample: PackedSample) -> Targets:
         masks=None if sample.masks is None else sample.masks.unpack(),
         image_labels=torch.from_numpy(sample.image_labels),
         unknown_labels=None if sample.unknown_labels is None else torch.from_numpy(sample.unknown_labels),
-        open_objects=None if sample.open_objects is None else torch.from_numpy(sample.open_objects),
+        ignore_inside=None if sample.ignore_inside is None else torch.from_numpy(sample.ignore_inside),
         inexact=None if sample.inexact is None else torch.from_numpy(sample.inexact),
     )
 
@@ -323,7 +323,7 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None = None) -> NDArray[np.uint8]:
-    """Read a training picture as RGB.
+    """Read a training image as RGB.
 
     Args:
         path: file.
@@ -333,7 +333,7 @@ def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None 
 
     Returns:
         (H, W, 3) uint8: of that size, or smaller by the JPEG's own reduction. EXIF orientation is applied, unless only
-        the unrotated picture has the size the annotations say.
+        the unrotated image has the size the annotations say.
 
     Raises:
         DataError: missing or broken file, or another size than the annotations say.
@@ -347,7 +347,7 @@ def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None 
                     image.draft("RGB", (max(1, int(size[1] * scale)), max(1, int(size[0] * scale))))
                 return np.array(image.convert("RGB"))
     except FileNotFoundError:
-        raise DataError(f"the picture {path} is missing") from None
+        raise DataError(f"the image {path} is missing") from None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
     return _decode_other(path, size)

@@ -20,7 +20,7 @@ def resized_size(height: int, width: int, short_side: int, max_side: int) -> tup
     """Height and width after resizing the shorter side to `short_side` with the longer side at most `max_side`.
 
     New sizes are rounded with `int(x + 0.5)` and are at least 1. The two limits are applied one after the other: exact
-    halves then round as in the published models (about one picture size in ten thousand differs otherwise).
+    halves then round as in the published models (about one image size in ten thousand differs otherwise).
     """
     scale = short_side / min(height, width)
     if height < width:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Ground truth of one picture as annotated, in pixels of the stored picture.
+    """Ground truth of one image as annotated, in pixels of the stored image.
 
     Attributes:
         boxes_xyxy: (N, 4) float32.
@@ -51,7 +51,7 @@ class RecordStore:
     """Columns over images (I), annotations (A) and label lists; `*_start` arrays have one more entry than their rows.
 
     Attributes:
-        root: folder of the pictures.
+        root: folder of the images.
         has_masks: whether `Record.segmentations` is given.
         image_ids (I,) int64; heights, widths (I,) int32; names: all file names in UTF-8, one after the other.
         boxes_xyxy (A, 4) float32; labels (A,) int32; scored (A,) bool; segments: packed segmentations, one after the
@@ -82,7 +82,7 @@ class RecordStore:
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> Record:
-        """Everything known about picture `index` (0 <= index < len)."""
+        """Everything known about image `index` (0 <= index < len)."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         first, last = int(self.annotations_start[index]), int(self.annotations_start[index + 1])
@@ -104,7 +104,7 @@ class RecordStore:
         )
 
     def file_name(self, index: int) -> str:
-        """File name of picture `index`, relative to `root`."""
+        """File name of image `index`, relative to `root`."""
         return self.names[self.names_start[index] : self.names_start[index + 1]].tobytes().decode()
 
     @property
@@ -137,7 +137,7 @@ class RecordStore:
 
 
 class RecordStoreBuilder:
-    """Collects pictures one by one into growing buffers; `finish` hands the arrays over."""
+    """Collects images one by one into growing buffers; `finish` hands the arrays over."""
 
     def __init__(self, root: str, has_masks: bool) -> None:
         self.root, self.has_masks = root, has_masks
@@ -159,7 +159,7 @@ class RecordStoreBuilder:
         segmentation: Segmentation | None,
         scored: bool = False,
     ) -> None:
-        """Append an annotation to the picture that the next `add_image` closes."""
+        """Append an annotation to the image that the next `add_image` closes."""
         self.boxes.extend(box_xyxy)
         self.labels.append(label)
         self.scored.append(scored)
@@ -170,7 +170,7 @@ class RecordStoreBuilder:
             self.segments_start.append(len(self.segments))
 
     def add_image(self, image_id: int, file_name: str, height: int, width: int, image_labels: list[int]) -> None:
-        """Close a picture: it owns the annotations added since the last call."""
+        """Close an image: it owns the annotations added since the last call."""
         self.image_ids.append(image_id)
         self.heights.append(height)
         self.widths.append(width)
@@ -181,7 +181,7 @@ class RecordStoreBuilder:
         self.image_labels_start.append(len(self.image_labels))
 
     def add_unknown(self, labels: list[int]) -> None:
-        """Classes of unknown presence of the next picture in order (called once per picture, or never)."""
+        """Classes of unknown presence of the next image in order (called once per image, or never)."""
         self.unknown_labels.extend(labels)
         self.unknown_labels_start.append(len(self.unknown_labels))
 

@@ -1,7 +1,7 @@
-"""Which pictures make the next batch (SPEC.md section 2): weighted draws with replacement, gathered in buckets.
+"""Which images make the next batch (SPEC.md section 2): weighted draws with replacement, gathered in buckets.
 
 Draw number d of a run is a function of (seed, d) alone. Rank r of W takes the draws r, r + W, r + 2W, ... Every draw
-goes to the bucket (source, landscape or portrait) of its picture, and a bucket that reaches the source's batch size is
+goes to the bucket (source, landscape or portrait) of its image, and a bucket that reaches the source's batch size is
 the next batch. So the whole state of a sampler is the number of the next draw and the draws that wait in buckets.
 """
 
@@ -24,7 +24,7 @@ _DRAW_STREAM, _AUGMENTATION_STREAM = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Draw `index` of the run took picture `image` of the `source`-th source."""
+    """Draw `index` of the run took image `image` of the `source`-th source."""
 
     index: int
     source: int
@@ -44,9 +44,9 @@ def augmentation_generator(seed: int, draw_index: int) -> np.random.Generator:
 
 
 def repeat_factors(store: RecordStore, classes: int, threshold: float) -> NDArray[np.float64]:
-    """(I,) factors of the pictures: max over their classes of max(1, sqrt(threshold / f_c)), scaled to a mean of 1.
+    """(I,) factors of the images: max over their classes of max(1, sqrt(threshold / f_c)), scaled to a mean of 1.
 
-    f_c is the fraction of pictures with class c. Pictures without classes have the factor 1 before scaling.
+    f_c is the fraction of images with class c. Images without classes have the factor 1 before scaling.
     """
     pairs = store.image_class_pairs()
     frequency = np.bincount(pairs[:, 1], minlength=classes) / max(1, len(store))
@@ -88,9 +88,9 @@ class DrawStream:
             u = generator(self._seed, _DRAW_STREAM, block).random(_BLOCK) * self._cumulative[-1]
             found = np.searchsorted(self._cumulative, u, side="right")
             self._blocks[block] = np.minimum(found, len(self._cumulative) - 1)
-        picture = int(self._blocks[block][place])
-        source = int(np.searchsorted(self._starts, picture, side="right")) - 1
-        return Draw(index, source, picture - int(self._starts[source]))
+        image = int(self._blocks[block][place])
+        source = int(np.searchsorted(self._starts, image, side="right")) - 1
+        return Draw(index, source, image - int(self._starts[source]))
 
 
 class BatchSampler:

@@ -25,7 +25,7 @@ class Source:
     Attributes:
         name: unique in a recipe; state and logs are keyed by it.
         annotations: the annotation file.
-        images: folder of the pictures.
+        images: folder of the images.
         reader: annotation format, see `readers.get_reader`.
         vocabulary: "dataset" (the categories of the file, by id) or what `Vocabulary.load` takes.
         kind: what the annotations are, hence which loss.
@@ -36,19 +36,20 @@ class Source:
         max_side: the longer side is at most this.
         repeat_threshold: t of the repeat factors max(1, sqrt(t / frequency)); None or 0 = none.
         federated: only present and sampled classes count in the loss.
-        hold_out: this part of the pictures, chosen by their names, is left out for evaluation, see `data.hold_out`.
-        filter_empty: leave pictures without annotations (image labels for that kind) out.
+        validation_split: this part of the images, chosen by their names, is left out for evaluation, see
+            `vlpart.data.validation_split`.
+        filter_empty: leave images without annotations (image labels for that kind) out.
         masks: use segmentations. False trains on boxes only. Parsed parts and image labels never carry masks.
         boxes_from_masks: after augmentation a box is the tight box of its mask (where there are masks).
         unlabelled: "absent" = what is not annotated is not there; "unknown" = see `Targets.unknown_labels` and
             `indexing.unknown_classes`.
         inside_objects: "background", or "unknown" = the file may label an object and not its parts, so what lies inside
             of an object, without an annotation of its own, is no background for the proposals, and where `unlabelled`
-            is "unknown", no negative of unknown classes, see `Targets.open_objects`.
+            is "unknown", no negative of unknown classes, see `Targets.ignore_inside`.
         scored_annotations: "exact" = those with a `score` (parsed, not drawn by a person) train like any other, or
             "inexact" = they teach which name is where, but not the regression of boxes, nor masks.
-        absent_names: which names of the other sources may be taken as absent from its pictures (`Recipe.distractors`):
-            "none", "own_objects" = parts of objects that it labels, where that object is not in the picture, "all" =
+        negative_names: which names of the other sources may be taken as absent from its images (`Recipe.distractors`):
+            "none", "own_objects" = parts of objects that it labels, where that object is not in the image, "all" =
             everything unlike what it labels, or "at_matches" = the names of the other sources with this rule, but only
             on regions matched to an annotation: several sources share out one list of names, and what is annotated as
             one of them is none of the others.
@@ -77,14 +78,14 @@ class Source:
     max_side: int = 1333
     repeat_threshold: float | None = None
     federated: bool = False
-    hold_out: float = 0.0
+    validation_split: float = 0.0
     filter_empty: bool = True
     masks: bool = True
     boxes_from_masks: bool = True
     unlabelled: Literal["absent", "unknown"] = "absent"
     inside_objects: Literal["background", "unknown"] = "background"
     scored_annotations: Literal["exact", "inexact"] = "exact"
-    absent_names: Literal["none", "own_objects", "all", "at_matches"] = "none"
+    negative_names: Literal["none", "own_objects", "all", "at_matches"] = "none"
     only_objects: frozenset[str] | None = None
     exclude_objects: frozenset[str] = frozenset()
     take: Literal["all", "objects", "parts"] = "all"
@@ -113,13 +114,13 @@ class Source:
             "max_side must be at least 1": self.max_side >= 1,
             "ratio must be above 0": self.ratio > 0,
             "batch_size must be at least 1": self.batch_size >= 1,
-            "hold_out lies between 0 and 0.9": 0 <= self.hold_out <= 0.9,
+            "validation_split lies between 0 and 0.9": 0 <= self.validation_split <= 0.9,
             "repeat_threshold must not be negative": (self.repeat_threshold or 0) >= 0,
             "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
             "take is 'all', 'objects' or 'parts'": self.take in ("all", "objects", "parts"),
             "inside_objects is 'background' or 'unknown'": self.inside_objects in ("background", "unknown"),
             "scored_annotations is 'exact' or 'inexact'": self.scored_annotations in ("exact", "inexact"),
-            "absent_names is 'none', 'own_objects', 'all' or 'at_matches'": self.absent_names
+            "negative_names is 'none', 'own_objects', 'all' or 'at_matches'": self.negative_names
             in ("none", "own_objects", "all", "at_matches"),
             "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,
             "scale_jitter is (lo, hi) with 0 < lo <= hi": self.scale_jitter is None
@@ -160,7 +161,7 @@ class LoadReport:
         self._example(reason, annotation_id)
 
     def drop_image(self, reason: str, image_id: int) -> None:
-        """Count a picture that is left out."""
+        """Count an image that is left out."""
         self.dropped_images[reason] = self.dropped_images.get(reason, 0) + 1
         self._example(reason, image_id)
 
@@ -183,10 +184,10 @@ class LoadedSource:
 
     Attributes:
         source: what was loaded.
-        store: the pictures that are used.
+        store: the images that are used.
         vocabulary: C classes; labels in the store are indices into it.
-        image_counts: (C,) int64, pictures of the store in which a class is annotated.
-        flip_labels: (C,) int64, the class a class becomes when the picture is flipped.
+        image_counts: (C,) int64, images of the store in which a class is annotated.
+        flip_labels: (C,) int64, the class a class becomes when the image is flipped.
         report: what was left out, and why.
     """
 

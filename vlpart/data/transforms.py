@@ -25,10 +25,10 @@ EMPTY_BOX = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Stored picture -> network input.
+    """Stored image -> network input.
 
     Attributes:
-        window: x0, y0, x1, y1, whole pixels of the stored picture.
+        window: x0, y0, x1, y1, whole pixels of the stored image.
         size: height and width that the window is resized to.
         mirrored: flipped left to right after that.
     """
@@ -44,20 +44,20 @@ class Geometry:
         return self.size[1] / (x1 - x0), self.size[0] / (y1 - y0)
 
     def points(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(P, 2) x, y of the stored picture -> of the output, not clipped."""
+        """(P, 2) x, y of the stored image -> of the output, not clipped."""
         moved = (points - np.array(self.window[:2], dtype=np.float32)) * np.array(self.scale, dtype=np.float32)
         if self.mirrored:
             moved[:, 0] = self.size[1] - moved[:, 0]
         return moved.astype(np.float32)
 
     def boxes(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 4) boxes of the stored picture -> of the output, not clipped."""
+        """(N, 4) boxes of the stored image -> of the output, not clipped."""
         corners = self.points(boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
         return corners[:, [2, 1, 0, 3]] if self.mirrored else corners
 
 
 def sample_geometry(source: Source, height: int, width: int, rng: np.random.Generator) -> Geometry:
-    """Draw size, crop and flip for a picture of that size."""
+    """Draw size, crop and flip for an image of that size."""
     if source.short_side_sampling == "choice":
         short_side = int(source.short_sides[int(rng.integers(len(source.short_sides)))])
     else:
@@ -83,7 +83,7 @@ def augment(loaded: LoadedSource, record: Record, image: NDArray[np.uint8], rng:
     Args:
         loaded: the source of the record.
         record: ground truth.
-        image: (height, width, 3) uint8 RGB, the stored picture or the same at a lower resolution (a JPEG draft).
+        image: (height, width, 3) uint8 RGB, the stored image or the same at a lower resolution (a JPEG draft).
         rng: decides everything random.
 
     Returns:
@@ -93,12 +93,12 @@ def augment(loaded: LoadedSource, record: Record, image: NDArray[np.uint8], rng:
     geometry = sample_geometry(source, record.height, record.width, rng)
     pixels = resize_window(image, geometry, (record.height, record.width))
     if source.color_jitter > 0 or source.strong_augmentation:
-        picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        drawn = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
         if source.color_jitter > 0:
-            picture = jitter_colors(picture, source.color_jitter, rng)
+            drawn = jitter_colors(drawn, source.color_jitter, rng)
         if source.strong_augmentation:
-            picture = strong_augmentation(picture, rng)
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+            drawn = strong_augmentation(drawn, rng)
+        pixels = torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
     return Sample(
         image=pixels,
         targets=transform_targets(loaded, record, geometry),
@@ -111,7 +111,7 @@ def augment(loaded: LoadedSource, record: Record, image: NDArray[np.uint8], rng:
 def resize_window(image: NDArray[np.uint8], geometry: Geometry, stored_size: tuple[int, int]) -> Tensor:
     """Cut, resize (bilinear with antialiasing, within 1 grey level of Pillow) and mirror: (3, H, W) uint8."""
     x0, y0, x1, y1 = geometry.window
-    if image.shape[:2] != stored_size:  # a draft: the same picture with fewer pixels
+    if image.shape[:2] != stored_size:  # a draft: the same image with fewer pixels
         fx, fy = image.shape[1] / stored_size[1], image.shape[0] / stored_size[0]
         x0, x1 = int(x0 * fx), max(int(x0 * fx) + 1, int(x1 * fx + 0.5))
         y0, y1 = int(y0 * fy), max(int(y0 * fy) + 1, int(y1 * fy + 0.5))
@@ -159,7 +159,7 @@ def transform_targets(loaded: LoadedSource, record: Record, geometry: Geometry) 
         masks=None if masks is None else torch.from_numpy(masks if keep.all() else masks[keep]),
         image_labels=torch.from_numpy(image_labels),
         unknown_labels=torch.from_numpy(unknown) if source.unlabelled == "unknown" else None,
-        open_objects=_whole_objects(loaded, labels) if source.inside_objects == "unknown" else None,
+        ignore_inside=_whole_objects(loaded, labels) if source.inside_objects == "unknown" else None,
         inexact=torch.from_numpy(record.scored[keep]) if source.scored_annotations == "inexact" else None,
     )
 
@@ -272,7 +272,7 @@ def strong_augmentation(image: Image.Image, rng: np.random.Generator) -> Image.I
 
 
 def erase(image: Image.Image, area: float, ratio: float, rng: np.random.Generator) -> Image.Image:
-    """Fill a random rectangle with noise: that fraction of the area, that height / width ratio, cut to the picture."""
+    """Fill a random rectangle with noise: that fraction of the area, that height / width ratio, cut to the image."""
     width, height = image.size
     tall = min(height, max(1, round(float(np.sqrt(area * height * width * ratio)))))
     wide = min(width, max(1, round(float(np.sqrt(area * height * width / ratio)))))

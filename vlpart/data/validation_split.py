@@ -1,40 +1,40 @@
-"""Which pictures of a data set without a val split are held out of training, for evaluation."""
+"""Which images of a data set without a val split are held out of training, for evaluation."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 
-#: Between the name of a picture and the rest of the names of its variants, in the files of Roboflow.
+#: Between the name of an image and the rest of the names of its variants, in the files of Roboflow.
 _VARIANT = ".rf."
 
 
-def original_picture(source_image: object, file_name: str) -> str:
-    """The picture that a picture is made from: what it is a crop or a variant of, else itself.
+def original_image(source_image: object, file_name: str) -> str:
+    """The image that an image is made from: what it is a crop or a variant of, else itself.
 
     Args:
-        source_image: field of an annotation file; a name, or anything else that tells pictures apart; None or "" = no.
-        file_name: of the picture; Roboflow calls variants `car_jpg.rf.0123.jpg`.
+        source_image: field of an annotation file; a name, or anything else that tells images apart; None or "" = no.
+        file_name: of the image; Roboflow calls variants `car_jpg.rf.0123.jpg`.
     """
     return made_from(source_image, file_name) or file_name
 
 
 def made_from(source_image: object, file_name: str) -> str | None:
-    """As `original_picture`; None for a picture that is an original, as far as the file says."""
+    """As `original_image`; None for an image that is an original, as far as the file says."""
     given = source_image is not None and source_image != ""
     original, variant, _ = (str(source_image) if given else file_name).partition(_VARIANT)
     return original if given or variant else None
 
 
 def held_out(names: Mapping[int, str], fraction: float) -> frozenset[int]:
-    """Ids of the pictures that are held out: always the same ones for the same names.
+    """Ids of the images that are held out: always the same ones for the same names.
 
-    Pictures of one name go together. In the order of the hashes of the names, every group of pictures is taken that
+    Images of one name go together. In the order of the hashes of the names, every group of images is taken that
     still fits into the fraction; if none fits, the smallest; and never all of them.
 
     Args:
-        names: from image id to the name of the picture that it is made from, see `original_picture`.
-        fraction: part of the pictures, 0..1; 0 holds nothing out.
+        names: from image id to the name of the image that it is made from, see `original_image`.
+        fraction: part of the images, 0..1; 0 holds nothing out.
     """
     groups: dict[str, list[int]] = {}
     for image_id, name in names.items():

@@ -72,9 +72,9 @@ def score_detections(
         detections: dictionaries with image_id, category_id, score (finite), bbox [x, y, w, h] in pixels and, for masks,
             segmentation (compressed or uncompressed RLE of the image's size).
         annotated_classes_only: short for `rule="lvis"`.
-        rule: "coco" (default): everything counts, `max_detections` is per picture and class. "lvis": in each picture
+        rule: "coco" (default): everything counts, `max_detections` is per image and class. "lvis": in each image
             only the classes annotated in it and its `neg_category_ids` count, and unmatched detections of its
-            `not_exhaustive_category_ids` do not; the best `max_detections` of a picture are kept, over all classes.
+            `not_exhaustive_category_ids` do not; the best `max_detections` of an image are kept, over all classes.
             "voc": boxes, 11-point interpolation, annotations marked `difficult` are ignored.
         max_detections: see above.
         kinds: "masks", "boxes" or both.
@@ -154,7 +154,7 @@ def score(checked: Checked, *, kinds: Sequence[str], groups: Groups | None = Non
 
 
 def _federated(table: DetectionTable, counted: Mapping[int, set[int]], max_detections: int) -> DetectionTable:
-    """The best `max_detections` of each picture, of those the ones of classes that count in it; the order stays."""
+    """The best `max_detections` of each image, of those the ones of classes that count in it; the order stays."""
     order = np.lexsort((np.arange(len(table)), -table.scores, table.image_ids))
     images = table.image_ids[order]
     first = np.searchsorted(images, images, side="left")

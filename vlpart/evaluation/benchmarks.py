@@ -23,7 +23,7 @@ class Benchmark:
     Attributes:
         name, title: for the command line, and for people.
         annotations: where the file may be, relative to the data folder; the first that exists is taken.
-        images: where the folder of the pictures may be.
+        images: where the folder of the images may be.
         vocabulary: list with the names that are asked for; None takes the categories of the file.
         rule, max_detections, kinds: arguments of `score_detections`.
         headline: label and path of the figures of the published table: "masks.all.ap", "masks.per_class.dog:head.ap50".
@@ -44,7 +44,7 @@ class Benchmark:
     prepare: str = ""
 
     def locate(self, data: Path, *, need_images: bool = True) -> tuple[Path, Path | None]:
-        """(annotation file, folder of the pictures; None where it is neither there nor needed).
+        """(annotation file, folder of the images; None where it is neither there nor needed).
 
         Raises:
             DataError: one of them is not there; the message says where it was looked for.
@@ -55,7 +55,7 @@ class Benchmark:
             raise DataError(f"{self.name}: no {' or '.join(self.annotations)} in {data}{made}")
         folder = next((data / name for name in self.images if (data / name).is_dir()), None)
         if folder is None and need_images:
-            raise DataError(f"{self.name}: no folder {' or '.join(self.images)} of pictures in {data}")
+            raise DataError(f"{self.name}: no folder {' or '.join(self.images)} of images in {data}")
         return file, folder
 
     def group_ids(self, truth: Truth) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""Whether detections are better than others on the same pictures, or only luckier with them: a paired bootstrap."""
+"""Whether detections are better than others on the same images, or only luckier with them: a paired bootstrap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked
 from vlpart.evaluation.scores import Rule
 
-#: Times that the pictures are drawn anew, and the share of them whose differences lie within the interval.
+#: Times that the images are drawn anew, and the share of them whose differences lie within the interval.
 SAMPLES = 200
 CONFIDENCE = 0.9
 
@@ -26,7 +26,7 @@ class Difference:
 
     Attributes:
         first, second: the figure of each.
-        low, high: of second - first, the middle `CONFIDENCE` of the samples. If 0 lies between them, other pictures of
+        low, high: of second - first, the middle `CONFIDENCE` of the samples. If 0 lies between them, other images of
             the same kind may well turn the order round. It says nothing about other runs of the same training.
     """
 
@@ -66,7 +66,7 @@ def compare(
         first, second: from `vlpart.evaluation.average_precision.check`, of the same ground truth under the same rule.
         kind: "masks" or "boxes".
         groups: category ids by name; groups without an annotation are left out.
-        samples: how often the pictures are drawn with replacement, the same ones for both.
+        samples: how often the images are drawn with replacement, the same ones for both.
         confidence: share of the samples between `Difference.low` and `Difference.high`.
         progress: called after every group with (done, total).
 

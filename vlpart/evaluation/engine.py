@@ -103,7 +103,7 @@ def evaluator(
 
 
 def measure(index: Index, table: DetectionTable, kind: str, *, rule: Rule, max_detections: int) -> Tensors:
-    """Precision and recall under the COCO or LVIS rule. The caller has applied the limit per picture of LVIS."""
+    """Precision and recall under the COCO or LVIS rule. The caller has applied the limit per image of LVIS."""
     limits = limits_of(rule, max_detections)
     result = evaluator(index, table, kind, federated=rule == "lvis", limits=limits).eval
     assert result is not None

@@ -1,8 +1,8 @@
 """AP of (object, part) pairs: a part counts only if it lies in the right object.
 
-Every annotated object becomes a picture of its own that holds the annotated parts of this object and the detected parts
+Every annotated object becomes an image of its own that holds the annotated parts of this object and the detected parts
 whose detected object (see `vlpart.results.grouping`) is this one: same class, mask IoU of 0.5 or more. A detected part
-without such an object goes to a picture where nothing is to be found. On these pictures AP is computed as always.
+without such an object goes to an image where nothing is to be found. On these images AP is computed as always.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _annotated_owners(checked: Checked) -> dict[int, int | None]:
 
 
 class _Regrouped:
-    """The pictures made of objects, filled one real picture after the other."""
+    """The images made of objects, filled one real image after the other."""
 
     def __init__(self, checked: Checked, owners: Mapping[int, int | None]) -> None:
         self.checked, self.owners = checked, owners
@@ -98,7 +98,7 @@ class _Regrouped:
         return summarise(truth, tensors, {}).all
 
     def _add(self, image: Mapping[str, Any], known: list[dict[str, Any]], rows: NDArray[np.int64]) -> None:
-        """One real picture: a picture for each of its objects, and one for parts without object."""
+        """One real image: an image for each of its objects, and one for parts without object."""
         objects = [annotation for annotation in known if annotation["id"] not in self.owners]
         new_image = {each["id"]: self._new_image(image) for each in objects}
         loose = self._new_image(image)
@@ -120,7 +120,7 @@ class _Regrouped:
                 self.row_images.append(loose if target is None else new_image[target])
 
     def _new_image(self, image: Mapping[str, Any]) -> int:
-        """A picture with the size of this one and, for the LVIS rule, the same classes that count."""
+        """An image with the size of this one and, for the LVIS rule, the same classes that count."""
         made = {"id": len(self.images) + 1, "height": image["height"], "width": image["width"]}
         if self.counted:
             made["neg_category_ids"] = sorted(self.counted[image["id"]])

@@ -20,7 +20,7 @@ LIMITS = (100, 300, 1000)
 
 
 def box_recall(checked: Checked, proposals: Mapping[int, Sequence[Sequence[float]]] | None = None) -> Recall:
-    """Average recall over IoU 0.50:0.95 with the best 100, 300 and 1000 boxes of a picture, by size of the annotation.
+    """Average recall over IoU 0.50:0.95 with the best 100, 300 and 1000 boxes of an image, by size of the annotation.
 
     Args:
         checked: ground truth and detections.

@@ -24,14 +24,14 @@ from vlpart.masks.stack import MaskStack
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.visualize.draw import draw_result
-from vlpart.visualize.page import Bar, BarGroup, Confusion, Curve, PicturePair, Report, Table
+from vlpart.visualize.page import Bar, BarGroup, Confusion, Curve, ImagePair, Report, Table
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 SCORE_THRESHOLD = 0.3
-"""Of the detections in the confusion and on the pictures."""
+"""Of the detections in the confusion and on the images."""
 _BARS = 120
 _CURVES = 18
 _MATRIX = 26
@@ -54,13 +54,13 @@ def build_report(
 
     Args:
         title: its heading.
-        dataset: for the pictures; without a folder of pictures there are none on the page.
+        dataset: for the images; without a folder of images there are none on the page.
         checked: what was scored.
         evaluation: its scores.
         variants: of the vocabulary.
 
     Raises:
-        DataError: a picture is missing.
+        DataError: an image is missing.
     """
     kind = "masks" if evaluation.masks is not None else "boxes"
     scores = evaluation.masks or evaluation.boxes
@@ -74,14 +74,14 @@ def build_report(
         limits=(max(evaluation.max_detections, 1),),
     )
     confusion, confused = _confusion(checked, judge)
-    worst, best = picture_pairs(dataset, checked, judge, kind, SCORE_THRESHOLD)
+    worst, best = image_pairs(dataset, checked, judge, kind, SCORE_THRESHOLD)
     notes = list(evaluation.notes)
     if dataset.images is None:
-        notes.append("No pictures on this page: the folder of the images was not given.")
+        notes.append("No images on this page: the folder of the images was not given.")
     return Report(
         title=title,
         facts=[
-            f"{evaluation.images} pictures",
+            f"{evaluation.images} images",
             f"{evaluation.annotations} annotations",
             f"{evaluation.detections} detections that count",
             {"coco": "COCO rule", "lvis": "LVIS rule (annotated classes only)", "voc": "VOC 2007 rule"}[
@@ -221,17 +221,17 @@ def _mistakes(matrix: NDArray[np.int64], rows: Sequence[int], labels: Sequence[s
 
 COUNT = 6
 _SIDE = 560
-_SHOWN = 30  # detections on a picture
+_SHOWN = 30  # detections on an image
 
 
-def picture_pairs(
+def image_pairs(
     dataset: Dataset, checked: Checked, judge: Any, kind: str, score_threshold: float
-) -> tuple[list[PicturePair], list[PicturePair]]:
-    """(worst, best) pictures by F1 at IoU 0.5 of the detections over the threshold; of equals those with most to find.
+) -> tuple[list[ImagePair], list[ImagePair]]:
+    """(worst, best) images by F1 at IoU 0.5 of the detections over the threshold; of equals those with most to find.
 
     Raises:
-        DataError: a picture is missing.
-        ImageError: a picture cannot be read.
+        DataError: an image is missing.
+        ImageError: an image cannot be read.
     """
     if dataset.images is None:
         return [], []
@@ -246,9 +246,9 @@ def picture_pairs(
     images = {image["id"]: image for image in checked.truth["images"]}
     vocabulary = Vocabulary.from_categories(ordered_categories(checked.truth))
 
-    def pair(image_id: int) -> PicturePair:
+    def pair(image_id: int) -> ImagePair:
         image, summary = images[image_id], judged[image_id]
-        pixels = read_image(dataset.picture(image))
+        pixels = read_image(dataset.image_path(image))
         size = (pixels.shape[0], pixels.shape[1])
         known = [a for a in checked.annotations if a["image_id"] == image_id and not a["iscrowd"]]
         rows = np.flatnonzero((checked.table.image_ids == image_id) & (checked.table.scores >= score_threshold))
@@ -256,7 +256,7 @@ def picture_pairs(
         truth = _result(known, size, vocabulary, kind)
         found = _result([_row(checked, row, kind) for row in rows.tolist()], size, vocabulary, kind)
         judgement = f"{summary['tp']} right, {summary['fp']} wrong, {summary['fn']} missed (F1 {summary['f1']:.2f})"
-        return PicturePair(
+        return ImagePair(
             caption=f"{image.get('file_name', image_id)}: {judgement}",
             truth=_jpeg(draw_result(pixels, truth, scores=False, legend=False)),
             prediction=_jpeg(draw_result(pixels, found, legend=False)),
@@ -294,8 +294,8 @@ def _result(entries: Sequence[Mapping[str, Any]], size: tuple[int, int], vocabul
     )
 
 
-def _jpeg(picture: Image.Image) -> bytes:
-    picture.thumbnail((_SIDE, _SIDE))
+def _jpeg(image: Image.Image) -> bytes:
+    image.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=76, optimize=True)
+    image.save(buffer, "JPEG", quality=76, optimize=True)
     return buffer.getvalue()

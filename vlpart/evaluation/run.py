@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlpart.data.check.findings import Findings
-from vlpart.data.check.images import find_pictures
+from vlpart.data.check.images import find_images
 from vlpart.data.check.split import build_split
 from vlpart.data.folder import find_val
-from vlpart.data.readers.coco import picture_name
+from vlpart.data.readers.coco import image_name
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, check, score
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Called after every image with (done, total) of this process.
 Progress = Callable[[int, int], None]
 
-#: So large a share of pictures at the limit of detections is worth a note.
+#: So large a share of images at the limit of detections is worth a note.
 FULL = 0.5
 
 EXTRAS = ("pairs", "part_iou", "recall")
@@ -59,13 +59,13 @@ class Predicts(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Ground truth, its pictures, and how it is scored.
+    """Ground truth, its images, and how it is scored.
 
     Attributes:
         truth: content of the annotation file.
-        images: folder of the pictures; None where only predictions from a file are scored.
+        images: folder of the images; None where only predictions from a file are scored.
         benchmark: the protocol.
-        left_out: ids of the pictures of the file that are not in `truth` because a subset was asked for.
+        left_out: ids of the images of the file that are not in `truth` because a subset was asked for.
     """
 
     truth: dict[str, Any]
@@ -73,15 +73,15 @@ class Dataset:
     benchmark: Benchmark
     left_out: frozenset[int] = frozenset()
 
-    def picture(self, image: Mapping[str, Any]) -> Path:
-        """The file of a picture: by its name, or where LVIS says it is.
+    def image_path(self, image: Mapping[str, Any]) -> Path:
+        """The file of an image: by its name, or where LVIS says it is.
 
         Raises:
             DataError: it is not there.
         """
         if self.images is None:
-            raise DataError("the folder of the pictures is not known: give it (--images)")
-        names = [name for name in (image.get("file_name"), picture_name(image)) if isinstance(name, str) and name]
+            raise DataError("the folder of the images is not known: give it (--images)")
+        names = [name for name in (image.get("file_name"), image_name(image)) if isinstance(name, str) and name]
         for name in names:
             if (self.images / name).is_file():
                 return self.images / name
@@ -116,22 +116,22 @@ def open_dataset(
     benchmark: Benchmark | None = None,
     *,
     max_images: int | None = None,
-    hold_out: float = 0.0,
+    validation_split: float = 0.0,
 ) -> Dataset:
     """Read the ground truth.
 
     Args:
         annotations: COCO-style JSON.
-        images: folder of the pictures, or None.
+        images: folder of the images, or None.
         benchmark: how it is scored; None finds out.
         max_images: only an evenly spaced subset of so many images.
-        hold_out: only the pictures that a training source with this `hold_out` leaves out; 0 = all.
+        validation_split: only the images that a training source with this `validation_split` leaves out; 0 = all.
 
     Raises:
         DataError: the file is missing or malformed.
     """
     whole = read_ground_truth(Path(annotations))
-    truth = subset(held_out_part(whole, hold_out) if hold_out else whole, max_images)
+    truth = subset(held_out_part(whole, validation_split) if validation_split else whole, max_images)
     left_out = {image["id"] for image in whole["images"]} - {image["id"] for image in truth["images"]}
     return Dataset(
         truth=truth,
@@ -142,15 +142,15 @@ def open_dataset(
 
 
 def open_own(path: Path, images: Path | None, *, max_images: int | None = None) -> Dataset:
-    """Read ground truth of the user's own; pictures are found where `vlpart data check` finds them.
+    """Read ground truth of the user's own; images are found where `vlpart data check` finds them.
 
     Args:
         path: a COCO-style file, or a folder whose val split is meant.
-        images: folder of the pictures; None looks in `images/` and other usual places.
+        images: folder of the images; None looks in `images/` and other usual places.
         max_images: only an evenly spaced subset of so many images.
 
     Raises:
-        DataError: the file is missing or malformed, or the folder has no val split. Pictures may be missing.
+        DataError: the file is missing or malformed, or the folder has no val split. Images may be missing.
     """
     root = path if path.is_dir() else None
     file = path if root is None else find_val(root)
@@ -158,7 +158,7 @@ def open_own(path: Path, images: Path | None, *, max_images: int | None = None) 
     if images is not None:
         return dataset
     split = build_split(file, dataset.truth, Findings(), root)
-    return replace(dataset, images=find_pictures(split, root or file.parent, None))
+    return replace(dataset, images=find_images(split, root or file.parent, None))
 
 
 def predict(
@@ -194,7 +194,7 @@ def predict(
     folder.open(together)
 
     def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
-        path = str(dataset.picture(image))
+        path = str(dataset.image_path(image))
         result = predictor.predict(path, names, score_threshold=asked.score_threshold, max_detections=limit)
         found = detections_of(result, image["id"], classes, "masks" in dataset.benchmark.kinds)
         line: dict[str, Any] = {"image_id": image["id"], "detections": list(found)}
@@ -234,7 +234,7 @@ def score_predictions(
     """Score detections of any origin under the protocol of the data set.
 
     Args:
-        dataset: the pictures are not needed.
+        dataset: the images are not needed.
         detections: COCO-style.
         extras: any of `EXTRAS`.
 
@@ -285,12 +285,12 @@ def _notes(dataset: Dataset, predictions: Predictions, result: Evaluation) -> tu
     full = sum(count >= result.max_detections for count in counts.values()) / result.images
     if full >= FULL:
         notes.append(
-            f"{full:.0%} of the pictures have as many detections as count ({result.max_detections}): with many names a "
+            f"{full:.0%} of the images have as many detections as count ({result.max_detections}): with many names a "
             "higher limit (--max-detections) may find more."
         )
     if result.rule == "lvis":
         notes.append(
-            "Only the classes annotated in a picture (and its verified absent ones) count; unmatched detections of "
+            "Only the classes annotated in an image (and its verified absent ones) count; unmatched detections of "
             "classes that are not exhaustively annotated are ignored."
         )
     if result.recall is not None and result.recall.source == "detections":

@@ -23,7 +23,7 @@ class Precision:
         ap50, ap75: at IoU 0.50 and 0.75.
         ap_small, ap_medium, ap_large: of regions under 32^2, up to 96^2 and over 96^2 pixels.
         ar, ar_small, ar_medium, ar_large: average recall over IoU 0.50:0.95 with all detections that count.
-        ar1, ar10: with the best 1 or 10 of a picture and class.
+        ar1, ar10: with the best 1 or 10 of an image and class.
         classes: number of classes with ground truth, the ones averaged.
     """
 
@@ -87,7 +87,7 @@ class Recall:
 
     Attributes:
         source: "proposals" (of the region proposal network) or "detections".
-        all, small, medium, large: recall by the number of boxes per picture.
+        all, small, medium, large: recall by the number of boxes per image.
     """
 
     source: str
@@ -103,9 +103,9 @@ class Evaluation:
 
     Attributes:
         masks, boxes: None where that kind was not asked for.
-        rule: "coco", "lvis" (only the classes annotated in a picture count) or "voc".
+        rule: "coco", "lvis" (only the classes annotated in an image count) or "voc".
         images, annotations, detections: how many were scored (after the rule and its limits).
-        max_detections: limit per picture (lvis) or per picture and class (coco).
+        max_detections: limit per image (lvis) or per image and class (coco).
         pairs: AP of parts that must also lie in the right object; None where the data does not say which that is.
         part_iou: all pixels; part_iou_in_objects: only pixels that carry a part, and only that object's parts compete.
         recall: class-agnostic.

@@ -49,7 +49,7 @@ class Request:
         title: of the report.
         predictor: None scores the file `predictions`.
         predictions: detections to score.
-        against: other detections of the same pictures, to compare with, see `vlpart.evaluation.compare`.
+        against: other detections of the same images, to compare with, see `vlpart.evaluation.compare`.
         options: how the model is asked; its `output` is filled in.
         extras: see `vlpart.evaluation.run.EXTRAS`.
         wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
@@ -157,7 +157,7 @@ def _predictions(request: Request, group: Group, progress: Callable[[str], Progr
 
 
 def _read(path: Path, dataset: Dataset) -> list[dict[str, Any]]:
-    """Detections of a file; those of pictures that are left out are no mistake."""
+    """Detections of a file; those of images that are left out are no mistake."""
 
     def is_left_out(image_id: Any) -> bool:
         return type(image_id) is int and image_id in dataset.left_out  # what is no id is refused later
@@ -282,7 +282,7 @@ def check_sets(sets: Sequence[EvaluationSet], max_detections: int) -> None:
         max_detections: see `evaluate_sets`.
 
     Raises:
-        DataError: a file or a picture is missing, or an annotation is malformed; the file is named.
+        DataError: a file or an image is missing, or an annotation is malformed; the file is named.
     """
     for each in sets:
         try:
@@ -291,7 +291,7 @@ def check_sets(sets: Sequence[EvaluationSet], max_detections: int) -> None:
             dataset_vocabulary(dataset.truth, rules.vocabulary)
             check(dataset.truth, (), rule=rules.rule, max_detections=rules.max_detections, kinds=rules.kinds)
             for image in dataset.truth["images"]:
-                dataset.picture(image)
+                dataset.image_path(image)
         except DataError as error:
             named = str(error) if str(each.annotations) in str(error) else f"{each.annotations}: {error}"
             raise DataError(f"evaluation set {each.name!r}: {named}") from error
@@ -304,7 +304,9 @@ def open_set(each: EvaluationSet, max_detections: int) -> Dataset:
         DataError: the file is missing or malformed.
     """
     benchmark = None if each.benchmark is None else get_benchmark(each.benchmark)
-    dataset = open_dataset(each.annotations, each.images, benchmark, max_images=each.max_images, hold_out=each.hold_out)
+    dataset = open_dataset(
+        each.annotations, each.images, benchmark, max_images=each.max_images, validation_split=each.validation_split
+    )
     rules = dataset.benchmark
     if benchmark is None:
         rule: Rule = "lvis" if each.annotated_classes_only else "coco"

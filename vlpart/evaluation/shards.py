@@ -1,9 +1,9 @@
 """Predictions on disk as they are made, so that an interrupted evaluation goes on where it stopped.
 
-A folder holds `run.json`, which says what was predicted with what, and shards of a fixed number of pictures each:
-`00012.jsonl`, one line per picture, `{"image_id": ..., "detections": [...], "proposals": [...]}`. A shard is written
+A folder holds `run.json`, which says what was predicted with what, and shards of a fixed number of images each:
+`00012.jsonl`, one line per image, `{"image_id": ..., "detections": [...], "proposals": [...]}`. A shard is written
 whole or not at all. Shards do not depend on the number of processes, so a run may go on with more or fewer of them, and
-the merged predictions are in the order of the pictures, whoever made them.
+the merged predictions are in the order of the images, whoever made them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Predict = Callable[[Mapping[str, Any]], Line]
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What was predicted: COCO-style detections in the order of the pictures, and proposals by image id."""
+    """What was predicted: COCO-style detections in the order of the images, and proposals by image id."""
 
     detections: list[dict[str, Any]]
     proposals: dict[int, list[list[float]]]
@@ -38,7 +38,7 @@ class ShardFolder:
 
     Args:
         folder: where they are; None keeps everything in memory.
-        images: the pictures of the ground truth, in order.
+        images: the images of the ground truth, in order.
         key: what the predictions depend on (model, weights, vocabulary, thresholds): plain values for JSON.
 
     Raises:
@@ -75,7 +75,7 @@ class ShardFolder:
             )
 
     def read(self, number: int) -> list[Line] | None:
-        """The lines of a finished shard; None if it is not there, or does not hold exactly its pictures."""
+        """The lines of a finished shard; None if it is not there, or does not hold exactly its images."""
         if self.folder is None:
             return self._memory.get(number)
         path = self._path(number)
@@ -101,9 +101,9 @@ class ShardFolder:
             write_file(self._path(number), text.encode())
 
     def predict(self, predict: Predict, group: Group, progress: Callable[[int, int], None] | None = None) -> None:
-        """Predict the pictures of the shards that are missing, of those every `world_size`-th.
+        """Predict the images of the shards that are missing, of those every `world_size`-th.
 
-        `progress` is called with (done, total) of this process's pictures.
+        `progress` is called with (done, total) of this process's images.
         """
         own = range(group.rank, len(self.blocks), group.world_size)
         total = sum(len(self.blocks[number]) for number in own)
@@ -124,7 +124,7 @@ class ShardFolder:
             self.write(number, lines)
 
     def merge(self, group: Group) -> Predictions | None:
-        """Everything in the order of the pictures, on the first process; None on the others.
+        """Everything in the order of the images, on the first process; None on the others.
 
         Shards that the first process does not see (other machines, other memories) are sent to it.
         """
@@ -184,7 +184,7 @@ def _iterate(path: Path) -> Iterator[Line]:
         for text in path.read_text(encoding="utf-8").splitlines():
             line = json.loads(text)
             if not isinstance(line, dict) or not isinstance(line.get("detections"), list):
-                raise EvaluationError(f"{path} is damaged: a line is no prediction of a picture")
+                raise EvaluationError(f"{path} is damaged: a line is no prediction of an image")
             yield line
     except (OSError, ValueError) as error:
         raise EvaluationError(f"cannot read {path}: {error}") from error

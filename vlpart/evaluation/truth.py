@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vlpart.data.readers.coco import picture_name
-from vlpart.data.validation_split import held_out, original_picture
+from vlpart.data.readers.coco import image_name
+from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import DataError
 from vlpart.masks.rle import check_rles, decode_runs, encode_runs
 
@@ -79,9 +79,9 @@ def subset(truth: Mapping[str, Any], max_images: int | None) -> Truth:
 
 
 def held_out_part(truth: Mapping[str, Any], fraction: float) -> Truth:
-    """The ground truth of the pictures that `Source.hold_out` leaves out of training."""
+    """The ground truth of the images that `Source.validation_split` leaves out of training."""
     names = {
-        image["id"]: original_picture(image.get("source_image"), str(image.get("file_name") or picture_name(image)))
+        image["id"]: original_image(image.get("source_image"), str(image.get("file_name") or image_name(image)))
         for image in truth["images"]
     }
     ids = held_out(names, fraction)

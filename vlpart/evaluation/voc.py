@@ -32,7 +32,7 @@ class VocTensors(NamedTuple):
 
 
 class _ClassTruth(NamedTuple):
-    """Boxes of one class in one picture, and which are difficult."""
+    """Boxes of one class in one image, and which are difficult."""
 
     boxes_xywh: Floats
     difficult: NDArray[np.bool_]

@@ -66,7 +66,7 @@ def predict_to_folder(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     output: str | Path = "vlpart-results",
-    formats: Iterable[str] = ("picture", "json"),
+    formats: Iterable[str] = ("image", "json"),
     vocabulary: Vocabulary | str | Sequence[str] | None = None,
     score_threshold: float | None = None,
     short_side: int | None = None,

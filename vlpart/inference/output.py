@@ -21,7 +21,7 @@ from PIL import Image
 
 from vlpart.data.image_files import IMAGE_SUFFIXES, is_url
 from vlpart.errors import OutputError
-from vlpart.files import encode_picture, is_file, is_folder, is_there, local_path, write_file
+from vlpart.files import encode_image, is_file, is_folder, is_there, local_path, write_file
 from vlpart.results.formats import yolo_data
 
 if TYPE_CHECKING:
@@ -262,14 +262,14 @@ class CocoFile:
             self.discard()
 
 
-FORMATS = ("picture", "json", "coco", "labels", "labelme", "yolo")
-"""What can be written. Per image: `picture` NAME_parts.jpg, `json` NAME_parts.json, `labels` NAME_labels.png (16 bit),
+FORMATS = ("image", "json", "coco", "labels", "labelme", "yolo")
+"""What can be written. Per image: `image` NAME_parts.jpg, `json` NAME_parts.json, `labels` NAME_labels.png (16 bit),
 `labelme` labelme/NAME.json, `yolo` labels/NAME.txt; for all images together: `coco` coco.json, and with `yolo`
 data.yaml."""
 
 #: The files of an image; the name of its results goes into the braces.
 _FILES = {
-    "picture": "{}_parts.jpg",
+    "image": "{}_parts.jpg",
     "json": "{}_parts.json",
     "labels": "{}_labels.png",
     "labelme": "labelme/{}.json",
@@ -278,12 +278,12 @@ _FILES = {
 
 
 def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tuple[str, ...]:
-    """`formats` without repeats, in the order of `FORMATS`.
+    """`formats` without repeats, in the order of `FORMATS`; "picture" is the former name of "image".
 
     Raises:
         OutputError: an unknown or empty choice, or `coco` with `skip_existing`.
     """
-    chosen = [formats] if isinstance(formats, str) else list(formats)
+    chosen = ["image" if name == "picture" else name for name in ([formats] if isinstance(formats, str) else formats)]
     if not chosen:
         raise OutputError(f"no output format given: choose from {', '.join(FORMATS)}")
     for name in chosen:
@@ -357,13 +357,13 @@ def _encode(kind: str, result: Result, path: Path) -> bytes:
     if kind in ("json", "labelme"):
         text = result.to_json(indent=1) if kind == "json" else _labelme(result, path)
         return (text + "\n").encode(errors="backslashreplace")  # a path that is no Unicode
-    if kind == "picture":
-        return encode_picture(result.plot(), "JPEG", path.name)
-    return encode_picture(Image.fromarray(result.label_map()), "PNG", path.name)
+    if kind == "image":
+        return encode_image(result.plot(), "JPEG", path.name)
+    return encode_image(Image.fromarray(result.label_map()), "PNG", path.name)
 
 
 def _labelme(result: Result, path: Path) -> str:
-    """The LabelMe file at `path`: it finds the picture where that is now, seen from its own folder."""
+    """The LabelMe file at `path`: it finds the image where that is now, seen from its own folder."""
     source = str(result.path)
     if not is_url(source):
         source = str(local_path(source).absolute())

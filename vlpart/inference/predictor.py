@@ -39,12 +39,12 @@ _NMS_IOU = 0.5
 # Of one forward pass: a long list must not need memory without end, and a CPU is slower with large batches.
 _BATCH_PIXELS_CPU = 1_000_000
 _BATCH_PIXELS = 32_000_000
-_MAX_INPUT_PIXELS = 50_000_000  # of one picture after resizing: beyond, systems end the process for want of memory
+_MAX_INPUT_PIXELS = 50_000_000  # of one image after resizing: beyond, systems end the process for want of memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Picture:
-    """A picture on its way through: as read, as resized, and where it came from."""
+class _Image:
+    """An image on its way through: as read, as resized, and where it came from."""
 
     pixels: NDArray[np.uint8]
     resized: NDArray[np.uint8]
@@ -151,7 +151,7 @@ class Predictor:
             max_side: limit of the longer side after resizing; None takes the model's own, larger in the proportion in
                 which `short_side` is larger than the model's own.
             max_detections: keep the best so many; None takes the model's own.
-            max_pixels: refuse larger pictures; None refuses nothing.
+            max_pixels: refuse larger images; None refuses nothing.
 
         Raises:
             ImageError: an image cannot be read, or the sides asked for make it too large to compute.
@@ -170,8 +170,8 @@ class Predictor:
         longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
         text = self._text(names)
         many = isinstance(image, list | tuple)
-        pictures = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
-        results = self._detect(pictures, text, names, options)
+        images = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
+        results = self._detect(images, text, names, options)
         return results if many else results[0]
 
     __call__ = predict
@@ -201,7 +201,7 @@ class Predictor:
                 self._texts.popitem(last=False)
         return text
 
-    def _read(self, source: Any, short_side: int, max_side: int, max_pixels: int | None) -> _Picture:
+    def _read(self, source: Any, short_side: int, max_side: int, max_pixels: int | None) -> _Image:
         pixels = read_image(source, max_pixels=max_pixels)
         path = str(source) if isinstance(source, str | Path) else None
         height, width = resized_size(pixels.shape[0], pixels.shape[1], short_side, max_side)
@@ -210,22 +210,22 @@ class Predictor:
                 f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
                 "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
             )
-        return _Picture(pixels=pixels, resized=resize_shorter_side(pixels, short_side, max_side), path=path)
+        return _Image(pixels=pixels, resized=resize_shorter_side(pixels, short_side, max_side), path=path)
 
     def _detect(
-        self, pictures: Sequence[_Picture], text: Tensor, names: Vocabulary, options: DetectionOptions
+        self, prepared: Sequence[_Image], text: Tensor, names: Vocabulary, options: DetectionOptions
     ) -> list[Result]:
-        """Forward passes over pictures of the same input size."""
+        """Forward passes over images of the same input size."""
         results: dict[int, Result] = {}
-        for indices in _batches([picture.resized.shape[:2] for picture in pictures], self._batch_pixels):
-            images = to_batch([pictures[i].resized for i in indices])
+        for indices in _batches([image.resized.shape[:2] for image in prepared], self._batch_pixels):
+            images = to_batch([prepared[i].resized for i in indices])
             for index, size_hw, found in zip(
                 indices, images.sizes_hw, self._forward(images, text, options), strict=True
             ):
                 results[index] = _to_result(
-                    pictures[index], rescale(found, size_hw, pictures[index].pixels.shape[:2]), names
+                    prepared[index], rescale(found, size_hw, prepared[index].pixels.shape[:2]), names
                 )
-        return [results[i] for i in range(len(pictures))]
+        return [results[i] for i in range(len(prepared))]
 
     @torch.inference_mode()
     def _forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:
@@ -235,7 +235,7 @@ class Predictor:
 
 
 def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int]]:
-    """Indices of pictures of one size, in groups of at most `pixels` pixels (but of at least one picture)."""
+    """Indices of images of one size, in groups of at most `pixels` pixels (but of at least one image)."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, size in enumerate(sizes):
         groups.setdefault(size, []).append(index)
@@ -244,9 +244,9 @@ def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int
         yield from (indices[start : start + count] for start in range(0, len(indices), count))
 
 
-def _to_result(picture: _Picture, found: Detections, names: Vocabulary) -> Result:
+def _to_result(image: _Image, found: Detections, names: Vocabulary) -> Result:
     boxes = found.boxes_xyxy.cpu().numpy()
-    size = picture.pixels.shape[:2]
+    size = image.pixels.shape[:2]
     return Result(
         image_size=size,
         boxes_xyxy=boxes,
@@ -254,8 +254,8 @@ def _to_result(picture: _Picture, found: Detections, names: Vocabulary) -> Resul
         class_ids=found.labels.cpu().numpy(),
         masks=MaskStack(found.mask_logits.sigmoid().cpu().numpy(), boxes, size),
         vocabulary=names,
-        image=picture.pixels,
-        path=picture.path,
+        image=image.pixels,
+        path=image.path,
     )
 
 

@@ -36,7 +36,7 @@ def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None =
 def known_weights(regions: Sequence[LabelledRegions], targets: Sequence[Targets], below_iou: float) -> Tensor | None:
     """(N, C) 0 where a class is unknown at a region, else 1; None where every image is labelled exhaustively.
 
-    Unknown is a class that may occur unlabelled in the picture, at a region that overlaps no annotation by `below_iou`
+    Unknown is a class that may occur unlabelled in the image, at a region that overlaps no annotation by `below_iou`
     or lies inside of an object whose parts may be unlabelled. Another region beside an annotation is a poor box of that
     annotation, which the classifier has to learn to reject. Classes of `Targets.only_at_matches` are unknown wherever
     nothing is matched.

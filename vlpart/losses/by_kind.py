@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vlpart.losses.boxes_and_masks import box_loss, classification_loss, known_weights, mask_loss
-from vlpart.losses.distillation import Teacher, held_names_loss
+from vlpart.losses.distillation import Teacher, distillation_loss
 from vlpart.losses.matching import LabelledRegions, exact, label_regions, sample_regions
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.rpn import rpn_losses
@@ -155,8 +155,8 @@ def _box_losses(step: _Step) -> dict[str, Tensor]:
         )
         if step.teacher is not None:
             pooled = pool_regions(step.teacher_pyramid, regions, BOX_SIZE)
-            gap = held_names_loss(held, step.teacher.logits(number, pooled))
-            losses[_named("held_names", number, count)] = step.teacher.weight * gap
+            gap = distillation_loss(held, step.teacher.logits(number, pooled))
+            losses[_named("distillation", number, count)] = step.teacher.weight * gap
         losses[_named("box", number, count)] = box_loss(deltas, labelled, targets, stage.delta_weights)
         regions = _refined(stage, step, regions, deltas)
     if all(target.masks is not None for target in targets):

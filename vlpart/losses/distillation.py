@@ -57,7 +57,7 @@ class Teacher:
         return kept_objectness(torch.cat(output.logits, dim=1))
 
 
-def held_names_loss(student: Tensor, teacher: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """How far the student's answers are from the teacher's: summed over names, divided by the number of regions.
 
     The BCE to the teacher's probabilities, less the least it can be (0 where both agree), times the square of the

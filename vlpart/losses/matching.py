@@ -58,9 +58,9 @@ def maybe_unlabelled(boxes_xyxy: Tensor, overlap: Tensor, target: Targets) -> Te
     Returns:
         (N,) bool. Boxes that are matched to an annotation, or a poor box of the object itself, are none of them.
     """
-    if target.open_objects is None or not target.open_objects.any():
+    if target.ignore_inside is None or not target.ignore_inside.any():
         return torch.zeros(len(boxes_xyxy), dtype=torch.bool, device=boxes_xyxy.device)
-    objects = target.boxes_xyxy[target.open_objects]
+    objects = target.boxes_xyxy[target.ignore_inside]
     return (overlap < NO_ATTEMPT) & boxes.inside(boxes_xyxy, objects, INSIDE_SHARE)
 
 

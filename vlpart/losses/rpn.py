@@ -40,7 +40,7 @@ def rpn_losses(
     for number, (image_logits, image_deltas, target) in enumerate(zip(logits, deltas, targets, strict=True)):
         iou = boxes.iou(target.boxes_xyxy, anchors)
         index, state = match_anchors(iou)
-        if target.open_objects is not None and len(iou):
+        if target.ignore_inside is not None and len(iou):
             state[maybe_unlabelled(anchors, iou.amax(dim=0), target) & (state == NEGATIVE)] = IGNORED
         sampled = subsample(
             state == POSITIVE, state == NEGATIVE, options.rpn_anchors, options.rpn_positive_fraction, generator

@@ -15,7 +15,7 @@ from vlpart.masks.rle import bitmap_of_runs, decode_runs, encode_runs
 Polygons = list[NDArray[np.float32]]
 """One instance: polygons as (P, 2) float32 x, y in pixels."""
 Segmentation = Polygons | bytes
-"""Polygons, or the `counts` of a compressed COCO RLE at the size of its picture."""
+"""Polygons, or the `counts` of a compressed COCO RLE at the size of its image."""
 
 
 def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None:
@@ -23,13 +23,13 @@ def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None
 
     Args:
         raw: a list of polygons [x, y, ...], or `{"size": [h, w], "counts": str | bytes | list of runs}`.
-        height, width: size of the picture.
+        height, width: size of the image.
 
     Returns:
         Polygons with three points or more, or RLE counts; None where nothing is left (an empty mask).
 
     Raises:
-        DataError: values that are no numbers, an RLE of another size or with runs that do not fill the picture.
+        DataError: values that are no numbers, an RLE of another size or with runs that do not fill the image.
     """
     if raw is None:
         return None
@@ -48,7 +48,7 @@ def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None
                 f"a polygon is a flat list of finite x, y pairs, got {points.size} values of shape {points.shape}"
             )
         if points.size and np.abs(points).max() > 10 * max(height, width):
-            raise DataError(f"a polygon reaches far out of its picture of {height}x{width} pixels")
+            raise DataError(f"a polygon reaches far out of its image of {height}x{width} pixels")
         if points.size >= 6:
             polygons.append(points.reshape(-1, 2).astype(np.float32))
     return polygons or None
@@ -95,7 +95,7 @@ def segmentation_box(segmentation: Segmentation, height: int, width: int) -> tup
 
 
 def decode_rle(counts: bytes | str, height: int, width: int) -> tuple[int, int, NDArray[np.bool_]]:
-    """`(x0, y0, bitmap)`: a window of the picture that holds the mask, and its place; of size 0 if it is empty."""
+    """`(x0, y0, bitmap)`: a window of the image that holds the mask, and its place; of size 0 if it is empty."""
     _, runs = decode_runs({"size": [height, width], "counts": counts})
     return bitmap_of_runs(runs, height)
 

@@ -159,7 +159,7 @@ def _unpack(packed: str | bytes) -> NDArray[np.int64]:
     return counts
 
 
-_DIGITS = 6  # of a number in the fast path: 29 bits and the sign, more than the pixels of any usual picture
+_DIGITS = 6  # of a number in the fast path: 29 bits and the sign, more than the pixels of any usual image
 _BLOCK = 1 << 15  # characters; arrays of this size stay in the cache and are not given back to the system
 
 Ints = NDArray[np.int64]
@@ -173,7 +173,7 @@ class RleCheck(NamedTuple):
 
 
 def check_rles(counts: Sequence[bytes], sizes: ArrayLike) -> RleCheck:
-    """Decode the run lengths of N compressed masks and check that they fill their pictures.
+    """Decode the run lengths of N compressed masks and check that they fill their images.
 
     Args:
         counts: N compressed `counts` strings.

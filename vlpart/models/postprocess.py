@@ -1,4 +1,4 @@
-"""From scores of every proposal to the detections of an image, in the pixels of the original picture."""
+"""From scores of every proposal to the detections of an image, in the pixels of the original image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Detections:
     """Detections of one image, best first.
 
     Attributes:
-        boxes_xyxy: (N, 4) float32 pixels; of the network input, and after `rescale` of the picture.
+        boxes_xyxy: (N, 4) float32 pixels; of the network input, and after `rescale` of the image.
         scores: (N,) float32 in 0..1.
         labels: (N,) int64 indices into the vocabulary.
         mask_logits: (N, 28, 28) float32 over the box; empty until masks are predicted.
@@ -73,16 +73,16 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, row: Tensor, label: Tensor, op
         count *= 8
 
 
-def rescale(detections: Detections, input_hw: tuple[int, int], picture_hw: tuple[int, int]) -> Detections:
-    """Detections in the pixels of the picture: scaled, clipped, empty boxes dropped (SPEC.md 6.9).
+def rescale(detections: Detections, input_hw: tuple[int, int], image_hw: tuple[int, int]) -> Detections:
+    """Detections in the pixels of the image: scaled, clipped, empty boxes dropped (SPEC.md 6.9).
 
     Args:
         detections: with boxes in the frame of the network input and masks predicted.
         input_hw: unpadded size of the network input.
-        picture_hw: size of the original picture.
+        image_hw: size of the original image.
     """
-    scale = detections.boxes_xyxy.new_tensor([picture_hw[1] / input_hw[1], picture_hw[0] / input_hw[0]] * 2)
-    scaled = boxes.clip(detections.boxes_xyxy * scale, picture_hw)
+    scale = detections.boxes_xyxy.new_tensor([image_hw[1] / input_hw[1], image_hw[0] / input_hw[0]] * 2)
+    scaled = boxes.clip(detections.boxes_xyxy * scale, image_hw)
     keep = boxes.nonempty(scaled)
     return Detections(
         boxes_xyxy=scaled[keep],

@@ -89,7 +89,7 @@ def get_recipe(
     data_root: Path,
     *,
     init: str | None = None,
-    hold_out: float | None = None,
+    validation_split: float | None = None,
     teacher_loss_weight: float | None = None,
 ) -> Recipe:
     """The recipe `name` over the data sets below `data_root`; `name` may be a Python file, see `recipes.files`.
@@ -98,18 +98,20 @@ def get_recipe(
         name: a recipe, a recipe file, or "finetune", which is made from the data and the first weights.
         data_root: where the data sets are; for "finetune" the folder of one.
         init: first weights, instead of those of the recipe.
-        hold_out: see `recipes.finetune`.
+        validation_split: see `recipes.finetune`.
         teacher_loss_weight: instead of that of the recipe; 0 holds no names, so that any first weights fit.
 
     Raises:
-        TrainingError: no recipe of that name (near names are listed), the file has none, or `hold_out` with another
-            recipe than "finetune", or a recipe file with a teacher does not fit `init`.
+        TrainingError: no recipe of that name (near names are listed), the file has none, or `validation_split` with
+            another recipe than "finetune", or a recipe file with a teacher does not fit `init`.
         DataError, ModelNotFoundError, WeightsError: see `recipes.finetune`.
     """
-    if name != FINETUNE and hold_out is not None:
-        raise TrainingError(f"--hold-out is for {FINETUNE}; in a recipe it is a field of Source and EvaluationSet")
+    if name != FINETUNE and validation_split is not None:
+        raise TrainingError(
+            f"--validation-split is for {FINETUNE}; in a recipe it is a field of Source and EvaluationSet"
+        )
     if name == FINETUNE:
-        recipe = finetune(data_root, init or "tiny", hold_out)
+        recipe = finetune(data_root, init or "tiny", validation_split)
     elif name.endswith(".py"):
         from vlpart.recipes.files import load_recipe_file
 

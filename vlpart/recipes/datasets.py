@@ -43,12 +43,12 @@ _IMAGENET = "imagenet/train"
 
 
 def _labels(annotations: str, images: str, vocabulary: str) -> DataSet:
-    """ImageNet pictures with a class label each."""
+    """ImageNet images with a class label each."""
     return DataSet(annotations=annotations, images=images, vocabulary=vocabulary, kind=AnnotationKind.IMAGE_LABELS)
 
 
 def _parsed(annotations: str, images: str, vocabulary: str) -> DataSet:
-    """ImageNet pictures with part boxes from the annotation parser."""
+    """ImageNet images with part boxes from the annotation parser."""
     return DataSet(annotations=annotations, images=images, vocabulary=vocabulary, kind=AnnotationKind.PARSED_PARTS)
 
 
@@ -62,7 +62,7 @@ DATASETS = {
         vocabulary="coco",
         benchmark="coco",
     ),
-    # LVIS and PACO take their pictures from COCO; their file names say train2017/ or val2017/.
+    # LVIS and PACO take their images from COCO; their file names say train2017/ or val2017/.
     "lvis_v1_train": DataSet(
         annotations="lvis/lvis_v1_train.json", images="coco", vocabulary="lvis_v1", reader="lvis", federated=True
     ),

@@ -8,19 +8,19 @@ from pathlib import Path
 from vlpart.data.check.split import Split, file_name
 from vlpart.data.folder import DataFolder, open_folder
 from vlpart.data.source import Source
-from vlpart.data.validation_split import held_out, original_picture
+from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import TrainingError
 from vlpart.training.initial_weights import initial_model
 from vlpart.training.recipe import EvaluationSet, Precision, Recipe
 from vlpart.types import AnnotationKind
 
-#: Part of the pictures that is held out for evaluation where there is no val split.
+#: Part of the images that is held out for evaluation where there is no val split.
 HOLD_OUT = 0.1
 
-#: Steps: so many passes over the pictures, but not fewer and not more steps than these.
+#: Steps: so many passes over the images, but not fewer and not more steps than these.
 PASSES, FEWEST_STEPS, MOST_STEPS = 10, 300, 5000
 
-#: Pictures that the periodic evaluation looks at.
+#: Images that the periodic evaluation looks at.
 PERIODIC_IMAGES = 100
 
 
@@ -72,29 +72,29 @@ _SIZES = {
 }
 
 
-def finetune(data: Path, init: str = "tiny", hold_out: float | None = None) -> Recipe:
-    """A detector that goes on learning, on the pictures of one folder, without forgetting the names it knew.
+def finetune(data: Path, init: str = "tiny", validation_split: float | None = None) -> Recipe:
+    """A detector that goes on learning, on the images of one folder, without forgetting the names it knew.
 
     Command: `vlpart train finetune --data FOLDER --init tiny`.
-    Steps: ten passes over the pictures, at least 300 and at most 5000.
+    Steps: ten passes over the images, at least 300 and at most 5000.
     Architecture, text encoder and image sizes are those of the first weights. A frozen copy of them is the teacher of
     the run (`vlpart.training.distillation`).
 
     Args:
         data: a folder that `vlpart.data.folder.open_folder` understands: categories are objects or `object:part`.
         init: a model of the zoo, a weight file, or a run folder.
-        hold_out: part of the pictures of a single annotation file that is evaluated on instead of trained on; 0 = none,
-            and then nothing is evaluated. None = a tenth where there is no val split.
+        validation_split: part of the images of a single annotation file that is evaluated on instead of trained on;
+            0 = none, and then nothing is evaluated. None = a tenth where there is no val split.
 
     Raises:
         DataError: the folder cannot be used.
-        TrainingError: `init` is no detector, or `hold_out` is given although there is a val split.
+        TrainingError: `init` is no detector, or `validation_split` is given although there is a val split.
         ModelNotFoundError, WeightsError: `init` cannot be used.
     """
     folder, initial = open_folder(Path(data)), initial_model(init)
-    if hold_out and folder.val is not None:
-        raise TrainingError(f"{folder.val.path} is evaluated on: leave --hold-out away, or move that file")
-    held = 0.0 if folder.val is not None else HOLD_OUT if hold_out is None else hold_out
+    if validation_split and folder.val is not None:
+        raise TrainingError(f"{folder.val.path} is evaluated on: leave --validation-split away, or move that file")
+    held = 0.0 if folder.val is not None else HOLD_OUT if validation_split is None else validation_split
     sizes = _SIZES[initial.architecture]
     name = folder.root.resolve().name.replace("|", "_") or "data"
     iterations = steps_for(len(folder.train.images) - len(_held_out(folder.train, held)), sizes.batch_size)
@@ -129,24 +129,24 @@ def finetune(data: Path, init: str = "tiny", hold_out: float | None = None) -> R
 
 
 def steps_for(images: int, batch_size: int) -> int:
-    """Steps of a run over so many pictures."""
+    """Steps of a run over so many images."""
     return min(max(round(PASSES * images / batch_size), FEWEST_STEPS), MOST_STEPS)
 
 
-def _source(name: str, folder: DataFolder, sizes: _Sizes, hold_out: float) -> Source:
+def _source(name: str, folder: DataFolder, sizes: _Sizes, validation_split: float) -> Source:
     """The train split. Masks are used if most annotations have one, else boxes only."""
     annotations = [a for entries in folder.train.annotations.values() for a in entries if not a.get("iscrowd")]
     masks = sum(bool(a.get("segmentation")) for a in annotations)
     return Source(
         name=name,
         annotations=folder.train.path,
-        images=_pictures(folder.train),
+        images=_images(folder.train),
         kind=AnnotationKind.PARTS,
         batch_size=sizes.batch_size,
         short_sides=sizes.short_sides,
         short_side_sampling="range",
         max_side=sizes.max_side,
-        hold_out=hold_out,
+        validation_split=validation_split,
         masks=2 * masks > len(annotations),
         scale_jitter=(0.7, 1.3),
         color_jitter=0.3,
@@ -154,27 +154,27 @@ def _source(name: str, folder: DataFolder, sizes: _Sizes, hold_out: float) -> So
     )
 
 
-def _evaluation(name: str, folder: DataFolder, hold_out: float) -> tuple[EvaluationSet, ...]:
+def _evaluation(name: str, folder: DataFolder, validation_split: float) -> tuple[EvaluationSet, ...]:
     """The val split, or what is held out of the train split."""
-    split = folder.val or (folder.train if _held_out(folder.train, hold_out) else None)
+    split = folder.val or (folder.train if _held_out(folder.train, validation_split) else None)
     if split is None:
         return ()
     return (
         EvaluationSet(
             name=name,
             annotations=split.path,
-            images=_pictures(split),
-            hold_out=hold_out,
+            images=_images(split),
+            validation_split=validation_split,
             max_images=PERIODIC_IMAGES,
         ),
     )
 
 
 def _held_out(split: Split, fraction: float) -> frozenset[int]:
-    names = {i: original_picture(image.get("source_image"), str(file_name(image))) for i, image in split.images.items()}
+    names = {i: original_image(image.get("source_image"), str(file_name(image))) for i, image in split.images.items()}
     return held_out(names, fraction)
 
 
-def _pictures(split: Split) -> Path:
-    assert split.pictures is not None  # `open_folder` finds them or raises
-    return split.pictures
+def _images(split: Split) -> Path:
+    assert split.image_root is not None  # `open_folder` finds them or raises
+    return split.image_root

@@ -1,4 +1,4 @@
-"""The joint detector taken further with ImageNet pictures: their labels, and parts found by the annotation parser."""
+"""The joint detector taken further with ImageNet images: their labels, and parts found by the annotation parser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vlpart.training.recipe import Recipe
 
 
 def r50_lvis_paco_pascalpart_partimagenet_in(data_root: Path) -> Recipe:
-    """ResNet-50, from "joint**" on, with labelled ImageNet pictures ("IN label").
+    """ResNet-50, from "joint**" on, with labelled ImageNet images ("IN label").
 
     Command: `vlpart train r50_lvis_paco_pascalpart_partimagenet_in`
     Published: 4 h on 8 V100 after 15 + 3 h of the recipes it starts from; VOC AP 38.0, AP50 67.8; COCO AP 28.2,
@@ -73,7 +73,7 @@ def r50_lvis_paco_pascalpart_partimagenet_inparsed(data_root: Path) -> Recipe:
 
 
 def swinbase_cascade_lvis_paco_pascalpart_partimagenet_in(data_root: Path) -> Recipe:
-    """Swin-B, from "joint**" on, with labelled ImageNet pictures ("IN label").
+    """Swin-B, from "joint**" on, with labelled ImageNet images ("IN label").
 
     Command: `vlpart train swinbase_cascade_lvis_paco_pascalpart_partimagenet_in`
     Published: 8 h on 8 V100 after 53 + 6 h of the recipes it starts from; VOC AP 48.1, AP50 69.7; COCO AP 40.3,

@@ -22,7 +22,7 @@ NOVEL_OBJECTS = frozenset(
 FIRST_PHASE = "runs/ladder_start/weights.safetensors"
 START = "runs/ladder_base/weights.safetensors"
 
-#: More than there are: every name of the other sources joins a batch (`absent_names="at_matches"`).
+#: More than there are: every name of the other sources joins a batch (`negative_names="at_matches"`).
 ALL_NAMES = 300
 
 #: What the two parsers make of the novel objects; `docs/ladder.md` has the commands.
@@ -79,7 +79,7 @@ def ladder_objects(data_root: Path) -> Recipe:
 
 
 def ladder_labels(data_root: Path) -> Recipe:
-    """(c) = (b) and pictures of ImageNet with image labels.
+    """(c) = (b) and images of ImageNet with image labels.
 
     Command: `vlpart train ladder_labels --data ROOT`, after `ladder_base`.
     """
@@ -179,13 +179,13 @@ def _base(data_root: Path) -> tuple[Source, Source]:
     """Parts of the base objects, and the same objects as wholes, as two sources like the paper's part and object data.
 
     In one source a part that fills most of its object would have to be one of both, and parts that are not annotated
-    would lie on an annotated object, and so count as background. Six of seven draws are pictures of base parts: with
+    would lie on an annotated object, and so count as background. Six of seven draws are images of base parts: with
     three of four, base AP of (d) fell behind that of (a) (`docs/ladder.md`).
     """
     whole = _source(
         data_root, "base_objects", exclude_objects=NOVEL_OBJECTS, take="objects", ratio=0.5, inside_objects="unknown"
     )
-    return _base_parts(data_root, ratio=10.0, absent_names="at_matches"), whole
+    return _base_parts(data_root, ratio=10.0, negative_names="at_matches"), whole
 
 
 def _novel_objects(data_root: Path, ratio: float) -> Source:
@@ -198,12 +198,12 @@ def _novel(data_root: Path, name: str, **options: object) -> Source:
 
     Names of base objects are none of theirs, and the other way round. Rare ones are drawn more often.
     """
-    rules = {"absent_names": "at_matches", "inside_objects": "unknown", "repeat_threshold": 0.1}
+    rules = {"negative_names": "at_matches", "inside_objects": "unknown", "repeat_threshold": 0.1}
     return _source(data_root, name, only_objects=NOVEL_OBJECTS, **rules, **options)
 
 
 def _image_labels(data_root: Path) -> Source:
-    """One picture of each class of ImageNet."""
+    """One image of each class of ImageNet."""
     root = Path(data_root) / "imagenet_samples"
     return replace(
         _source(data_root, "image_labels", kind=AnnotationKind.IMAGE_LABELS, ratio=0.15, unlabelled="absent"),

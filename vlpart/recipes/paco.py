@@ -1,4 +1,4 @@
-"""PACO-LVIS: objects and their parts on pictures of COCO."""
+"""PACO-LVIS: objects and their parts on images of COCO."""
 
 from __future__ import annotations
 

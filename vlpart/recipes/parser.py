@@ -24,9 +24,9 @@ class BankRecipe:
 
     Attributes:
         name: of the recipe, and of the bank's folder.
-        annotations, images: base pictures with one object each.
+        annotations, images: base images with one object each.
         vocabulary: their categories.
-        features: the extractor; short_side, max_side: the size in pixels at which it sees the pictures.
+        features: the extractor; short_side, max_side: the size in pixels at which it sees the images.
     """
 
     name: str
@@ -45,11 +45,11 @@ class FindRecipe:
     Attributes:
         name: of the recipe.
         bank: the bank recipe that it searches.
-        labels, images: pictures with image-level labels.
+        labels, images: images with image-level labels.
         output: the file to write, and `names` the vocabulary of its part names.
         model: the detector, and `vocabulary` the part names that it looks for on base objects.
         base_objects: labels that the detector parses by itself; None = all labels.
-        short_side, max_side: size in pixels at which pictures are compared.
+        short_side, max_side: size in pixels at which images are compared.
     """
 
     name: str
@@ -95,7 +95,7 @@ _JOINT = "lvis_paco_pascalpart_partimagenet"
 
 
 def _golden(kind: str, names: str, model: str, suffix: str, base_objects: tuple[str, ...] | None = None) -> FindRecipe:
-    """A part of the golden set: its pictures of one vocabulary."""
+    """A part of the golden set: its images of one vocabulary."""
     return FindRecipe(
         name=f"golden_{kind}{suffix}",
         bank="pascal_part",

@@ -1,4 +1,4 @@
-"""PartImageNet: 40 parts of 11 kinds of things, on ImageNet pictures."""
+"""PartImageNet: 40 parts of 11 kinds of things, on ImageNet images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of PartImageNet without its masks: what labels and parsed parts of its pictures add."""
+"""Parts of PartImageNet without its masks: what labels and parsed parts of its images add."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlpart.types import AnnotationKind
 
 
 def r50_lvis_paco_pascalpart_ins11(data_root: Path) -> Recipe:
-    """Objects and parts of LVIS, PACO and Pascal Part, with labelled PartImageNet pictures ("IN-S11 label").
+    """Objects and parts of LVIS, PACO and Pascal Part, with labelled PartImageNet images ("IN-S11 label").
 
     Command: `vlpart train r50_lvis_paco_pascalpart_ins11`
     Published: 3 h on 8 V100; PartImageNet, masks never seen: AP 8.8; quadruped head 26.3; quadruped body 3.7;
@@ -38,7 +38,7 @@ def r50_lvis_paco_pascalpart_ins11(data_root: Path) -> Recipe:
 
 
 def r50_lvis_paco_pascalpart_ins11_ins11parsed(data_root: Path) -> Recipe:
-    """As `r50_lvis_paco_pascalpart_ins11`, with parsed parts of the same pictures ("IN-S11 parsed").
+    """As `r50_lvis_paco_pascalpart_ins11`, with parsed parts of the same images ("IN-S11 parsed").
 
     Command: `vlpart train r50_lvis_paco_pascalpart_ins11_ins11parsed`
     Published: 3 h on 8 V100; PartImageNet, masks never seen: AP 11.8; quadruped head 47.5; quadruped body 13.4;
@@ -88,7 +88,7 @@ def r50_partimagenet_of(data_root: Path) -> Recipe:
 
 
 def r50_pascalpart_ins11(data_root: Path) -> Recipe:
-    """Pascal Part, with labelled PartImageNet pictures ("IN-S11 label").
+    """Pascal Part, with labelled PartImageNet images ("IN-S11 label").
 
     Command: `vlpart train r50_pascalpart_ins11`
     Published: 1.5 h on 8 V100; PartImageNet, masks never seen: AP 5.4; quadruped head 23.6; quadruped body 3.4;
@@ -166,7 +166,7 @@ def r50_pascalpart_ins11_ins11maxsize(data_root: Path) -> Recipe:
 
 
 def r50_pascalpart_ins11_ins11parsed(data_root: Path) -> Recipe:
-    """As `r50_pascalpart_ins11`, with parsed parts of the same pictures ("IN-S11 parsed").
+    """As `r50_pascalpart_ins11`, with parsed parts of the same images ("IN-S11 parsed").
 
     Command: `vlpart train r50_pascalpart_ins11_ins11parsed`
     Published: 3 h on 8 V100; PartImageNet, masks never seen: AP 7.8; quadruped head 35.0; quadruped body 15.2;

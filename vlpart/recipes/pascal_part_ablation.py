@@ -78,7 +78,7 @@ def r50_pascalpartbase_voc(data_root: Path) -> Recipe:
 
 
 def r50_pascalpartbase_voc_ins20(data_root: Path) -> Recipe:
-    """Base parts and VOC objects, with labelled ImageNet pictures of the 20 objects ("IN-S20 label").
+    """Base parts and VOC objects, with labelled ImageNet images of the 20 objects ("IN-S20 label").
 
     Command: `vlpart train r50_pascalpartbase_voc_ins20`
     Published: 3 h on 8 V100; Pascal Part all 93 parts AP 17.4, AP50 37.5; base AP 20.8, AP50 44.7; novel AP 1.1,
@@ -105,7 +105,7 @@ def r50_pascalpartbase_voc_ins20(data_root: Path) -> Recipe:
 
 
 def r50_pascalpartbase_voc_ins20_ins20parsed(data_root: Path) -> Recipe:
-    """As `r50_pascalpartbase_voc_ins20`, with parsed parts of the same pictures ("IN-S20 parsed").
+    """As `r50_pascalpartbase_voc_ins20`, with parsed parts of the same images ("IN-S20 parsed").
 
     Command: `vlpart train r50_pascalpartbase_voc_ins20_ins20parsed`
     Published: 4.5 h on 8 V100; Pascal Part all 93 parts AP 18.4, AP50 39.4; base AP 21.3, AP50 45.3; novel AP 4.2,
@@ -133,7 +133,7 @@ def r50_pascalpartbase_voc_ins20_ins20parsed(data_root: Path) -> Recipe:
 
 
 def r50_pascalpartbase_voc_ins20parsed(data_root: Path) -> Recipe:
-    """Base parts and VOC objects, with parsed parts but without the labels of ImageNet pictures.
+    """Base parts and VOC objects, with parsed parts but without the labels of ImageNet images.
 
     Command: `vlpart train r50_pascalpartbase_voc_ins20parsed`
     No published checkpoint: an ablation of the paper.

@@ -30,7 +30,7 @@ _REPEAT_THRESHOLD = 0.001
 
 
 def single(root: Path, dataset: str) -> tuple[Source]:
-    """The only source of a recipe: the shorter side is one of six sizes; empty pictures are left out."""
+    """The only source of a recipe: the shorter side is one of six sizes; empty images are left out."""
     found = get_dataset(dataset)
     return (
         Source(

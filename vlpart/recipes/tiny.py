@@ -17,7 +17,7 @@ def tiny(data_root: Path) -> Recipe:
     """`tiny` on `car_parts`, `faces`, `ade_parts` and `coco128`, train splits only.
 
     `ade_parts` labels an object's parts on one object only, so what is not annotated there is unknown, not absent.
-    Left and right parts of a car change places in a flipped picture. Every source has its own vocabulary.
+    Left and right parts of a car change places in a flipped image. Every source has its own vocabulary.
 
     Command: `vlpart train tiny --data ROOT --output RUN` (ROOT holds one folder per data set).
     Time: about 75 minutes on 2 CPU cores with bf16 matrix units.
@@ -33,8 +33,8 @@ def tiny(data_root: Path) -> Recipe:
         text_encoder="static",
         init="imagenet",
         sources=(
-            _source(root, "car_parts", 1.0, (0.7, 1.3), AnnotationKind.PARTS, absent_names="all", flip_swaps=True),
-            _source(root, "faces", 0.8, (0.5, 1.2), AnnotationKind.PARTS, absent_names="all"),
+            _source(root, "car_parts", 1.0, (0.7, 1.3), AnnotationKind.PARTS, negative_names="all", flip_swaps=True),
+            _source(root, "faces", 0.8, (0.5, 1.2), AnnotationKind.PARTS, negative_names="all"),
             _source(root, "ade_parts", 3.0, (0.6, 1.4), AnnotationKind.PARTS, unlabelled="unknown"),
             _source(root, "coco128", 0.6, (0.8, 1.6), AnnotationKind.BOXES),
         ),
@@ -78,7 +78,7 @@ def _source(
     *,
     flip_swaps: bool = False,
     unlabelled: Literal["absent", "unknown"] = "absent",
-    absent_names: Literal["own_objects", "all"] = "own_objects",
+    negative_names: Literal["own_objects", "all"] = "own_objects",
 ) -> Source:
     """One data set with the sizes and augmentation all four share."""
     return Source(
@@ -95,5 +95,5 @@ def _source(
         color_jitter=0.3,
         flip_swaps_left_right=flip_swaps,
         unlabelled=unlabelled,
-        absent_names=absent_names,
+        negative_names=negative_names,
     )

@@ -100,7 +100,7 @@ def _one_polygon(masks: MaskStack, box_xyxy: NDArray[np.float32], i: int) -> Pol
 
 
 def yolo_data(vocabulary: Vocabulary) -> str:
-    """The data file (YAML) that goes with `to_yolo`: the names of the classes, and where pictures and labels are."""
+    """The data file (YAML) that goes with `to_yolo`: the names of the classes, and where images and labels are."""
     names = [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(vocabulary.names)]
     return "\n".join(["path: .", "train: images", "val: images", "names:", *names, ""])
 

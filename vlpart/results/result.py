@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vlpart.errors import OutputError, VocabularyError
-from vlpart.files import PICTURE_FORMATS, encode_picture, write_file
+from vlpart.files import IMAGE_FORMATS, encode_image, write_file
 from vlpart.masks.stack import MaskStack, resolve_indices
 from vlpart.results import formats
 from vlpart.results.grouping import assign_parts
@@ -272,10 +272,10 @@ class Result:
         where = f"{Path(self.path).name} " if self.path else ""
         return f"{where}{self.image_size[1]}x{self.image_size[0]}: {text or 'nothing found'}"
 
-    # ---- pictures and files
+    # ---- images and files
 
     def plot(self, image: Any = None, **options: Any) -> Image.Image:
-        """The annotated picture; `options` are those of `vlpart.visualize.draw.draw_result`.
+        """The annotated image; `options` are those of `vlpart.visualize.draw.draw_result`.
 
         Args:
             image: what to draw on (anything `read_image` takes); default: the result's own, or the file at `path`.
@@ -285,9 +285,9 @@ class Result:
         """
         from vlpart.visualize.draw import draw_result
 
-        return draw_result(self._picture(image), self, **options)
+        return draw_result(self._image(image), self, **options)
 
-    def _picture(self, image: Any) -> NDArray[np.uint8]:
+    def _image(self, image: Any) -> NDArray[np.uint8]:
         from vlpart.data.images import read_image
 
         if image is None:
@@ -302,7 +302,7 @@ class Result:
         return pixels
 
     def save(self, path: str | os.PathLike[str], image: Any = None, **options: Any) -> Path:
-        """Write the annotated picture (.png, .jpg, .webp) or all the data (.json), whole or not at all; gives the path.
+        """Write the annotated image (.png, .jpg, .webp) or all the data (.json), whole or not at all; gives the path.
 
         Folders are made as needed. `image` and `options` as in `plot`.
 
@@ -311,15 +311,15 @@ class Result:
         """
         target = Path(path)
         suffix = target.suffix.lower()
-        if suffix != ".json" and suffix not in PICTURE_FORMATS:
-            known = ", ".join([*PICTURE_FORMATS, ".json"])
+        if suffix != ".json" and suffix not in IMAGE_FORMATS:
+            known = ", ".join([*IMAGE_FORMATS, ".json"])
             raise OutputError(f"cannot save a result as {target.name!r}: the suffix must be one of {known}")
         if self.path is not None and target.exists() and Path(self.path).exists() and target.samefile(self.path):
             raise OutputError(f"{target} is the input image: save the result under another name")
         if suffix == ".json":
             data = (self.to_json(indent=1) + "\n").encode(errors="backslashreplace")  # a path may be no Unicode
         else:
-            data = encode_picture(self.plot(image, **options), PICTURE_FORMATS[suffix], target.name)
+            data = encode_image(self.plot(image, **options), IMAGE_FORMATS[suffix], target.name)
         return write_file(target, data)
 
     def label_map(self, kind: Literal["class", "instance"] = "class") -> NDArray[np.uint16]:
@@ -358,7 +358,7 @@ class Result:
         in the description. Holes of masks are filled.
 
         Args:
-            image_path: where the picture is, seen from the folder of the LabelMe file; default: beside it.
+            image_path: where the image is, seen from the folder of the LabelMe file; default: beside it.
         """
         return formats.to_labelme(self, image_path)
 
@@ -406,7 +406,7 @@ class Result:
         Args:
             path: the file.
             image: (H, W, 3) uint8 RGB, which the file does not hold; without it, `plot` reads the file that the
-                picture came from.
+                image came from.
 
         Raises:
             DataError: the file cannot be read, or is no saved result.

@@ -3,8 +3,8 @@
 A name that the data teaches is left to the data, and so are names like it: who learns "car:wheel" answers "bus:wheel"
 differently, and should. What "like" means depends on the text encoder (between any two texts CLIP finds a cosine of
 about 0.7), so it is measured from the encoder's own background: how near two names are on average. The other names are
-drawn anew for every batch, so that in the course of a run all of them are held, on the pictures of the data set: no
-other pictures are needed.
+drawn anew for every batch, so that in the course of a run all of them are held, on the images of the data set: no
+other images are needed.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Names of other sources as negatives: what a picture surely does not show, its regions should not be called.
+"""Names of other sources as negatives: what an image surely does not show, its regions should not be called.
 
-With a vocabulary of its own for every source, a face's "ear" is only ever told apart from other things in pictures of
+With a vocabulary of its own for every source, a face's "ear" is only ever told apart from other things in images of
 faces, and at test time, among all names at once, the side of a bus may look like one. So a few names of other sources
-join the vocabulary of a batch as classes that nothing in it is. `Source.absent_names` says which names may be taken as
-absent; a name is never taken where its object, or a similar one, is or may be in a picture of the batch.
+join the vocabulary of a batch as classes that nothing in it is. `Source.negative_names` says which names may be taken
+as absent; a name is never taken where its object, or a similar one, is or may be in an image of the batch.
 
 Sources that share out one list of names ("at_matches") are another case: what one of them annotates as a "chair:leg" is
 not what another calls "stool:leg", however similar. There the names join all the same, but as negatives of annotated
-regions only: what else is in the picture is left open.
+regions only: what else is in the image is left open.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Distractors:
         place = {name: index for index, name in enumerate(names)}
         vectors = torch.tensor(encoder.encode(names)).float()
         self._similarity = vectors @ vectors.T
-        self._rules = {s.name: s.source.absent_names for s in sources}
+        self._rules = {s.name: s.source.negative_names for s in sources}
         self._objects = {
             s.name: torch.tensor([place[_object(s, i)] for i in range(len(s.vocabulary))]) for s in sources
         }
         self._candidates = {}
         for source in sources:
-            rule = source.source.absent_names
-            others = [s for s in sources if s is not source and (rule != AT_MATCHES or s.source.absent_names == rule)]
+            rule = source.source.negative_names
+            others = [s for s in sources if s is not source and (rule != AT_MATCHES or s.source.negative_names == rule)]
             if others and rule != "none":
                 own = {name.casefold() for name in source.vocabulary.names} if rule == AT_MATCHES else set()
                 new = torch.tensor([name.casefold() not in own for s in others for name in s.vocabulary.names])

@@ -33,9 +33,9 @@ class EvaluationSet:
         images: folder of its images.
         benchmark: name in `vlpart.evaluation.benchmarks`, whose rule, limit of detections, kind (masks or boxes) and
             names are used. None = COCO's rule, on masks where the file has them, else on boxes.
-        annotated_classes_only: without a benchmark, count only the classes annotated in each picture (its
+        annotated_classes_only: without a benchmark, count only the classes annotated in each image (its
             `pos_category_ids`).
-        hold_out: only the pictures that a source with this `hold_out` leaves out; 0 = all.
+        validation_split: only the images that a source with this `validation_split` leaves out; 0 = all.
         max_images: score an evenly spaced subset of this many images (periodic evaluation); None = all.
 
     Raises:
@@ -48,7 +48,7 @@ class EvaluationSet:
     images: Path
     benchmark: str | None = None
     annotated_classes_only: bool = False
-    hold_out: float = 0.0
+    validation_split: float = 0.0
     max_images: int | None = None
 
     def __post_init__(self) -> None:

@@ -209,7 +209,7 @@ def save_batch(path: Path, batch: Batch, losses: dict[str, float]) -> None:
             "masks": t.masks,
             "image_labels": t.image_labels,
             "unknown_labels": t.unknown_labels,
-            "open_objects": t.open_objects,
+            "ignore_inside": t.ignore_inside,
             "inexact": t.inexact,
             "only_at_matches": t.only_at_matches,
         }

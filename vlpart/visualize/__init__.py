@@ -1,1 +1,1 @@
-"""Pictures of results: `draw.draw_result` is the way in; numpy and Pillow only."""
+"""Images of results: `draw.draw_result` is the way in; numpy and Pillow only."""

@@ -1,4 +1,4 @@
-"""Parts carried from one picture to another, side by side: reference, target with lines, transferred parts, boxes."""
+"""Parts carried from one image to another, side by side: reference, target with lines, transferred parts, boxes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 _GAP = 12
-_WIDEST = 6.0  # a row of pictures this many times wider than high is broken in two
+_WIDEST = 6.0  # a row of images this many times wider than high is broken in two
 _GREY: RGB = (150, 153, 160)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One correspondence, in pixels of the two pictures; a `sure` one is drawn thicker."""
+    """One correspondence, in pixels of the two images; a `sure` one is drawn thicker."""
 
     part: int
     reference_xy: Point
@@ -59,7 +59,7 @@ class Panels:
 
 
 def draw_panels(panels: Panels, *, height: int = 420) -> Image.Image:
-    """Four pictures side by side, each `height` pixels high, below a line of titles; wide ones in two rows of two.
+    """Four images side by side, each `height` pixels high, below a line of titles; wide ones in two rows of two.
 
     1 the reference with its annotated parts, 2 the target with lines from the reference (thick: nearest neighbours both
     ways), 3 the target with the transferred parts and the boxes around them (grey: dropped), 4 the final boxes.
@@ -110,7 +110,7 @@ def _crop(bitmap: NDArray[np.bool_], size: tuple[int, int]) -> MaskCrop:
 def _with_masks(
     image: NDArray[np.uint8], masks: Sequence[tuple[int, NDArray[np.bool_]]], colours: Sequence[RGB], height: int
 ) -> Image.Image:
-    """The picture with filled and outlined masks, large ones first."""
+    """The image with filled and outlined masks, large ones first."""
     canvas = _scaled(image, height)
     for part, bitmap in sorted(masks, key=lambda mask: -int(mask[1].sum())):
         Brush(_crop(bitmap, canvas.size), canvas.size, max(1.5, height * 0.004)).paint(
@@ -171,11 +171,11 @@ def _with_boxes(canvas: Image.Image, panels: Panels, colours: Sequence[RGB], fon
 
 
 def _sheet(
-    pictures: Sequence[Image.Image], titles: Sequence[str], font: Font
+    images: Sequence[Image.Image], titles: Sequence[str], font: Font
 ) -> tuple[Image.Image, list[tuple[int, int]]]:
-    """All pictures on white with their titles above, and the corner of each."""
-    top, height = round(font.size * 1.9), pictures[0].height
-    widths = [max(picture.width, round(font.size * 12)) for picture in pictures]
+    """All images on white with their titles above, and the corner of each."""
+    top, height = round(font.size * 1.9), images[0].height
+    widths = [max(image.width, round(font.size * 12)) for image in images]
     rows = [range(4)] if sum(widths) <= _WIDEST * height else [range(2), range(2, 4)]
     width = max(sum(widths[i] + _GAP for i in row) for row in rows) + _GAP
     sheet = Image.new("RGB", (width, (height + top) * len(rows) + _GAP), WHITE)
@@ -185,7 +185,7 @@ def _sheet(
         x, y = _GAP, number * (height + top)
         for i in row:
             draw.text((x, y + top / 2), shortened(titles[i], font, widths[i]), font=font, fill=INK, anchor="lm")
-            sheet.paste(pictures[i], (x, y + top))
+            sheet.paste(images[i], (x, y + top))
             corners.append((x, y + top))
             x += widths[i] + _GAP
     return sheet, corners
@@ -199,7 +199,7 @@ def _draw_lines(
     height: int,
     line: float,
 ) -> None:
-    """From the first picture to the second, with a dot at both ends."""
+    """From the first image to the second, with a dot at both ends."""
     (ax, ay), (bx, by) = corners[:2]
     a_factor, b_factor = height / panels.reference.shape[0], height / panels.target.shape[0]
     for match in sorted(panels.lines, key=lambda item: item.sure):

@@ -1,6 +1,6 @@
-"""A page to look at: sample pictures of a data set with their masks, what was found, and the class histogram.
+"""A page to look at: sample images of a data set with their masks, what was found, and the class histogram.
 
-One HTML file without scripts and without anything from outside; the pictures are in it.
+One HTML file without scripts and without anything from outside; the images are in it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vlpart.data.check.annotations import all_finite, runs_box
 from vlpart.data.check.split import Entry, Split, file_name
 from vlpart.data.images import read_image
 from vlpart.errors import DataError, ImageError, VocabularyError
-from vlpart.files import encode_picture, write_file
+from vlpart.files import encode_image, write_file
 from vlpart.masks.rasterise import parse_segmentation
 from vlpart.masks.rle import coco_rle, decode_runs
 from vlpart.text.vocabulary import Vocabulary
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from vlpart.results.result import Result
 
 SAMPLES = 24
-"""Pictures of every file."""
+"""Images of every file."""
 SIDE = 900
-"""Longer side that pictures are scaled down to before they are drawn on."""
+"""Longer side that images are scaled down to before they are drawn on."""
 ROWS = 60
 """Classes in the histogram of the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A drawn picture as JPEG, with its title and one line below it."""
+    """A drawn image as JPEG, with its title and one line below it."""
 
     jpeg: bytes
     title: str
@@ -50,7 +50,7 @@ def write_page(report: CheckReport, path: Path, *, samples: int = SAMPLES) -> Pa
     Args:
         report: what `vlpart.data.check.run.check` gave.
         path: the HTML file to write; folders are made as needed.
-        samples: pictures of every file, chosen so that as many classes as possible are among them, rare ones first.
+        samples: images of every file, chosen so that as many classes as possible are among them, rare ones first.
 
     Raises:
         OutputError: the page cannot be written.
@@ -60,7 +60,7 @@ def write_page(report: CheckReport, path: Path, *, samples: int = SAMPLES) -> Pa
         sections.append(f"<h2>{html.escape(split.name)}</h2>")
         sections.append(_figures(report, split))
         figures = "".join(map(_figure, draw_samples(split, samples)))
-        sections.append(f"<div class=pictures>{figures or 'No picture could be drawn.'}</div>")
+        sections.append(f"<div class=images>{figures or 'No image could be drawn.'}</div>")
     title = ", ".join(split.name for split in report.splits) or "data check"
     body = "\n".join(sections)
     page = (
@@ -70,9 +70,9 @@ def write_page(report: CheckReport, path: Path, *, samples: int = SAMPLES) -> Pa
 
 
 def choose_samples(split: Split, number: int) -> list[int]:
-    """Image ids: again and again the fullest picture of the class that is shown least so far, rare classes first.
+    """Image ids: again and again the fullest image of the class that is shown least so far, rare classes first.
 
-    The same file gives the same choice. A file without any annotation gives its first pictures.
+    The same file gives the same choice. A file without any annotation gives its first images.
     """
     classes_of = {image_id: classes for image_id in split.images if (classes := _classes(split, image_id))}
     if not classes_of:
@@ -101,8 +101,8 @@ def _classes(split: Split, image_id: int) -> set[int]:
 
 
 def draw_samples(split: Split, number: int) -> Iterator[Sample]:
-    """Samples of a split, drawn; pictures that cannot be read are passed over."""
-    if split.pictures is None or not split.categories:
+    """Samples of a split, drawn; images that cannot be read are passed over."""
+    if split.image_root is None or not split.categories:
         return
     try:
         vocabulary = Vocabulary.from_categories(split.categories.values(), title=split.name)
@@ -118,15 +118,15 @@ def draw_samples(split: Split, number: int) -> Iterator[Sample]:
 
 
 def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
-    """One picture with its annotations.
+    """One image with its annotations.
 
     Raises:
-        ImageError: the picture cannot be read.
+        ImageError: the image cannot be read.
         DataError: it has another size than the file says.
     """
     from vlpart.visualize.draw import draw_result
 
-    pixels = read_image(Path(str(split.pictures)) / str(file_name(image)))
+    pixels = read_image(Path(str(split.image_root)) / str(file_name(image)))
     height, width = image["height"], image["width"]
     if pixels.shape[:2] != (height, width):
         raise DataError(f"{file_name(image)} is not {width}x{height}")
@@ -134,7 +134,7 @@ def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
     result, left_out = to_result(entries, (height, width), vocabulary)
     scale = min(1.0, SIDE / max(height, width))
     small, drawn = _scaled(pixels, result, scale)
-    picture = draw_result(small, drawn, scores=False, legend=False)
+    annotated = draw_result(small, drawn, scores=False, legend=False)
     labels = [split.category_name(i) for i in split.known_labels(image)]
     counted = Counter(split.category_name(entry["category_id"]) for entry in entries)
     listed = ", ".join(f"{n} {name}" for name, n in counted.most_common()) or "no annotations"
@@ -142,7 +142,7 @@ def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
     if left_out:
         caption += f"; {left_out} could not be drawn"
     title = f"{file_name(image)} (id {image['id']}, {width}x{height})"
-    return Sample(encode_picture(picture, "JPEG", str(file_name(image))), title, caption)
+    return Sample(encode_image(annotated, "JPEG", str(file_name(image))), title, caption)
 
 
 def to_result(entries: list[Entry], size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Result, int]:
@@ -254,18 +254,18 @@ def _summary(report: CheckReport) -> str:
 
 def _figures(report: CheckReport, split: Split) -> str:
     counts = report.histogram(split)
-    top = max((max(count.annotations, count.pictures) for count in counts), default=0) or 1
+    top = max((max(count.annotations, count.images) for count in counts), default=0) or 1
     rows = "".join(
-        f"<tr><td>{html.escape(count.name)}<td class=n>{count.annotations:,}<td class=n>{count.pictures:,}"
-        f"<td class=bar><div style='width:{100 * max(count.annotations, count.pictures) / top:.1f}%'></div>"
+        f"<tr><td>{html.escape(count.name)}<td class=n>{count.annotations:,}<td class=n>{count.images:,}"
+        f"<td class=bar><div style='width:{100 * max(count.annotations, count.images) / top:.1f}%'></div>"
         for count in counts[:ROWS]
     )
     more = f"<p>and {len(counts) - ROWS} more classes</p>" if len(counts) > ROWS else ""
-    where = html.escape(str(split.pictures or "not found"))
-    heads = "<tr><th>class<th>annotations<th>pictures<th>"
+    where = html.escape(str(split.image_root or "not found"))
+    heads = "<tr><th>class<th>annotations<th>images<th>"
     return (
         f"<p>{len(split.images):,} images, {split.total_annotations:,} annotations, {len(split.categories):,} classes; "
-        f"pictures: {where}</p><details><summary>classes</summary><table>{heads}{rows}</table>{more}</details>"
+        f"images: {where}</p><details><summary>classes</summary><table>{heads}{rows}</table>{more}</details>"
     )
 
 
@@ -284,6 +284,6 @@ table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.2rem .7rem;text-ali
 tr{border-bottom:1px solid #ddd}.n{text-align:right;font-variant-numeric:tabular-nums}
 .error td:first-child{color:#b3261e;font-weight:600}.warning td:first-child{color:#8a5a00;font-weight:600}
 .bar{width:20rem}.bar div{height:.8em;background:#4a7dbd}
-.pictures{columns:26rem;column-gap:1rem}figure{break-inside:avoid;margin:0 0 1.5rem 0}
+.images{columns:26rem;column-gap:1rem}figure{break-inside:avoid;margin:0 0 1.5rem 0}
 img{max-width:100%;max-height:32rem}figcaption{font-size:13px;overflow-wrap:anywhere}
 </style>"""

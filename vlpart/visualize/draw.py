@@ -1,4 +1,4 @@
-"""Draw a result on its picture: objects outlined and lightly filled, parts in tints of their colour, labels."""
+"""Draw a result on its image: objects outlined and lightly filled, parts in tints of their colour, labels."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from vlpart.types import NamedDetections
 
 
-_LEGEND_SIDE = 400  # a picture left smaller than this gets no legend unless asked for: labels without room are left out
-_CROWDED = 0.2  # share of the picture under labels from which on names go to a legend
+_LEGEND_SIDE = 400  # an image left smaller than this gets no legend unless asked for: labels without room are left out
+_CROWDED = 0.2  # share of the image under labels from which on names go to a legend
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,21 @@ def draw_result(
     text_scale: float = 1.0,
     font: str | None = None,
 ) -> Image.Image:
-    """The picture with every detection drawn on it, in RGB; `image` is not changed.
+    """The image with every detection drawn on it, in RGB; `image` is not changed.
 
     Objects get a contour and a light fill in a colour of their own, their parts a stronger fill and a light contour in
     tints of that colour (one tint per kind of part). Labels never cover each other and cover small parts last; one that
-    had to move away has a leader. Lines and letters grow with the picture. Results without masks show boxes.
+    had to move away has a leader. Lines and letters grow with the image. Results without masks show boxes.
 
     Args:
         image: (H, W, 3) uint8 RGB, of the size of the result.
         result: what to draw.
         labels: write names.
         scores: write scores behind the names.
-        legend: True = numbers on the picture and the names in a panel beside it (the picture returned is larger then);
-            "auto" = only where the names do not fit on the picture; False = names that do not fit are left out.
+        legend: True = numbers on the image and the names in a panel beside it (the image returned is larger then);
+            "auto" = only where the names do not fit on the image; False = names that do not fit are left out.
         colours: "instance" = every object has its own colour; "class" = objects of one name share one.
-        minimum_side: a picture whose longer side is shorter than this is scaled up to it, so that labels stay legible;
+        minimum_side: an image whose longer side is shorter than this is scaled up to it, so that labels stay legible;
             0 = never.
         text_scale: larger or smaller letters.
         font: a font file or the name of a system font; default: the one of the package (Latin, Greek, Cyrillic) and
@@ -134,13 +134,13 @@ def _paint(canvas: Image.Image, items: list[Item], measures: _Measures) -> None:
 
 
 def _fainter(item: Item, canvas: Image.Image) -> float:
-    """1 for masks under a fiftieth of the picture, down to 0.6 for those that fill it (in steps: tables are cached)."""
+    """1 for masks under a fiftieth of the image, down to 0.6 for those that fill it (in steps: tables are cached)."""
     share = max(item.area / (canvas.width * canvas.height), 1e-9)
     return round(min(1.0, max(0.6, 0.6 - 0.1 * math.log(share))), 1)
 
 
 def _covered(canvas: Image.Image, items: list[Item], texts: list[str], letters: list[Font]) -> float:
-    """The share of the picture that the labels would cover."""
+    """The share of the image that the labels would cover."""
     sizes = (label_size(text, letters[item.is_part]) for item, text in zip(items, texts, strict=True))
     return sum(width * height for width, height in sizes) / (canvas.width * canvas.height)
 

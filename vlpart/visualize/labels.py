@@ -160,7 +160,7 @@ _BACKGROUND: RGB = (250, 250, 248)
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the legend: the number tile as on the picture, then the words; parts are indented."""
+    """One line of the legend: the number tile as on the image, then the words; parts are indented."""
 
     number: str
     text: str
@@ -168,23 +168,23 @@ class Row:
     is_part: bool
 
 
-def with_legend(picture: Image.Image, rows: Sequence[Row], font: Font) -> Image.Image:
-    """A new picture with the legend to the right, or below where the picture is much wider than high."""
+def with_legend(image: Image.Image, rows: Sequence[Row], font: Font) -> Image.Image:
+    """A new image with the legend to the right, or below where the image is much wider than high."""
     tile_width = max(label_size(row.number, font)[0] for row in rows)
     line = round(label_size("0", font)[1] * 1.25)
     pad, indent = line // 2, line // 2
     column = tile_width + indent + pad + round(max(font.getlength(row.text) for row in rows)) + pad
-    below = picture.width > 1.7 * picture.height
+    below = image.width > 1.7 * image.height
     if below:
-        columns = max(1, (picture.width - pad) // column)
+        columns = max(1, (image.width - pad) // column)
         per_column = -(-len(rows) // columns)
-        size, origin = (picture.width, picture.height + per_column * line + 2 * pad), (pad, picture.height + pad)
+        size, origin = (image.width, image.height + per_column * line + 2 * pad), (pad, image.height + pad)
     else:
-        per_column = max(1, (picture.height - 2 * pad) // line)
+        per_column = max(1, (image.height - 2 * pad) // line)
         columns = -(-len(rows) // per_column)
-        size, origin = (picture.width + columns * column + pad, picture.height), (picture.width + pad, pad)
+        size, origin = (image.width + columns * column + pad, image.height), (image.width + pad, pad)
     sheet = Image.new("RGB", size, _BACKGROUND)
-    sheet.paste(picture, (0, 0))
+    sheet.paste(image, (0, 0))
     draw = ImageDraw.Draw(sheet)
     ascent, _ = font.getmetrics()
     for i, row in enumerate(rows):

@@ -149,8 +149,8 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PicturePair:
-    """A picture with its ground truth, and with its predictions, as JPEG bytes."""
+class ImagePair:
+    """An image with its ground truth, and with its predictions, as JPEG bytes."""
 
     caption: str
     truth: bytes
@@ -177,7 +177,7 @@ class Report:
         bars: charts of AP per class.
         curves: precision over recall; the first is the mean of all classes.
         confusion: None leaves the chapter out; `confused` is the list beside it.
-        best, worst: pictures.
+        best, worst: images.
         notes: what a reader must know.
     """
 
@@ -189,8 +189,8 @@ class Report:
     curves: Sequence[Curve]
     confusion: Confusion | None
     confused: Table | None
-    best: Sequence[PicturePair]
-    worst: Sequence[PicturePair]
+    best: Sequence[ImagePair]
+    worst: Sequence[ImagePair]
     notes: Sequence[str]
 
 
@@ -204,8 +204,8 @@ def render_report(report: Report) -> str:
         _curves(report.curves),
         _bars(report.bars),
         _confusion(report),
-        _pictures("Worst pictures", report.worst),
-        _pictures("Best pictures", report.best),
+        _images("Worst images", report.worst),
+        _images("Best images", report.best),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -264,7 +264,7 @@ def _confusion(report: Report) -> str:
     return f"<section><h2>Confusion between parts</h2>{about}{matrix}</section>{table}"
 
 
-def _pictures(title: str, pairs: Sequence[PicturePair]) -> str:
+def _images(title: str, pairs: Sequence[ImagePair]) -> str:
     if not pairs:
         return ""
     figures = "".join(
@@ -274,7 +274,7 @@ def _pictures(title: str, pairs: Sequence[PicturePair]) -> str:
         for pair in pairs
     )
     about = '<p class="key">left: ground truth, right: prediction</p>'
-    return f'<section><h2>{escape(title)}</h2>{about}<div class="pictures">{figures}</div></section>'
+    return f'<section><h2>{escape(title)}</h2>{about}<div class="images">{figures}</div></section>'
 
 
 def _embedded(jpeg: bytes) -> str:

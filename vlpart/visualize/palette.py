@@ -35,7 +35,7 @@ def tint(base: RGB, position: float, spread: float = 1.0) -> RGB:
         spread: 0..1, how far hues may turn: up to 50 degrees, little where other objects are near in hue.
     """
     lightness, chroma, hue = to_oklch(base)
-    middle = min(max(lightness, 0.64), 0.72)  # very dark or light fills would hide the picture
+    middle = min(max(lightness, 0.64), 0.72)  # very dark or light fills would hide the image
     return from_oklch(middle + 0.15 * position, max(chroma, 0.11), hue + math.radians(50) * spread * position)
 
 

@@ -98,7 +98,7 @@ class Ink:
 
 
 class _Taken:
-    """What is on the picture already."""
+    """What is on the image already."""
 
     def __init__(self, anchors: Floats) -> None:
         self.anchors = anchors
@@ -143,7 +143,7 @@ def place_labels(wishes: Sequence[Wish], size: tuple[int, int], ink: Ink, gap: f
 
 
 def _candidates(wish: Wish, size: tuple[int, int], gap: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """(K, 4) rectangles to choose from, all inside the picture, and which of them need no leader to be understood."""
+    """(K, 4) rectangles to choose from, all inside the image, and which of them need no leader to be understood."""
     (w, h), (x0, y0, x1, y1) = wish.size, wish.outline.bounds
     cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
     if wish.on_top:
@@ -163,7 +163,7 @@ def _candidates(wish: Wish, size: tuple[int, int], gap: float) -> tuple[Floats, 
     wanted = np.concatenate([home, near, *rings])
     corners = np.clip(wanted, 0, np.maximum([size[0] - w, size[1] - h], 0))
     at_home = np.arange(len(corners)) < len(home)
-    if not wish.on_top:  # pushed back into the picture it may have left its mask
+    if not wish.on_top:  # pushed back into the image it may have left its mask
         at_home &= (np.abs(corners - wanted) <= [w / 2, h / 2]).all(axis=1)
     return np.hstack([corners, corners + np.array([w, h])]), at_home
 

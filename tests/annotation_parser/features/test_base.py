@@ -20,12 +20,12 @@ def small() -> DinoFeatures:
     return DinoFeatures(VisionTransformer(width=24, depth=2, heads=6, patch=8, stride=4, table=3))
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_pictures_of_one_size_run_as_one_batch(small: DinoFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [picture(20, 24, 0), picture(24, 20, 1), picture(20, 24, 2)]
+def test_images_of_one_size_run_as_one_batch(small: DinoFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [photo(20, 24, 0), photo(24, 20, 1), photo(20, 24, 2)]
     alone = [small.describe([image])[0] for image in images]
     sizes: list[int] = []
     forward = small.model.forward
@@ -41,22 +41,22 @@ def test_pictures_of_one_size_run_as_one_batch(small: DinoFeatures, monkeypatch:
     assert small.describe([]) == []
 
 
-def test_a_picture_smaller_than_a_patch_is_an_image_that_cannot_be_described(small: DinoFeatures) -> None:
-    check_describable(picture(8, 20), small)
+def test_a_image_smaller_than_a_patch_is_an_image_that_cannot_be_described(small: DinoFeatures) -> None:
+    check_describable(photo(8, 20), small)
     for function in (lambda image: check_describable(image, small), lambda image: small.describe([image])):
         with pytest.raises(
             ImageError, match=r"20x7 pixels is too small for dino_vits8 features, which take 8 at least"
         ):
-            function(picture(7, 20))
+            function(photo(7, 20))
         with pytest.raises(ImageError, match="3x672"):
-            function(picture(672, 3))
+            function(photo(672, 3))
 
 
-def test_maps_describe_the_thinnest_picture() -> None:
+def test_maps_describe_the_thinnest_image() -> None:
     model = torch.nn.Conv2d(3, 4, 8, stride=8)
     features = MapFeatures("maps", model, lambda x: [model(x)], step=32, short_side=64, max_side=64)
-    check_describable(picture(1, 100), features)
-    (found,) = features.describe([picture(1, 100)])
+    check_describable(photo(1, 100), features)
+    (found,) = features.describe([photo(1, 100)])
     assert found.grid == (4, 12)
     assert found.descriptors.isfinite().all()
 
@@ -106,7 +106,7 @@ def test_without_a_network_the_embedded_features_serve(offline: list[str], tiny_
     assert found.name == "embedded"
     assert len(notes) == 1
     assert "Going on with the features of the embedded model" in notes[0]
-    first, second = found.describe([picture(100, 130), picture(40, 40)])
+    first, second = found.describe([photo(100, 130), photo(40, 40)])
     assert first.grid == (12, 16)
     assert len(first.descriptors) == 12 * 16
     assert (float(first.saliency.min()), float(first.saliency.max())) == (0, 1)
@@ -123,7 +123,7 @@ def test_maps_become_descriptors_that_ignore_what_all_patches_share() -> None:
     model = torch.nn.Conv2d(3, 4, 8, stride=8)
     plain = MapFeatures("maps", model, lambda x: [model(x)], step=32, short_side=64, max_side=64)
     shifted = MapFeatures("maps", model, lambda x: [model(x) + 5], step=32, short_side=64, max_side=64)
-    image = picture(60, 70)
+    image = photo(60, 70)
     (a,), (b,) = plain.describe([image]), shifted.describe([image])
     assert a.grid == (8, 8)  # stretched to 64x64
     torch.testing.assert_close(a.descriptors, b.descriptors, atol=1e-4, rtol=1e-4)
@@ -139,7 +139,7 @@ def test_what_differs_from_the_border_is_salient() -> None:
     assert (saliency[patches[:, 1] == 0] == 0).all()
 
 
-def test_a_network_that_takes_one_size_sees_every_picture_in_it() -> None:
+def test_a_network_that_takes_one_size_sees_every_image_in_it() -> None:
     model, sizes = torch.nn.Conv2d(3, 4, 8, stride=8), []
 
     def maps(pixels: torch.Tensor) -> list[torch.Tensor]:
@@ -147,7 +147,7 @@ def test_a_network_that_takes_one_size_sees_every_picture_in_it() -> None:
         return [model(pixels)]
 
     features = MapFeatures("maps", model, maps, step=8, size=(32, 48), short_side=32, max_side=64)
-    first, second = features.describe([picture(100, 30), picture(60, 70)])
+    first, second = features.describe([photo(100, 30), photo(60, 70)])
     assert sizes == [(32, 48), (32, 48)]
     assert first.grid == second.grid == (4, 6)
 

@@ -18,7 +18,7 @@ from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
 timm = pytest.importorskip("timm")
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -35,13 +35,13 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
         ("levit_128s", 64, (224, 224), (28, 28)),
     ],
 )
-def test_any_timm_model_describes_pictures(
+def test_any_timm_model_describes_images(
     name: str, step: int, size: tuple[int, int] | None, grid: tuple[int, int]
 ) -> None:
     maps = timm_maps(name)
     assert (maps.step, maps.size) == (step, size)
     extractor = timm_features(maps)
-    (found,) = extractor.describe([picture(100, 150)])
+    (found,) = extractor.describe([image(100, 150)])
     assert found.grid == grid
     assert found.descriptors.shape[0] == found.saliency.shape[0] == grid[0] * grid[1]
     assert found.descriptors.isfinite().all()
@@ -54,7 +54,7 @@ def test_a_model_of_imagenet_pixels_and_any_size_is_described_as_ever() -> None:
     model.load_state_dict(extractor.model.state_dict())
     plain = MapFeatures("timm:resnet18", model, model, step=32, short_side=448, max_side=896)
     assert plain.fingerprint == extractor.fingerprint
-    for one, other in zip(plain.describe([picture(90, 70)]), extractor.describe([picture(90, 70)]), strict=True):
+    for one, other in zip(plain.describe([image(90, 70)]), extractor.describe([image(90, 70)]), strict=True):
         assert torch.equal(one.descriptors, other.descriptors)
         assert torch.equal(one.class_token, other.class_token)
         assert torch.equal(one.saliency, other.saliency)
@@ -96,7 +96,7 @@ def test_a_model_without_maps_is_named_with_one_that_works(
     with pytest.raises(ModelNotFoundError) as caught:
         load_features("timm:test_resnet", weights=stored["test_resnet"])
     message = str(caught.value)
-    assert message.startswith("timm's test_resnet gives no maps of a picture (height must be prime): ")
+    assert message.startswith("timm's test_resnet gives no maps of an image (height must be prime): ")
     assert "timm:resnet50" in message
 
 

@@ -29,7 +29,7 @@ def annotation(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(make_dataset: MakeDataset) -> Path:
-    """A sound set: train.json and val.json over one folder of pictures, every class in both."""
+    """A sound set: train.json and val.json over one folder of images, every class in both."""
     images = [{"size": SIZE, "annotations": [annotation(category_id=c) for c in (3, 5, 7, 8)]} for _ in range(3)]
     made = make_dataset(images, name="set")
     train: Path = made["annotations"]
@@ -60,12 +60,12 @@ def test_a_sound_set_has_no_findings(folder: Path) -> None:
     report = check(folder, decode=True)
     assert report.findings == []
     assert report.is_fit(strict=True)
-    assert [(split.name, split.kind, split.pictures) for split in report.splits] == [
+    assert [(split.name, split.kind, split.image_root) for split in report.splits] == [
         ("train.json", "train", folder / "images"),
         ("val.json", "val", folder / "images"),
     ]
     counts = report.histogram(report.splits[0])
-    assert [(c.name, c.annotations, c.pictures) for c in counts][:2] == [("car", 3, 3), ("car:left mirror", 3, 3)]
+    assert [(c.name, c.annotations, c.images) for c in counts][:2] == [("car", 3, 3), ("car:left mirror", 3, 3)]
 
 
 def first(content: dict[str, Any], **changes: Any) -> None:
@@ -153,7 +153,7 @@ def test_an_image_without_annotations(folder: Path) -> None:
     assert kinds(check(folder)) == {"image-without-annotations": 3}
 
 
-def test_image_labels_count_as_annotations_and_pictures_may_repeat(folder: Path) -> None:
+def test_image_labels_count_as_annotations_and_images_may_repeat(folder: Path) -> None:
     def relabel(content: dict[str, Any]) -> None:
         content["annotations"].clear()
         for image in content["images"]:
@@ -163,10 +163,10 @@ def test_image_labels_count_as_annotations_and_pictures_may_repeat(folder: Path)
     (folder / "val.json").unlink()
     report = check(folder)
     assert kinds(report) == {"class-without-annotations": 3}
-    assert report.histogram(report.splits[0])[0].pictures == 3
+    assert report.histogram(report.splits[0])[0].images == 3
 
 
-def test_missing_pictures(folder: Path) -> None:
+def test_missing_images(folder: Path) -> None:
     (folder / "images" / "0002.png").rename(folder / "images" / "0002.PNG")
     (folder / "images" / "0003.png").unlink()
     report = check(folder)
@@ -174,28 +174,28 @@ def test_missing_pictures(folder: Path) -> None:
     assert "(there is 0002.PNG)" in report.findings[0].examples[0]
 
 
-def test_no_folder_of_pictures(folder: Path, tmp_path: Path) -> None:
+def test_no_folder_of_images(folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder / "images")
     report = check(folder)
-    assert kinds(report) == {"pictures-not-found": 2}
+    assert kinds(report) == {"images-not-found": 2}
     assert report.is_fit()
     with pytest.raises(DataError, match="is not a folder"):
         check(folder, tmp_path / "nowhere")
 
 
-def test_pictures_given_by_hand(folder: Path, tmp_path: Path) -> None:
+def test_images_given_by_hand(folder: Path, tmp_path: Path) -> None:
     (folder / "images").rename(tmp_path / "elsewhere")
     assert check(folder, tmp_path / "elsewhere").findings == []
     assert kinds(check(folder, folder)) == {"missing-image": 6}
 
 
-def test_unreadable_pictures_and_other_sizes(folder: Path) -> None:
-    (folder / "images" / "0001.png").write_bytes(b"no picture")
+def test_unreadable_images_and_other_sizes(folder: Path) -> None:
+    (folder / "images" / "0001.png").write_bytes(b"no image")
     Image.fromarray(gradient(60, 40)).save(folder / "images" / "0002.png")
     assert kinds(check(folder)) == {"unreadable-image": 1, "image-size": 1}
 
 
-def test_a_turned_picture_fits_both_ways(folder: Path) -> None:
+def test_a_turned_image_fits_both_ways(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     for name, size in (("0001", (60, 40)), ("0002", (40, 60))):
@@ -204,7 +204,7 @@ def test_a_turned_picture_fits_both_ways(folder: Path) -> None:
     assert check(folder).findings == []
 
 
-def test_a_cut_off_picture_is_found_by_decoding(folder: Path) -> None:
+def test_a_cut_off_image_is_found_by_decoding(folder: Path) -> None:
     path = folder / "images" / "cut.jpg"
     Image.effect_noise((60, 40), 90).save(path)
     path.write_bytes(path.read_bytes()[:-300])
@@ -228,7 +228,7 @@ def test_the_same_content_in_two_splits(folder: Path) -> None:
     assert "0003.png = " in report.findings[0].examples[0]
 
 
-def test_crops_of_one_picture_in_two_splits(folder: Path) -> None:
+def test_crops_of_one_image_in_two_splits(folder: Path) -> None:
     for name in ("train.json", "val.json"):
         edit(folder, lambda c: c["images"][0].update(source_image="big.jpg"), name)
     assert kinds(check(folder)) == {"leak-source": 1}
@@ -249,7 +249,7 @@ def test_the_same_name_in_two_folders_is_no_leak(folder: Path, tmp_path: Path) -
             Image.fromarray(gradient(*SIZE, number * (100 if split == "val" else 1))).save(target / f"000{number}.png")
     report = check(tmp_path / "two")
     assert report.findings == []
-    assert [split.pictures for split in report.splits] == [tmp_path / "two" / "train", tmp_path / "two" / "val"]
+    assert [split.image_root for split in report.splits] == [tmp_path / "two" / "train", tmp_path / "two" / "val"]
 
 
 def test_category_ids_of_two_files(folder: Path) -> None:
@@ -313,14 +313,14 @@ def test_plain_data(folder: Path) -> None:
     data = json.loads(json.dumps(check(folder).to_dict()))
     assert (data["errors"], data["warnings"]) == (1, 0)
     assert data["findings"][0]["kind"] == "unknown-category"
-    assert data["files"][0]["classes"][0] == {"name": "car:left mirror", "annotations": 3, "pictures": 3}
+    assert data["files"][0]["classes"][0] == {"name": "car:left mirror", "annotations": 3, "images": 3}
 
 
 def test_progress_is_reported(folder: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     check(folder, progress=lambda *step: seen.append(step))
     assert ("annotations of train.json", 3, 3) in seen
-    assert ("pictures of val.json", 3, 3) in seen
+    assert ("images of val.json", 3, 3) in seen
 
 
 def test_what_is_sound_can_be_trained_on(folder: Path) -> None:

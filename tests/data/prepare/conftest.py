@@ -38,7 +38,7 @@ def write_mat(path: Path, objects: Sequence[tuple[str, Parts]], size: tuple[int,
     savemat(path, {"anno": annotation}, do_compression=True)
 
 
-def write_picture(path: Path, height: int = 20, width: int = 30) -> None:
+def write_image(path: Path, height: int = 20, width: int = 30) -> None:
     """A grey JPEG (or PNG) of that size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, height), (120, 130, 140)).save(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.prepare.conftest import read_json, write_picture
+from tests.data.prepare.conftest import read_json, write_image
 from vlpart.data.indexing import load_source
 from vlpart.data.prepare import imagenet, prepare
 from vlpart.data.source import Source
@@ -20,12 +20,12 @@ AIRLINER, MOUNTAIN_BIKE = "n02690373", "n03792782"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two class folders, a few pictures each, one of them too large."""
+    """Two class folders, a few images each, one of them too large."""
     train = tmp_path / "train"
     for name, size in (("a.JPEG", (20, 30)), ("b.JPEG", (20, 1001)), ("c.JPEG", (1000, 8))):
-        write_picture(train / AIRLINER / name, *size)
-    write_picture(train / MOUNTAIN_BIKE / "x.JPEG")
-    (train / MOUNTAIN_BIKE / "notes.txt").write_text("no picture")
+        write_image(train / AIRLINER / name, *size)
+    write_image(train / MOUNTAIN_BIKE / "x.JPEG")
+    (train / MOUNTAIN_BIKE / "notes.txt").write_text("no image")
     return tmp_path
 
 
@@ -43,7 +43,7 @@ def test_in_s20(root: Path) -> None:
     ]
     assert [category["id"] for category in written["categories"]] == list(range(1, 21))
     assert missing(report) == []
-    assert any("1 pictures with a side over 1000" in note for note in report.notes)
+    assert any("1 images with a side over 1000" in note for note in report.notes)
     folders = {w for _, w in imagenet.class_folders(Vocabulary.load("imagenet_s20"), wnids())}
     assert len(report.problems) == len(folders) - 2
 
@@ -59,18 +59,18 @@ def test_ranges_count_from_one_and_include_both_ends() -> None:
     assert birds == wnids()[9:14]
 
 
-def test_broken_pictures_and_empty_folders_are_listed(root: Path) -> None:
+def test_broken_images_and_empty_folders_are_listed(root: Path) -> None:
     (root / "train" / AIRLINER / "a.JPEG").write_bytes(b"")
     (root / "train" / MOUNTAIN_BIKE / "x.JPEG").unlink()
     report = prepare("in_s20", root)
     assert sorted(missing(report)) == [
-        "the class folder holds no pictures",
-        "the picture cannot be read (UnidentifiedImageError); download it again",
+        "the class folder holds no images",
+        "the image cannot be read (UnidentifiedImageError); download it again",
     ]
     assert [entry["id"] for entry in read_json(root / "imagenet_voc_image_info.json")["images"]] == [3]
 
 
-def test_golden_takes_the_first_pictures_of_a_folder_under_every_label(
+def test_golden_takes_the_first_images_of_a_folder_under_every_label(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imagenet, "GOLDEN_PER_FOLDER", 2)
@@ -94,11 +94,11 @@ def test_golden_takes_the_first_pictures_of_a_folder_under_every_label(
 
 def test_training_reads_the_result(root: Path) -> None:
     report = prepare("golden", root)
-    assert report.pictures is not None
+    assert report.image_root is not None
     source = Source(
         name="golden",
         annotations=root / "imagenet_golden_image_info.json",
-        images=report.pictures,
+        images=report.image_root,
         vocabulary="golden",
         kind=AnnotationKind.IMAGE_LABELS,
     )
@@ -109,7 +109,7 @@ def test_the_kaggle_layout(root: Path) -> None:
     target = root / "ILSVRC" / "Data" / "CLS-LOC"
     target.mkdir(parents=True)
     (root / "train").rename(target / "train")
-    assert prepare("in_s20", root).pictures == target / "train"
+    assert prepare("in_s20", root).image_root == target / "train"
 
 
 def test_packed_or_other_folders_are_errors(tmp_path: Path) -> None:

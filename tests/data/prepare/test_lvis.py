@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.prepare.conftest import read_json, write_json, write_picture
+from tests.data.prepare.conftest import read_json, write_image, write_json
 from vlpart.data.prepare import prepare
 from vlpart.data.prepare.lvis import MINIVAL
 from vlpart.errors import DataError
@@ -26,7 +26,7 @@ def lvis_image(number: int, split: str) -> dict[str, Any]:
 
 @pytest.fixture
 def val(tmp_path: Path) -> Path:
-    """LVIS val with two pictures of val2017 and one of train2017, and the pictures of COCO beside it."""
+    """LVIS val with two images of val2017 and one of train2017, and the images of COCO beside it."""
     content = {
         "images": [lvis_image(9, "val2017"), lvis_image(10, "train2017"), lvis_image(11, "val2017")],
         "annotations": [{"id": i, "image_id": image, "category_id": 3} for i, image in enumerate((11, 10, 9), start=1)],
@@ -34,15 +34,15 @@ def val(tmp_path: Path) -> Path:
     }
     write_json(tmp_path / "lvis" / "lvis_v1_val.json", content)
     for number in (9, 11):
-        write_picture(tmp_path / "coco" / "val2017" / f"{number:012}.jpg")
+        write_image(tmp_path / "coco" / "val2017" / f"{number:012}.jpg")
     return tmp_path / "lvis"
 
 
 def test_minival_is_the_part_of_val_in_val2017(val: Path) -> None:
     report = prepare("lvis_minival", val)
     assert report.problems == []
-    assert report.pictures is not None
-    assert (report.pictures / "val2017").is_dir()
+    assert report.image_root is not None
+    assert (report.image_root / "val2017").is_dir()
     written = read_json(val / MINIVAL)
     assert [image["file_name"] for image in written["images"]] == [
         "val2017/000000000009.jpg",
@@ -61,7 +61,7 @@ def test_the_distributed_minival_is_used_as_it_is(val: Path) -> None:
     assert [(file.is_new, file.images, file.annotations) for file in report.written] == [(False, 2, 2)]
 
 
-def test_missing_pictures_are_listed(val: Path) -> None:
+def test_missing_images_are_listed(val: Path) -> None:
     (val.parent / "coco" / "val2017" / "000000000011.jpg").unlink()
     report = prepare("lvis_minival", val)
     assert [problem.where for problem in report.problems] == [
@@ -69,10 +69,10 @@ def test_missing_pictures_are_listed(val: Path) -> None:
     ]
 
 
-def test_without_coco_the_pictures_are_not_checked(val: Path) -> None:
+def test_without_coco_the_images_are_not_checked(val: Path) -> None:
     (val.parent / "coco").rename(val.parent / "elsewhere")
     report = prepare("lvis_minival", val)
-    assert (report.problems, report.pictures) == ([], None)
+    assert (report.problems, report.image_root) == ([], None)
     assert any("not checked" in note for note in report.notes)
 
 
@@ -115,7 +115,7 @@ def test_paco_problems(tmp_path: Path) -> None:
     report = prepare("paco", tmp_path)
     texts = [problem.why for problem in report.problems]
     assert texts == [
-        "1 annotations belong to pictures that are not listed",
+        "1 annotations belong to images that are not listed",
         "1 annotations are of classes that are not listed",
         "1 image ids occur twice",
         "2 images have no neg_category_ids, which the LVIS evaluation needs",

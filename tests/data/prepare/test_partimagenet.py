@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.prepare.conftest import read_json, write_json, write_picture
+from tests.data.prepare.conftest import read_json, write_image, write_json
 from vlpart.data.indexing import load_source
 from vlpart.data.prepare import prepare
 from vlpart.data.source import Source
@@ -53,8 +53,8 @@ def root(tmp_path: Path) -> Path:
     write_json(tmp_path / "train.json", train)
     write_json(tmp_path / "val.json", content([image(0, "n01728572_1.JPEG")], [annotation(1, 0, 18)]))
     for name in ("train/n01440764/n01440764_10029", "train/n02814533/n02814533_7", "train/n01440764/n01440764_8"):
-        write_picture(tmp_path / f"{name}.JPEG")
-    write_picture(tmp_path / "val/n01728572/n01728572_1.JPEG")
+        write_image(tmp_path / f"{name}.JPEG")
+    write_image(tmp_path / "val/n01728572/n01728572_1.JPEG")
     return tmp_path
 
 
@@ -83,7 +83,7 @@ def test_the_seg_layout(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         listed = content([image("a", "x\\n01440764_1.JPEG")], [annotation("q", "a", 9)])
         write_json(tmp_path / "annotations" / split / f"{split}.json", listed)
-        write_picture(tmp_path / "images" / split / "n01440764_1.JPEG")
+        write_image(tmp_path / "images" / split / "n01440764_1.JPEG")
     report = prepare("partimagenet", tmp_path)
     assert report.problems == []
     assert len(report.written) == 3
@@ -119,7 +119,7 @@ def test_points_and_lines_are_closed_and_odd_entries_listed(root: Path) -> None:
     assert any("2 annotations have polygons of one or two points" in note for note in report.notes)
 
 
-def test_missing_pictures_and_bad_images_are_listed(root: Path) -> None:
+def test_missing_images_and_bad_images_are_listed(root: Path) -> None:
     images = [
         image(0, "n01440764_10029.JPEG"),
         image(1, "n01440764_404.JPEG"),
@@ -184,7 +184,7 @@ def test_in_s11_takes_the_super_category_of_the_first_annotation(root: Path) -> 
     assert [category["name"] for category in written["categories"]] == list(
         Vocabulary.load("partimagenet_supercategories").names
     )
-    assert any("1 pictures have no annotation" in note for note in report.notes)
+    assert any("1 images have no annotation" in note for note in report.notes)
     source = Source(
         name="s11",
         annotations=report.written[0].path,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from tests.data.prepare.conftest import read_json, rectangle, write_list, write_mat, write_picture
+from tests.data.prepare.conftest import read_json, rectangle, write_image, write_list, write_mat
 from vlpart.data.indexing import load_source
 from vlpart.data.prepare import prepare
 from vlpart.data.prepare.pascal_part import category_of, part_names, read_mat
@@ -26,7 +26,7 @@ def box(*corners: int) -> np.ndarray:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two train pictures (a bus with a person; a potted plant), one val picture (a chair without parts, a dog)."""
+    """Two train images (a bus with a person; a potted plant), one val image (a chair without parts, a dog)."""
     voc = tmp_path / "VOCdevkit" / "VOC2010"
     mats = tmp_path / "Annotations_Part"
     write_mat(
@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
     write_mat(mats / "2009_000010.mat", [("pottedplant", [("pot", box(0, 0, 3, 3)), ("plant", box(3, 3, 30, 20))])])
     write_mat(mats / "2010_000300.mat", [("chair", []), ("dog", [("lfpa", box(10, 10, 12, 20))])])
     for stem in ("2008_000002", "2009_000010", "2010_000300"):
-        write_picture(voc / "JPEGImages" / f"{stem}.jpg")
+        write_image(voc / "JPEGImages" / f"{stem}.jpg")
     write_list(voc / "ImageSets" / "Main" / "train.txt", ["2009_000010", "2008_000002"])
     write_list(voc / "ImageSets" / "Main" / "val.txt", ["2010_000300"])
     return tmp_path
@@ -79,7 +79,7 @@ def test_the_rule_knows_every_class_in_id_order() -> None:
 def test_splits_ids_boxes_and_masks(root: Path) -> None:
     report = prepare("pascal_part", root)
     assert [str(file.path.name) for file in report.written] == ["train.json", "train_base.json", "val.json"]
-    assert (report.problems, report.pictures) == ([], root / "VOCdevkit" / "VOC2010" / "JPEGImages")
+    assert (report.problems, report.image_root) == ([], root / "VOCdevkit" / "VOC2010" / "JPEGImages")
     train = read_json(root / "train.json")
     assert [image["id"] for image in train["images"]] == [2009000010, 2008000002]
     assert train["images"][1] == {"id": 2008000002, "file_name": "2008_000002.jpg", "height": 20, "width": 30}
@@ -128,8 +128,8 @@ def test_the_second_run_gives_the_same_bytes_and_nothing_else_is_left(root: Path
 
 def test_training_reads_the_result(root: Path) -> None:
     report = prepare("pascal_part", root)
-    assert report.pictures is not None
-    source = Source(name="p", annotations=root / "train.json", images=report.pictures, vocabulary="pascal_part")
+    assert report.image_root is not None
+    source = Source(name="p", annotations=root / "train.json", images=report.image_root, vocabulary="pascal_part")
     loaded = load_source(source)
     assert (len(loaded), len(loaded.store.labels), len(loaded.vocabulary)) == (2, 4, 93)
     assert loaded.report.dropped_annotations == {"empty box": 1}
@@ -145,15 +145,15 @@ def test_broken_and_missing_files_are_listed_and_the_rest_is_written(root: Path)
         shutil.copy(mats / "2008_000002.mat", mats / f"{stem}.mat")
     (mats / "2008_000006.mat").write_bytes((mats / "2008_000002.mat").read_bytes()[:300])
     for stem in ("2008_000006", "2008_000008", "2008_000011"):
-        write_picture(voc / "JPEGImages" / f"{stem}.jpg")
-    write_picture(voc / "JPEGImages" / "2008_000007.jpg", 25, 30)
-    (voc / "JPEGImages" / "2008_000009.jpg").write_bytes(b"not a picture")
+        write_image(voc / "JPEGImages" / f"{stem}.jpg")
+    write_image(voc / "JPEGImages" / "2008_000007.jpg", 25, 30)
+    (voc / "JPEGImages" / "2008_000009.jpg").write_bytes(b"not an image")
     write_mat(mats / "2008_000011.mat", [("cat", [("head", box(0, 0, 0, 0)), ("tail", box(1, 1, 3, 3))])])
     report = prepare("pascal_part", root)
     expected = {
-        "train: 2008_000005": "picture is missing",
+        "train: 2008_000005": "image is missing",
         "train: 2008_000006": "damaged",
-        "train: 2008_000007": "masks are 30x20, its picture is 30x25",
+        "train: 2008_000007": "masks are 30x20, its image is 30x25",
         "train: 2008_000008": "cannot read",
         "train: 2008_000009": "cannot be read",
         "train: 2008_000011.mat": "cat:head has no pixel",
@@ -171,11 +171,11 @@ def test_broken_and_missing_files_are_listed_and_the_rest_is_written(root: Path)
 
 
 def test_the_list_of_problems_goes_when_there_are_none(root: Path) -> None:
-    picture = root / "VOCdevkit" / "VOC2010" / "JPEGImages" / "2008_000002.jpg"
-    content = picture.read_bytes()
-    picture.unlink()
+    image = root / "VOCdevkit" / "VOC2010" / "JPEGImages" / "2008_000002.jpg"
+    content = image.read_bytes()
+    image.unlink()
     assert prepare("pascal_part", root).problems_file is not None
-    picture.write_bytes(content)
+    image.write_bytes(content)
     assert prepare("pascal_part", root).problems == []
     assert not (root / "pascal_part.problems.txt").exists()
 
@@ -212,7 +212,7 @@ def test_without_voc_every_file_is_in_one_split(root: Path) -> None:
     shutil.rmtree(root / "VOCdevkit")
     report = prepare("pascal_part", root)
     assert [file.path.name for file in report.written] == ["all.json", "all_base.json"]
-    assert report.pictures is None
+    assert report.image_root is None
     assert any("not checked" in note for note in report.notes)
     assert len(read_json(root / "all.json")["images"]) == 3
 

@@ -1,4 +1,4 @@
-"""Pictures with exactly one VOC object, counted in the VOC XML."""
+"""Images with exactly one VOC object, counted in the VOC XML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOX = (1, 1, 5, 5)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Four annotated pictures: one cat, a cat and a chair, one dog, one person that is marked difficult."""
+    """Four annotated images: one cat, a cat and a chair, one dog, one person that is marked difficult."""
     objects = {
         "2008_000001": [("cat", BOX, 0)],
         "2008_000002": [("cat", BOX, 0), ("chair", BOX, 1)],

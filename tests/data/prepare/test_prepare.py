@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.prepare.conftest import rectangle, voc_xml, write_list, write_mat, write_picture
+from tests.data.prepare.conftest import rectangle, voc_xml, write_image, write_list, write_mat
 from vlpart.data.prepare import DATASETS, prepare
 from vlpart.data.prepare.common import LISTED, PrepareReport
 from vlpart.errors import DataError, OutputError
@@ -60,7 +60,7 @@ def test_two_processes_give_the_same_bytes_as_one(tmp_path: Path) -> None:
     stems = [f"2008_{i:06}" for i in range(20)]
     for i, stem in enumerate(stems):
         write_mat(mats / f"{stem}.mat", [("cat", [("head", rectangle(20, 30, i, 0, i + 3, 9))])])
-        write_picture(voc / "JPEGImages" / f"{stem}.jpg")
+        write_image(voc / "JPEGImages" / f"{stem}.jpg")
     write_list(voc / "ImageSets" / "Main" / "train.txt", stems)
     write_list(voc / "ImageSets" / "Main" / "val.txt", stems[:1])
     seen: list[tuple[str, int, int]] = []

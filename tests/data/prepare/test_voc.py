@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.prepare.conftest import read_json, voc_xml, write_list, write_picture
+from tests.data.prepare.conftest import read_json, voc_xml, write_image, write_list
 from vlpart.data.indexing import load_source
 from vlpart.data.prepare import prepare
 from vlpart.data.source import Source
@@ -17,13 +17,13 @@ def write_year(folder: Path, stem: str, split: str = "train") -> None:
     (folder / "Annotations").mkdir(parents=True)
     objects = [("diningtable", (1, 1, 30, 20), 0), ("tvmonitor", (5, 6, 8, 9), 1)]
     (folder / "Annotations" / f"{stem}.xml").write_text(voc_xml(objects))
-    write_picture(folder / "JPEGImages" / f"{stem}.jpg")
+    write_image(folder / "JPEGImages" / f"{stem}.jpg")
     write_list(folder / "ImageSets" / "Main" / f"{split}.txt", [f"{stem}  1"])
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """VOC2007 with one train picture."""
+    """VOC2007 with one train image."""
     write_year(tmp_path / "VOCdevkit" / "VOC2007", "000012")
     return tmp_path
 
@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 def test_boxes_ids_classes_and_flags(root: Path) -> None:
     report = prepare("voc", root)
     assert report.problems == []
-    assert report.pictures == root / "VOCdevkit" / "VOC2007" / "JPEGImages"
+    assert report.image_root == root / "VOCdevkit" / "VOC2007" / "JPEGImages"
     written = read_json(root / "voc_2007_train.json")
     assert written["images"] == [{"id": 12, "file_name": "000012.jpg", "height": 20, "width": 30}]
     rows = [(a["category_id"], a["bbox"], a["difficult"], a["iscrowd"]) for a in written["annotations"]]
@@ -42,10 +42,10 @@ def test_boxes_ids_classes_and_flags(root: Path) -> None:
 def test_the_same_boxes_as_the_reader(root: Path) -> None:
     report = prepare("voc", root)
     split = root / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "train.txt"
-    assert report.pictures is not None
+    assert report.image_root is not None
     sources = [
-        Source(name="json", annotations=root / "voc_2007_train.json", images=report.pictures, vocabulary="voc"),
-        Source(name="xml", annotations=split, images=report.pictures, vocabulary="voc", reader="voc"),
+        Source(name="json", annotations=root / "voc_2007_train.json", images=report.image_root, vocabulary="voc"),
+        Source(name="xml", annotations=split, images=report.image_root, vocabulary="voc", reader="voc"),
     ]
     one, other = (load_source(source).store[0] for source in sources)
     assert one.boxes_xyxy.tolist() == other.boxes_xyxy.tolist() == [[0, 0, 30, 20], [4, 5, 8, 9]]
@@ -72,7 +72,7 @@ def test_missing_broken_and_unknown(root: Path) -> None:
         (folder / "Annotations" / f"{stem}.xml").write_text(voc_xml([("unicorn", (1, 1, 2, 2), 0)]))
     (folder / "Annotations" / "000015.xml").write_text("<annotation><size>")
     for stem in ("000013", "000015", "000016"):
-        write_picture(folder / "JPEGImages" / f"{stem}.jpg")
+        write_image(folder / "JPEGImages" / f"{stem}.jpg")
     report = prepare("voc", root)
     texts = [str(problem) for problem in report.problems]
     assert len(texts) == 4

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.prepare.conftest import voc_xml, write_list
 from vlpart.data.readers import get_reader, read_voc
-from vlpart.data.readers.voc import parse_voc, picture_ids
+from vlpart.data.readers.voc import image_ids, parse_voc
 from vlpart.errors import DataError
 
 DOG = [("dog", (1, 2, 30, 20), 0)]
@@ -63,8 +63,8 @@ def test_fractions_are_kept(tmp_path: Path) -> None:
         (["²", "3"], [1, 2]),
     ],
 )
-def test_picture_ids(stems: list[str], ids: list[int]) -> None:
-    assert picture_ids(stems) == ids
+def test_image_ids(stems: list[str], ids: list[int]) -> None:
+    assert image_ids(stems) == ids
 
 
 BOMB = b'<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb"><!ENTITY c "&b;&b;&b;&b;">]><annotation>&c;</annotation>'
@@ -82,8 +82,8 @@ BOMB = b'<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb"><!ENTITY c "&b;&b;&b;&b;">]><annot
         (b"\x00\x01", "not valid XML"),
         (b"<a>" * 5000, "nests elements"),
         (b"<html/>", "expected <annotation>"),
-        (b"<annotation/>", "the picture has no usable <width>"),
-        (voc_xml(DOG, (0, 30)), "picture size 30x0"),
+        (b"<annotation/>", "the image has no usable <width>"),
+        (voc_xml(DOG, (0, 30)), "image size 30x0"),
         (voc_xml(DOG).replace("<xmin>1<", "<xmin>left<"), "expected a number"),
         (voc_xml(DOG).replace("<xmin>1<", "<xmin>nan<"), "no usable <xmin>"),
         (voc_xml(DOG).replace("<name>dog</name>", "<name> </name>"), "no <name>"),
@@ -102,7 +102,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [([], "names no picture"), (["000001", "000001"], "names a picture twice"), (["../../x"], "without folders")],
+    [([], "names no image"), (["000001", "000001"], "names an image twice"), (["../../x"], "without folders")],
 )
 def test_bad_lists(tmp_path: Path, lines: list[str], message: str) -> None:
     path = tmp_path / "ImageSets" / "Main" / "train.txt"

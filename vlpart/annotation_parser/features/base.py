@@ -1,4 +1,4 @@
-"""What a picture looks like to a network: a class token, and a descriptor and a saliency for every patch."""
+"""What an image looks like to a network: a class token, and a descriptor and a saliency for every patch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeatures:
-    """One picture.
+    """One image.
 
     Attributes:
-        class_token: (T,) float32, for finding similar pictures.
+        class_token: (T,) float32, for finding similar images.
         descriptors: (N, D) float32, patches in row-major order, for finding similar patches.
         saliency: (N,) float32 in 0..1.
-        grid: rows and columns of patches, N = rows * columns; the grid spans the picture.
+        grid: rows and columns of patches, N = rows * columns; the grid spans the image.
     """
 
     class_token: Tensor
@@ -40,14 +40,14 @@ class ImageFeatures:
 
 
 class FeatureExtractor(Protocol):
-    """A network that describes pictures.
+    """A network that describes images.
 
     Attributes:
         name: what `load_features` makes it from.
         fingerprint: of the weights; a reference bank is good for these only.
         foreground: patches with a saliency above it belong to the object.
-        smallest_side: both sides of a picture need so many pixels, see `check_describable`.
-        short_side, max_side: the size of picture it is good at, in pixels.
+        smallest_side: both sides of an image need so many pixels, see `check_describable`.
+        short_side, max_side: the size of image it is good at, in pixels.
         precision: "float32" or "bf16".
     """
 
@@ -64,7 +64,7 @@ class FeatureExtractor(Protocol):
         ...
 
     def describe(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
-        """Features of (H, W, 3) uint8 RGB pictures, in order; those of one size run as one batch.
+        """Features of (H, W, 3) uint8 RGB images, in order; those of one size run as one batch.
 
         Raises:
             ImageError: one of them is too small, and none is described: `check_describable` tells before.
@@ -73,7 +73,7 @@ class FeatureExtractor(Protocol):
 
 
 def check_describable(image: NDArray[np.uint8], features: FeatureExtractor) -> None:
-    """Refuse a (H, W, 3) picture, in the size in which it would be described, that is too small for an extractor.
+    """Refuse a (H, W, 3) image, in the size in which it would be described, that is too small for an extractor.
 
     Raises:
         ImageError: a side has less than `smallest_side` pixels.
@@ -81,7 +81,7 @@ def check_describable(image: NDArray[np.uint8], features: FeatureExtractor) -> N
     height, width = image.shape[:2]
     if min(height, width) < features.smallest_side:
         raise ImageError(
-            f"a picture of {width}x{height} pixels is too small for {features.name} features, which take "
+            f"an image of {width}x{height} pixels is too small for {features.name} features, which take "
             f"{features.smallest_side} at least on each side"
         )
 
@@ -92,7 +92,7 @@ def batches_of_one_size(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Indices and normalised pixels (B, 3, H, W) float32 of all pictures of the same size.
+    """Indices and normalised pixels (B, 3, H, W) float32 of all images of the same size.
 
     Args:
         images: (H, W, 3) uint8 RGB.

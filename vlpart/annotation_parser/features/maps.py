@@ -1,7 +1,7 @@
 """Features from the maps of any convolutional network or transformer: the embedded detector's, or another's.
 
 These networks have no class token that attends to the object, so two simple rules stand in for it: a patch is salient
-where it differs from the border of the picture, and the class token is the salient mean of the deepest map.
+where it differs from the border of the image, and the class token is the salient mean of the deepest map.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ GRID_STRIDE = 8
 class MapFeatures:
     """Descriptors are a network's maps, each resized to one grid, normalised per patch, joined, and centred.
 
-    Without centring, what all patches of a picture have in common drowns what tells them apart.
+    Without centring, what all patches of an image have in common drowns what tells them apart.
 
     Args:
         name: see `FeatureExtractor`.
         model: the network.
         maps: from (B, 3, H, W) pixels to maps (B, C, h, w) that span them, the deepest one last.
-        step: what both sides of the pixels must be multiples of; pictures are stretched to the nearest.
-        size: height and width to which every picture is stretched, for networks that take nothing else.
+        step: what both sides of the pixels must be multiples of; images are stretched to the nearest.
+        size: height and width to which every image is stretched, for networks that take nothing else.
         mean, std: of the pixels that the network was made for.
         short_side, max_side: see `FeatureExtractor`.
         device, precision: where to run; see `choose_precision`.
@@ -106,7 +106,7 @@ def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _describe(maps: Sequence[Tensor], grid: tuple[int, int]) -> ImageFeatures:
-    """Features of one picture from (C, rows, columns) maps, the deepest one last."""
+    """Features of one image from (C, rows, columns) maps, the deepest one last."""
     flat = [m.flatten(1).T for m in maps]
     joined = F.normalize(torch.cat([F.normalize(m, dim=1) for m in flat], dim=1), dim=1)
     saliency = unlike_border(joined, grid)

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from torch import device as Device
 
 SHORT_SIDE, MAX_SIDE = 448, 896
-"""Of pictures, in pixels, for networks that take any size."""
+"""Of images, in pixels, for networks that take any size."""
 PROBED = 256
 """Pixels of the side at which a network is tried out, unless it takes only its own size."""
 
 _GOOD = f"{TIMM}vit_small_patch14_dinov2 or {TIMM}resnet50"
 _LAST_MAPS = (-3, -2, -1)
 _UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What the models raise at options and pictures that they do not take: each something else."""
+"""What the models raise at options and images that they do not take: each something else."""
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -40,7 +40,7 @@ class TimmMaps:
         name: timm's.
         network: from (B, 3, H, W) pixels to its last three maps, (B, C, h, w) or (B, h, w, C).
         options: of `timm.create_model`, beyond the usual ones.
-        step, size: of the pictures that it takes, see `MapFeatures`.
+        step, size: of the images that it takes, see `MapFeatures`.
     """
 
     name: str
@@ -100,7 +100,7 @@ def timm_features(maps: TimmMaps, device: str | Device = "cpu", precision: str =
 
 
 def timm_maps(name: str) -> TimmMaps:
-    """A model with random weights, always the same ones. It is tried out to see which pictures it takes.
+    """A model with random weights, always the same ones. It is tried out to see which images it takes.
 
     Raises:
         ModelNotFoundError: it gives no maps.
@@ -118,7 +118,7 @@ def timm_maps(name: str) -> TimmMaps:
             if not reason:
                 return TimmMaps(name=name, network=network, options=options, step=step, size=size)
         break
-    raise ModelNotFoundError(f"timm's {name} gives no maps of a picture ({reason}): choose another, as {_GOOD}")
+    raise ModelNotFoundError(f"timm's {name} gives no maps of an image ({reason}): choose another, as {_GOOD}")
 
 
 def _create(name: str, options: Mapping[str, Any], *, seed: int = 0, weights: Path | None = None) -> nn.Module:
@@ -148,7 +148,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _candidates(network: nn.Module) -> Iterator[tuple[int, tuple[int, int] | None, tuple[int, int]]]:
-    """Ways to fit pictures to a model, the best first: `step` and `size` of `MapFeatures`, and a size that tells.
+    """Ways to fit images to a model, the best first: `step` and `size` of `MapFeatures`, and a size that tells.
 
     They are: multiples of its stride; multiples of the size that it was trained for, as windows that must come out
     even need; that size alone.
@@ -165,7 +165,7 @@ def _candidates(network: nn.Module) -> Iterator[tuple[int, tuple[int, int] | Non
 
 @torch.inference_mode()
 def _failure(network: nn.Module, size: tuple[int, int]) -> str:
-    """Why a model gives no maps of a picture of a height and width; empty if it does."""
+    """Why a model gives no maps of an image of a height and width; empty if it does."""
     try:
         maps = list(zip(_info(network).channels(), network(torch.zeros(1, 3, *size)), strict=True))
     except _UNFIT as error:

@@ -1,4 +1,4 @@
-"""Checks of single annotations: boxes, masks, and how they fit each other and their picture."""
+"""Checks of single annotations: boxes, masks, and how they fit each other and their image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlpart.masks.rle import Runs, decode_runs
 DEGENERATE = 4
 """Masks with fewer pixels are reported."""
 SLACK = 1.0
-"""Pixels a box may reach out of its picture: rounding of annotation tools."""
+"""Pixels a box may reach out of its image: rounding of annotation tools."""
 MISFIT = 2.0
 """Pixels a side of a box may be off its mask, plus 2 % of the box (some sets count the last pixel, some do not)."""
 
@@ -65,7 +65,7 @@ def _check_names(split: Split, findings: Findings) -> None:
     listed_by_label = any(image.get("pos_category_ids") for image in split.images.values())
     for image_id, image in split.images.items():
         name = str(file_name(image))
-        if name in files and not listed_by_label:  # image-label files list a picture once per label
+        if name in files and not listed_by_label:  # image-label files list an image once per label
             findings.add("duplicate-file-name", split.name, f"image {image_id}: {name}")
         files.add(name)
 
@@ -137,7 +137,7 @@ def _check_mask(raw: Any, width: int, height: int, where: str, file: str, findin
 
 
 class _SizeError(Exception):
-    """An RLE of another size than its picture."""
+    """An RLE of another size than its image."""
 
 
 def all_finite(segmentation: Any) -> bool:
@@ -151,7 +151,7 @@ def all_finite(segmentation: Any) -> bool:
 def _mask_of_rle(raw: Mapping[str, Any], width: int, height: int) -> tuple[float, Box | None]:
     size, runs = decode_runs(raw)
     if size != (height, width):
-        raise _SizeError(f"mask {size[1]}x{size[0]}, picture {width}x{height}")
+        raise _SizeError(f"mask {size[1]}x{size[0]}, image {width}x{height}")
     return (float((runs[:, 1] - runs[:, 0]).sum()), runs_box(runs, height)) if len(runs) else (0.0, None)
 
 

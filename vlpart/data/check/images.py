@@ -1,4 +1,4 @@
-"""Checks of the pictures on disk: there, readable, of the size the annotations say."""
+"""Checks of the images on disk: there, readable, of the size the annotations say."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ FOLDERS = (
     *("images", "JPEGImages", "images/{stem}", "images/{kind}", "{stem}", "{kind}", "{kind}2017", "."),
     *("train", "coco", "../coco", "VOCdevkit/VOC2010/JPEGImages"),
 )
-"""Where pictures usually are, tried in this order below the folder that was given and beside the annotation file."""
+"""Where images usually are, tried in this order below the folder that was given and beside the annotation file."""
 _TRIED = 200
 _EXIF_ORIENTATION = 0x0112
 
 
-def find_pictures(split: Split, root: Path, given: Path | None) -> Path | None:
-    """The folder that holds most of the first pictures of a split: the one given, or a usual place below `root`."""
+def find_images(split: Split, root: Path, given: Path | None) -> Path | None:
+    """The folder that holds most of the first images of a split: the one given, or a usual place below `root`."""
     if given is not None:
         return given
     names = [str(file_name(image)) for image in list(split.images.values())[:_TRIED]]
     folders = [folder.format(kind=split.kind or "train", stem=split.path.stem) for folder in FOLDERS]
     beside = split.path.parent
     places = dict.fromkeys(parent / folder for parent in (root, beside, beside.parent) for folder in folders)
-    if beside != root and split_name(split.path) != split.path.name:  # the folder of a split: its pictures are its own
+    if beside != root and split_name(split.path) != split.path.name:  # the folder of a split: its images are its own
         places = {beside: None, **places}
     counts = {place: sum((place / name).is_file() for name in names) for place in places if place.is_dir()}
     best = max(counts, key=lambda place: counts[place], default=None)
     return best if best is not None and counts[best] else None
 
 
-def check_pictures(
+def check_images(
     split: Split, findings: Findings, *, decode: bool, processes: int, progress: Progress | None
 ) -> dict[int, Path]:
-    """Report missing and unreadable pictures and those of another size; gives image id -> file for those there."""
-    if split.pictures is None:
-        findings.add("pictures-not-found", split.name, f"looked beside {split.path}")
+    """Report missing and unreadable images and those of another size; gives image id -> file for those there."""
+    if split.image_root is None:
+        findings.add("images-not-found", split.name, f"looked beside {split.path}")
         return {}
     listed: dict[Path, set[str]] = {}
     there: dict[int, Path] = {}
     for image_id, image in split.images.items():
-        path = split.pictures / str(file_name(image))
+        path = split.image_root / str(file_name(image))
         if path.parent not in listed:
             listed[path.parent] = _names(path.parent)
         if path.name in listed[path.parent]:
@@ -53,8 +53,8 @@ def check_pictures(
         else:
             findings.add("missing-image", split.name, f"{path}{_near(path.name, listed[path.parent])}")
     tasks = [(path, split.images[i]["width"], split.images[i]["height"]) for i, path in there.items()]
-    inspect = partial(inspect_picture, decode=decode)
-    label = f"pictures of {split.name}"
+    inspect = partial(inspect_image, decode=decode)
+    label = f"images of {split.name}"
     answers = run_over(inspect, tasks, processes=processes, label=label, progress=progress, chunk=32)
     for (path, _, _), (kind, text) in zip(tasks, answers, strict=True):
         if kind is not None:
@@ -77,8 +77,8 @@ def _near(name: str, present: set[str]) -> str:
     return f" (there is {near})" if near else ""
 
 
-def inspect_picture(task: tuple[Path, int, int], *, decode: bool) -> tuple[str | None, str]:
-    """`(None, "")` for a good picture, else a kind of finding and a text (in a worker process)."""
+def inspect_image(task: tuple[Path, int, int], *, decode: bool) -> tuple[str | None, str]:
+    """`(None, "")` for a good image, else a kind of finding and a text (in a worker process)."""
     from PIL import Image
 
     from vlpart.data.images import read_image

@@ -1,4 +1,4 @@
-"""Checks across files: pictures that are in two splits, and categories that mean different things."""
+"""Checks across files: images that are in two splits, and categories that mean different things."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_categories(splits: Sequence[Split], findings: Findings) -> None:
         for i in sorted(set(own) & set(others)):
             if own[i] != others[i]:
                 findings.add(kind, f"{one.name}, {other.name}", f"{i} is {own[i]!r} and {others[i]!r}")
-    used = {own[i] for split, own in zip(splits, names, strict=True) for i in split.pictures_with}
+    used = {own[i] for split, own in zip(splits, names, strict=True) for i in split.images_with}
     files = ", ".join(split.name for split in splits)
     for name in dict.fromkeys(name for own in names for name in own.values() if name not in used):
         findings.add("class-without-annotations", files, name)
@@ -36,11 +36,11 @@ def check_leaks(
     processes: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Report pictures that occur in splits of different kinds (train and val; train and train_one are one kind).
+    """Report images that occur in splits of different kinds (train and val; train and train_one are one kind).
 
     Args:
         splits: what to compare.
-        files: split name -> image id -> picture file, for the pictures that are there.
+        files: split name -> image id -> image file, for the images that are there.
     """
     for one, other in combinations(splits, 2):
         if one.kind is None or other.kind is None or one.kind == other.kind:
@@ -49,7 +49,7 @@ def check_leaks(
         same = _same_files(one, other)
         for name in same:
             findings.add("leak-file", pair, name)
-        for source in sorted(source_pictures(one) & source_pictures(other)):
+        for source in sorted(source_images(one) & source_images(other)):
             findings.add("leak-source", pair, source)
         left = {i: path for i, path in files.get(one.name, {}).items() if str(file_name(one.images[i])) not in same}
         right = {
@@ -60,15 +60,15 @@ def check_leaks(
 
 
 def _same_files(one: Split, other: Split) -> list[str]:
-    """File names in both; none where the pictures of the two lie in different folders."""
-    if one.pictures is not None and other.pictures is not None and one.pictures != other.pictures:
+    """File names in both; none where the images of the two lie in different folders."""
+    if one.image_root is not None and other.image_root is not None and one.image_root != other.image_root:
         return []
     names = {str(file_name(image)) for image in one.images.values()}
     return sorted(names & {str(file_name(image)) for image in other.images.values()})
 
 
-def source_pictures(split: Split) -> set[str]:
-    """Names of the pictures that those of a split are crops or variants of."""
+def source_images(split: Split) -> set[str]:
+    """Names of the images that those of a split are crops or variants of."""
     names = (made_from(image.get("source_image"), str(file_name(image))) for image in split.images.values())
     return {name for name in names if name is not None}
 

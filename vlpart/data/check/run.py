@@ -1,4 +1,4 @@
-"""Is a data set fit to train on? What can be wrong with COCO-style files and their pictures, in one report."""
+"""Is a data set fit to train on? What can be wrong with COCO-style files and their images, in one report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from vlpart.data.check.annotations import check_annotations
 from vlpart.data.check.findings import Finding, Findings
-from vlpart.data.check.images import check_pictures, find_pictures
+from vlpart.data.check.images import check_images, find_images
 from vlpart.data.check.leaks import check_categories, check_leaks
 from vlpart.data.check.split import Split, build_split, split_name
 from vlpart.data.folder import json_files
@@ -22,11 +22,11 @@ from vlpart.jobs import Progress
 
 @dataclass(frozen=True, slots=True)
 class ClassCount:
-    """How often a class occurs in one file: annotations, and pictures with it (image labels included)."""
+    """How often a class occurs in one file: annotations, and images with it (image labels included)."""
 
     name: str
     annotations: int
-    pictures: int
+    images: int
 
 
 @dataclass(kw_only=True)
@@ -60,9 +60,9 @@ class CheckReport:
     def histogram(self, split: Split) -> list[ClassCount]:
         """Every class of a file, the most frequent first."""
         counts = [
-            ClassCount(split.category_name(i), split.histogram[i], split.pictures_with[i]) for i in split.categories
+            ClassCount(split.category_name(i), split.histogram[i], split.images_with[i]) for i in split.categories
         ]
-        return sorted(counts, key=lambda count: (-count.annotations, -count.pictures, count.name))
+        return sorted(counts, key=lambda count: (-count.annotations, -count.images, count.name))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -70,11 +70,11 @@ class CheckReport:
             "files": [
                 {
                     "path": str(split.path),
-                    "pictures": None if split.pictures is None else str(split.pictures),
+                    "image_root": None if split.image_root is None else str(split.image_root),
                     "images": len(split.images),
                     "annotations": split.total_annotations,
                     "classes": [
-                        {"name": count.name, "annotations": count.annotations, "pictures": count.pictures}
+                        {"name": count.name, "annotations": count.annotations, "images": count.images}
                         for count in self.histogram(split)
                     ],
                 }
@@ -95,14 +95,14 @@ def check(
     processes: int = 1,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Check annotation files, their pictures, and the files against each other.
+    """Check annotation files, their images, and the files against each other.
 
     Args:
         paths: COCO-style JSON files, or folders with some, see `vlpart.data.folder.json_files`.
         images: folder that the file names are relative to; default: `images/` and other usual places, whichever holds
-            the pictures.
-        decode: decode every picture completely, which finds those that are cut off. Without it only headers are read.
-        processes: how many read pictures; more than one needs `if __name__ == "__main__":` in a script.
+            the images.
+        decode: decode every image completely, which finds those that are cut off. Without it only headers are read.
+        processes: how many read images; more than one needs `if __name__ == "__main__":` in a script.
         progress: called with (what is being done, done, total).
 
     Raises:
@@ -110,9 +110,9 @@ def check(
             findings.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    pictures = None if images is None else local_path(images)
-    if pictures is not None and not pictures.is_dir():
-        raise DataError(f"{pictures} is not a folder; give the folder of the pictures with --images")
+    folder = None if images is None else local_path(images)
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"{images} is not a folder; give the folder of the images with --images")
     report = CheckReport()
     findings = Findings()
     files: dict[str, dict[int, Path]] = {}
@@ -120,9 +120,9 @@ def check(
         split = _read(path, None if is_named else root, report, findings)
         if split is None:
             continue
-        split.pictures = find_pictures(split, root, pictures)
+        split.image_root = find_images(split, root, folder)
         check_annotations(split, findings, progress)
-        files[split.name] = check_pictures(split, findings, decode=decode, processes=processes, progress=progress)
+        files[split.name] = check_images(split, findings, decode=decode, processes=processes, progress=progress)
         report.splits.append(split)
     if not report.splits and not findings.listed():
         raise DataError(f"{given[0]}: none of its JSON files has images and categories; name the annotation file")

@@ -13,7 +13,7 @@ from vlpart.data.check.findings import Findings
 Entry = dict[str, Any]
 
 MAX_SIDE = 1_000_000
-"""Pixels; what claims to be larger is no picture."""
+"""Pixels; what claims to be larger is no image."""
 
 _KIND = re.compile(r"(?<![a-z])(trainval|train|minival|validation|valid|val|dev|test)(?![a-z])")
 _SAME_KIND = {"minival": "val", "validation": "val", "valid": "val", "dev": "val"}
@@ -30,7 +30,7 @@ class Split:
         annotations: image id -> entries of listed images with a known category.
         categories: id -> entry.
         total_annotations: of the file, usable or not.
-        pictures: folder that the file names are relative to, once it is known.
+        image_root: folder that the file names are relative to, once it is known.
     """
 
     path: Path
@@ -38,10 +38,10 @@ class Split:
     annotations: dict[int, list[Entry]]
     categories: dict[int, Entry]
     total_annotations: int
-    pictures: Path | None = None
+    image_root: Path | None = None
     root: Path | None = None
     histogram: Counter[int] = field(default_factory=Counter)
-    pictures_with: Counter[int] = field(default_factory=Counter)
+    images_with: Counter[int] = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
@@ -127,10 +127,10 @@ def build_split(path: Path, content: dict[str, Any], findings: Findings, root: P
     for image_id, entries in annotations.items():
         split.histogram.update(entry["category_id"] for entry in entries)
         labels = split.known_labels(images[image_id])
-        split.pictures_with.update({entry["category_id"] for entry in entries}.union(labels))
+        split.images_with.update({entry["category_id"] for entry in entries}.union(labels))
     for image_id, image in images.items():
         if image_id not in annotations:
-            split.pictures_with.update(split.known_labels(image))
+            split.images_with.update(split.known_labels(image))
     return split
 
 

@@ -50,7 +50,7 @@ DATASETS: dict[str, DatasetInfo] = {
         True,
     ),
     "pascal_part_one": DatasetInfo(
-        "Pascal Part pictures with exactly one object, for the annotation parser",
+        "Pascal Part images with exactly one object, for the annotation parser",
         "train.json and train_base.json of pascal_part, and VOCdevkit/VOC2010/Annotations",
         "pascal_part",
         "prepare_pascal_part_one",
@@ -63,19 +63,19 @@ DATASETS: dict[str, DatasetInfo] = {
         "prepare_partimagenet",
     ),
     "in_s11": DatasetInfo(
-        "IN-S11: PartImageNet train pictures with their super-category as image label",
+        "IN-S11: PartImageNet train images with their super-category as image label",
         "the same folder as partimagenet",
         "partimagenet",
         "prepare_in_s11",
     ),
     "in_s20": DatasetInfo(
-        "IN-S20: ImageNet-1k pictures with one of the 20 Pascal VOC objects as image label",
+        "IN-S20: ImageNet-1k images with one of the 20 Pascal VOC objects as image label",
         "train/nXXXXXXXX/*.JPEG of ImageNet-1k",
         "imagenet",
         "prepare_in_s20",
     ),
     "golden": DatasetInfo(
-        "the golden set: up to 500 ImageNet-1k pictures per class with one of 117 image labels",
+        "the golden set: up to 500 ImageNet-1k images per class with one of 117 image labels",
         "train/nXXXXXXXX/*.JPEG of ImageNet-1k",
         "imagenet",
         "prepare_golden",
@@ -87,7 +87,7 @@ DATASETS: dict[str, DatasetInfo] = {
         "prepare_voc",
     ),
     "lvis_minival": DatasetInfo(
-        "LVIS v1 minival: the pictures of LVIS v1 val that are in COCO val2017",
+        "LVIS v1 minival: the images of LVIS v1 val that are in COCO val2017",
         "lvis_v1_minival_inserted_image_name.json or lvis_v1_val.json, and COCO's val2017/ beside or in it",
         "lvis",
         "prepare_lvis_minival",

@@ -156,7 +156,7 @@ class PrepareReport:
 
     Attributes:
         dataset: name of the data set.
-        pictures: folder that the file names in the output are relative to.
+        image_root: folder that the file names in the output are relative to.
         written: the annotation files that are ready.
         notes: what was changed or left out by rule, one line each.
         problems: broken or missing files and entries; nothing is left out without standing here or in `notes`.
@@ -164,7 +164,7 @@ class PrepareReport:
     """
 
     dataset: str
-    pictures: Path | None = None
+    image_root: Path | None = None
     written: list[Written] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -179,8 +179,8 @@ class PrepareReport:
         for file in self.written:
             state = "" if file.is_new else " (used as it is)"
             lines.append(f"  {file.path}: {file.images} images, {file.annotations} annotations{state}")
-        if self.pictures is not None:
-            lines.append(f"  pictures: {self.pictures}")
+        if self.image_root is not None:
+            lines.append(f"  images: {self.image_root}")
         lines += [f"  {note}" for note in self.notes]
         if self.problems:
             more = len(self.problems) - LISTED
@@ -214,11 +214,11 @@ class Task:
 Preparation = Callable[[Task], PrepareReport]
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """(width, height) as stored: EXIF orientation is not applied.
 
     Raises:
-        DataError: missing, empty, or no picture.
+        DataError: missing, empty, or no image.
     """
     from PIL import Image
 
@@ -226,9 +226,9 @@ def picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
     except FileNotFoundError:
-        raise DataError("the picture is missing") from None
+        raise DataError("the image is missing") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged header
-        raise DataError(f"the picture cannot be read ({type(error).__name__}); download it again") from None
+        raise DataError(f"the image cannot be read ({type(error).__name__}); download it again") from None
     if width < 1 or height < 1:
-        raise DataError(f"the picture has the size {width}x{height}")
+        raise DataError(f"the image has the size {width}x{height}")
     return width, height

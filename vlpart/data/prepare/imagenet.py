@@ -1,7 +1,7 @@
-"""ImageNet-1k pictures with image labels: IN-S20 and the golden set (SPEC.md section 5).
+"""ImageNet-1k images with image labels: IN-S20 and the golden set (SPEC.md section 5).
 
-A class of these sets is a list of ranges into the 1000 WordNet ids in sorted order; every picture of those folders gets
-the label. A picture under two labels is listed twice, with an id each, as published.
+A class of these sets is a list of ranges into the 1000 WordNet ids in sorted order; every image of those folders gets
+the label. An image under two labels is listed twice, with an id each, as published.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.image_files import IMAGE_SUFFIXES
-from vlpart.data.prepare.common import PrepareReport, Task, categories_of, list_names, picture_size, write_coco
+from vlpart.data.prepare.common import PrepareReport, Task, categories_of, image_size, list_names, write_coco
 from vlpart.errors import DataError
 from vlpart.jobs import run_over
 from vlpart.text.vocabulary import Vocabulary
 
 MAX_SIDE = 1000
-"""Pictures with a longer side are left out."""
+"""Images with a longer side are left out."""
 GOLDEN_PER_FOLDER = 500
 LAYOUT = (
     "train/n01440764/*.JPEG and so on (ILSVRC2012_img_train.tar, with the tar of every class unpacked into a folder)"
@@ -37,9 +37,9 @@ GOLDEN_FILES = {
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One class folder: pictures by name with (width, height), None for those that cannot be read, and why."""
+    """One class folder: images by name with (width, height), None for those that cannot be read, and why."""
 
-    pictures: tuple[tuple[str, tuple[int, int] | None, str], ...]
+    images: tuple[tuple[str, tuple[int, int] | None, str], ...]
 
 
 def prepare_in_s20(task: Task) -> PrepareReport:
@@ -55,7 +55,7 @@ def prepare_in_s20(task: Task) -> PrepareReport:
 def prepare_golden(task: Task) -> PrepareReport:
     """Write `imagenet_golden_image_info.json` and the four sets it is made of, which the annotation parser reads.
 
-    Of every class folder the first 500 pictures by name count.
+    Of every class folder the first 500 images by name count.
 
     Raises:
         DataError: no class folders.
@@ -70,7 +70,7 @@ def _prepare(task: Task, dataset: str, files: dict[str, str], per_folder: int | 
     lists = {name: Vocabulary.load(name) for name in files}
     wanted = sorted({wnid for vocabulary in lists.values() for _, wnid in class_folders(vocabulary, wnids)})
     root = _find_train(task.root, wanted)
-    report.pictures = root
+    report.image_root = root
     present = list_names(root)
     for wnid in wanted:
         if wnid not in present:
@@ -80,9 +80,9 @@ def _prepare(task: Task, dataset: str, files: dict[str, str], per_folder: int | 
     answers = run_over(read, folders, processes=task.processes, label=dataset, progress=task.progress, chunk=2)
     content = dict(zip(folders, answers, strict=True))
     for wnid, folder in content.items():
-        if not folder.pictures:
-            report.problem(root / wnid, "the class folder holds no pictures")
-        for name, size, why in folder.pictures:
+        if not folder.images:
+            report.problem(root / wnid, "the class folder holds no images")
+        for name, size, why in folder.images:
             if size is None:
                 report.problem(f"{wnid}/{name}", why)
     for name, vocabulary in lists.items():
@@ -105,16 +105,16 @@ def _find_train(root: Path, wanted: Sequence[str]) -> Path:
         return best
     packed = [place for place in PLACES if any(re.fullmatch(r"n\d{8}\.tar", name) for name in list_names(root / place))]
     if packed or "ILSVRC2012_img_train.tar" in list_names(root):
-        raise DataError(f"the pictures in {root} are still packed: unpack every class tar into a folder of its name")
+        raise DataError(f"the images in {root} are still packed: unpack every class tar into a folder of its name")
     raise DataError(f"no class folders like {wanted[0]} in {root} or its train; expected there: {LAYOUT}")
 
 
 def read_folder(wnid: str, *, root: Path, limit: int | None) -> Folder:
-    """Sizes of the first `limit` pictures of a class, by name (in a worker process)."""
+    """Sizes of the first `limit` images of a class, by name (in a worker process)."""
     found: list[tuple[str, tuple[int, int] | None, str]] = []
     for name in sorted(name for name in list_names(root / wnid) if Path(name).suffix.lower() in IMAGE_SUFFIXES)[:limit]:
         try:
-            found.append((name, picture_size(root / wnid / name), ""))
+            found.append((name, image_size(root / wnid / name), ""))
         except DataError as error:
             found.append((name, None, str(error)))
     return Folder(tuple(found))
@@ -131,8 +131,8 @@ def _write(
     images: list[dict[str, Any]] = []
     number = large = 0
     for category_id, wnid in class_folders(vocabulary, wnids):
-        for name, size, _ in content[wnid].pictures if wnid in content else ():
-            number += 1  # ids count the pictures left out too, as published
+        for name, size, _ in content[wnid].images if wnid in content else ():
+            number += 1  # ids count the images left out too, as published
             if size is None:
                 continue
             width, height = size
@@ -143,7 +143,7 @@ def _write(
             images.append(
                 {"id": number, "file_name": file, "height": height, "width": width, "pos_category_ids": [category_id]}
             )
-    report.notes.append(f"{file_name}: {large} pictures with a side over {MAX_SIDE} pixels are not in it")
+    report.notes.append(f"{file_name}: {large} images with a side over {MAX_SIDE} pixels are not in it")
     write_coco(
         report,
         task.output / file_name,

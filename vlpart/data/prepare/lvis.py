@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlpart.data.prepare.common import PrepareReport, Task, Written, find, list_in, list_names, write_coco
-from vlpart.data.readers.coco import load_json, picture_name
+from vlpart.data.readers.coco import image_name, load_json
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
 
@@ -19,7 +19,7 @@ COCO_PLACES = ("coco", "../coco", "images", ".", "../..", "../../coco")
 def prepare_lvis_minival(task: Task) -> PrepareReport:
     """Check `lvis_v1_minival_inserted_image_name.json`, or make it from `lvis_v1_val.json`.
 
-    Minival is the part of LVIS v1 val whose pictures are in COCO val2017. Read it with the reader "lvis", which takes
+    Minival is the part of LVIS v1 val whose images are in COCO val2017. Read it with the reader "lvis", which takes
     file names from `coco_url`.
 
     Raises:
@@ -38,14 +38,14 @@ def prepare_lvis_minival(task: Task) -> PrepareReport:
     kept = [
         {**image, "file_name": name}
         for image in images
-        if (name := picture_name(image)) is not None and name.startswith("val2017/")
+        if (name := image_name(image)) is not None and name.startswith("val2017/")
     ]
     if not kept:
-        raise DataError(f"{path} lists no picture of COCO val2017; is it lvis_v1_val.json?")
+        raise DataError(f"{path} lists no image of COCO val2017; is it lvis_v1_val.json?")
     ids = {image.get("id") for image in kept}
     annotations = [entry for entry in list_in(content, "annotations", path) if entry.get("image_id") in ids]
     made = {"images": kept, "annotations": annotations, "categories": list_in(content, "categories", path)}
-    report.notes.append(f"made from {path}: the {len(kept)} of its {len(images)} pictures that are in COCO val2017")
+    report.notes.append(f"made from {path}: the {len(kept)} of its {len(images)} images that are in COCO val2017")
     _check(task, report, path, made, Vocabulary.load("lvis_v1"))
     report.written.clear()
     write_coco(report, task.output / MINIVAL, description="LVIS v1 minival", **made)
@@ -91,7 +91,7 @@ def _check(task: Task, report: PrepareReport, path: Path, content: Mapping[str, 
         report.problem(path.name, f"{len(images) - len(ids)} image ids occur twice")
     lost = sum(entry.get("image_id") not in ids for entry in annotations)
     if lost:
-        report.problem(path.name, f"{lost} annotations belong to pictures that are not listed")
+        report.problem(path.name, f"{lost} annotations belong to images that are not listed")
     strange = sum(entry.get("category_id") not in known for entry in annotations)
     if strange:
         report.problem(path.name, f"{strange} annotations are of classes that are not listed")
@@ -99,11 +99,11 @@ def _check(task: Task, report: PrepareReport, path: Path, content: Mapping[str, 
     if missing_lists:
         report.problem(path.name, f"{missing_lists} images have no neg_category_ids, which the LVIS evaluation needs")
     report.written.append(Written(path, len(images), len(annotations), is_new=False))
-    _check_pictures(task, report, path, images)
+    _check_images(task, report, path, images)
 
 
-def _check_pictures(task: Task, report: PrepareReport, path: Path, images: Sequence[Mapping[str, Any]]) -> None:
-    names = [picture_name(image) for image in images]
+def _check_images(task: Task, report: PrepareReport, path: Path, images: Sequence[Mapping[str, Any]]) -> None:
+    names = [image_name(image) for image in images]
     nameless = sum(name is None for name in names)
     if nameless:
         report.problem(path.name, f"{nameless} images have neither coco_url nor file_name")
@@ -116,10 +116,10 @@ def _check_pictures(task: Task, report: PrepareReport, path: Path, images: Seque
     root = next((root for root in roots if any((root / folder).is_dir() for folder in folders if folder != ".")), None)
     if root is None:
         tried = ", ".join(sorted(folders)[:3])
-        report.notes.append(f"the pictures were not checked: no folder {tried} in {task.root} or in a coco beside it")
+        report.notes.append(f"the images were not checked: no folder {tried} in {task.root} or in a coco beside it")
         return
-    report.pictures = root
+    report.image_root = root
     for folder, wanted in sorted(folders.items()):
         absent = sorted(wanted - list_names(root / folder))
         for name in absent:
-            report.problem(f"{path.name}: {folder}/{name}", f"the picture is missing in {root}")
+            report.problem(f"{path.name}: {folder}/{name}", f"the image is missing in {root}")

@@ -18,14 +18,14 @@ LAYOUT = "train.json and val.json beside train/<wnid>/*.JPEG and val/<wnid>/*.JP
 MAX_SIDE = 100_000
 SPLITS = ("train", "val", "test")
 JSON_PLACES = ("{split}.json", "annotations/{split}.json", "annotations/{split}/{split}.json")
-PICTURE_PLACES = ("{split}", "images/{split}", "images")
+IMAGE_PLACES = ("{split}", "images/{split}", "images")
 
 
 @dataclass(kw_only=True)
 class Split:
-    """One split in clean COCO form; file names are relative to `pictures`."""
+    """One split in clean COCO form; file names are relative to `images`."""
 
-    pictures: Path
+    image_root: Path
     images: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
 
@@ -33,7 +33,7 @@ class Split:
 def prepare_partimagenet(task: Task) -> PrepareReport:
     """Write `<split>_format.json` for train, val and test, where they are there.
 
-    File names get the folder the pictures lie in, classes the ids of the list `partimagenet`, entries whole unique ids,
+    File names get the folder the images lie in, classes the ids of the list `partimagenet`, entries whole unique ids,
     and polygons of fewer than three points are closed (a point or a line: they have no area, but the count stays).
 
     Raises:
@@ -50,7 +50,7 @@ def prepare_partimagenet(task: Task) -> PrepareReport:
                 report.problem(task.root / f"{split}.json", "the annotation file is missing")
             continue
         clean = read_split(task, report, split, path, vocabulary)
-        report.notes.append(f"pictures of {split}: {clean.pictures}")
+        report.notes.append(f"images of {split}: {clean.image_root}")
         write_coco(
             report,
             task.output / f"{split}_format.json",
@@ -66,8 +66,8 @@ def prepare_partimagenet(task: Task) -> PrepareReport:
 
 
 def prepare_in_s11(task: Task) -> PrepareReport:
-    """Write `partimagenet_supercat_image_info.json`: every annotated train picture, labelled with the super-category of
-    its first annotation. Pictures come in the order of the annotations.
+    """Write `partimagenet_supercat_image_info.json`: every annotated train image, labelled with the super-category of
+    its first annotation. Images come in the order of the annotations.
 
     Raises:
         DataError: no train.json, or it is broken.
@@ -89,8 +89,8 @@ def prepare_in_s11(task: Task) -> PrepareReport:
     by_id = {image["id"]: image for image in clean.images}
     without = len(by_id) - len(first)
     if without:
-        report.notes.append(f"{without} pictures have no annotation, hence no label, and are not in it")
-    report.pictures = clean.pictures
+        report.notes.append(f"{without} images have no annotation, hence no label, and are not in it")
+    report.image_root = clean.image_root
     write_coco(
         report,
         task.output / "partimagenet_supercat_image_info.json",
@@ -106,31 +106,31 @@ def read_split(task: Task, report: PrepareReport, split: str, path: Path, vocabu
     """Read and clean one official file; what cannot be used goes to the problems.
 
     Raises:
-        DataError: broken JSON, other classes, or not one usable picture.
+        DataError: broken JSON, other classes, or not one usable image.
     """
     content = load_json(path)
     if task.progress is not None:
         task.progress(f"{report.dataset} {split}", 0, len(list_in(content, "annotations", path)))
     where = f"{split}: {path.name}"
     classes = class_ids(list_in(content, "categories", path), vocabulary, path)
-    folder = _find(task.root, split, PICTURE_PLACES)
+    folder = _find(task.root, split, IMAGE_PLACES)
     if folder is None:
-        report.notes.append(f"the pictures of {split} were not checked: there is no folder {split} or images/{split}")
+        report.notes.append(f"the images of {split} were not checked: there is no folder {split} or images/{split}")
     images, number_of = _images(list_in(content, "images", path), folder, where, report)
     if not images:
         first = report.problems[-1] if report.problems else f"{path} lists none"
-        raise DataError(f"not one picture of {path} can be used, first: {first}; expected: {LAYOUT}")
+        raise DataError(f"not one image of {path} can be used, first: {first}; expected: {LAYOUT}")
     annotations = _annotations(list_in(content, "annotations", path), number_of, classes, where, report)
     if task.progress is not None:
         total = len(list_in(content, "annotations", path))
         task.progress(f"{report.dataset} {split}", total, total)
-    return Split(pictures=folder or task.root / split, images=images, annotations=annotations)
+    return Split(image_root=folder or task.root / split, images=images, annotations=annotations)
 
 
 def _images(
     entries: list[dict[str, Any]], folder: Path | None, where: str, report: PrepareReport
 ) -> tuple[list[dict[str, Any]], dict[Any, int | None]]:
-    """`(clean images, id in the file -> new id or None for a picture that is left out)`."""
+    """`(clean images, id in the file -> new id or None for an image that is left out)`."""
     numbering = Numbering([entry.get("id") for entry in entries], lowest=0)
     listed: dict[Path, set[str]] = {}
     images: list[dict[str, Any]] = []
@@ -157,7 +157,7 @@ def _images(
 
 
 def _file_name(entry: Mapping[str, Any], folder: Path | None, listed: dict[Path, set[str]]) -> tuple[str, str]:
-    """`(name relative to the folder of the pictures, "")`, or `("", what is wrong)`."""
+    """`(name relative to the folder of the images, "")`, or `("", what is wrong)`."""
     raw = entry.get("file_name")
     if not isinstance(raw, str) or not raw:
         return "", "it has no file_name"
@@ -168,7 +168,7 @@ def _file_name(entry: Mapping[str, Any], folder: Path | None, listed: dict[Path,
     for place, name in ((folder / wnid, f"{wnid}/{bare}"), (folder, bare)):
         if bare in listed.setdefault(place, list_names(place)):
             return name, ""
-    return "", f"the picture {wnid}/{bare} is missing in {folder}"
+    return "", f"the image {wnid}/{bare} is missing in {folder}"
 
 
 def _annotations(
@@ -180,7 +180,7 @@ def _annotations(
 ) -> list[dict[str, Any]]:
     numbering = Numbering([entry.get("id") for entry in entries], lowest=1)
     annotations: list[dict[str, Any]] = []
-    closed = without_picture = 0
+    closed = without_image = 0
     for entry, number in zip(entries, numbering.ids, strict=True):
         image_id, category_id = entry.get("image_id"), entry.get("category_id")
         label = f"{where}: annotation {entry.get('id')}"
@@ -189,7 +189,7 @@ def _annotations(
         elif not isinstance(category_id, int | str) or category_id not in classes:
             report.problem(label, f"its category {category_id!r} is not listed")
         elif number_of[image_id] is None:
-            without_picture += 1
+            without_image += 1
         else:
             clean, changed, problem = check_annotation(entry)
             if problem:
@@ -200,10 +200,8 @@ def _annotations(
             annotations.append({"id": number, "image_id": image, "category_id": classes[category_id], **clean})
     if closed:
         report.notes.append(f"{where}: {closed} annotations have polygons of one or two points, which were closed")
-    if without_picture:
-        report.notes.append(
-            f"{where}: {without_picture} annotations belong to pictures that are left out (see problems)"
-        )
+    if without_image:
+        report.notes.append(f"{where}: {without_image} annotations belong to images that are left out (see problems)")
     if numbering.renumbered:
         report.notes.append(f"{where}: annotation ids were not whole, unique and above 0, and count from 1 now")
     return annotations

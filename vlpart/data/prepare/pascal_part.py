@@ -19,13 +19,13 @@ from vlpart.data.prepare.common import (
     Task,
     categories_of,
     find,
+    image_size,
     list_in,
     list_names,
-    picture_size,
     write_coco,
 )
 from vlpart.data.readers.coco import load_json
-from vlpart.data.readers.voc import list_voc, parse_voc, picture_ids
+from vlpart.data.readers.voc import image_ids, list_voc, parse_voc
 from vlpart.errors import DataError
 from vlpart.jobs import run_over
 from vlpart.masks.rle import encode_runs, runs_of_bitmap
@@ -52,7 +52,7 @@ class MatPart:
 
 
 @dataclass(frozen=True, slots=True)
-class MatPicture:
+class MatImage:
     """What a `.mat` file says; `empty` names parts with a class whose mask has no pixel, `unnamed` counts the rest.
 
     `height` and `width` are 0 where the file has no mask at all.
@@ -83,7 +83,7 @@ def category_of(object_name: str, part_name: str) -> int | None:
     return None
 
 
-def read_mat(path: Path) -> MatPicture:
+def read_mat(path: Path) -> MatImage:
     """Read a file of `Annotations_Part`.
 
     Raises:
@@ -107,7 +107,7 @@ def read_mat(path: Path) -> MatPicture:
         else:
             parts.append(encode_part(category_id, mask))
     height, width = size or (0, 0)
-    return MatPicture(height, width, tuple(parts), tuple(empty), unnamed)
+    return MatImage(height, width, tuple(parts), tuple(empty), unnamed)
 
 
 def encode_part(category_id: int, mask: NDArray[np.bool_]) -> MatPart:
@@ -185,14 +185,14 @@ SPLITS = ("train", "val")
 class MatAnswer:
     """What reading one file gave: its content, or why it cannot be used."""
 
-    content: MatPicture | None
+    content: MatImage | None
     problem: str = ""
 
 
 def prepare_pascal_part(task: Task) -> PrepareReport:
     """Write `train.json`, `train_base.json` and `val.json`; `all.json` and `all_base.json` without split lists.
 
-    The base files hold the parts of all objects but bus and dog. A picture is in a file if it has a part of one of its
+    The base files hold the parts of all objects but bus and dog. An image is in a file if it has a part of one of its
     classes.
 
     Raises:
@@ -203,14 +203,14 @@ def prepare_pascal_part(task: Task) -> PrepareReport:
     voc = find(task.root, VOC_PLACES, "VOC2010", LAYOUT)
     report = PrepareReport(dataset="pascal_part")
     splits = _splits(voc, mats, report)
-    pictures: Path | None = voc / "JPEGImages"
-    if pictures is not None and not pictures.is_dir():
-        report.notes.append(f"the pictures were not checked: there is no {pictures}")
-        pictures = None
-    report.pictures = pictures
+    images: Path | None = voc / "JPEGImages"
+    if images is not None and not images.is_dir():
+        report.notes.append(f"the images were not checked: there is no {images}")
+        images = None
+    report.image_root = images
     classes = {"": Vocabulary.load("pascal_part"), "_base": Vocabulary.load("pascal_part_base")}
     for split, stems in splits.items():
-        contents = _read_all(task, report, split, stems, mats, pictures)
+        contents = _read_all(task, report, split, stems, mats, images)
         for ending, vocabulary in classes.items():
             if (ending or not task.base_only) and not (ending and split == "val"):
                 path = task.output / f"{split}{ending}.json"
@@ -234,11 +234,11 @@ def _splits(voc: Path, mats: Path, report: PrepareReport) -> dict[str, list[str]
 
 
 def _read_all(
-    task: Task, report: PrepareReport, split: str, stems: Sequence[str], mats: Path, pictures: Path | None
-) -> list[MatPicture | None]:
+    task: Task, report: PrepareReport, split: str, stems: Sequence[str], mats: Path, images: Path | None
+) -> list[MatImage | None]:
     """The content of every file in order; None for those that cannot be used, which go to the problems."""
-    read = partial(read_checked, mats=mats, pictures=pictures)
-    contents: list[MatPicture | None] = []
+    read = partial(read_checked, mats=mats, images=images)
+    contents: list[MatImage | None] = []
     unnamed = 0
     label = f"pascal_part {split}"
     answers = run_over(read, stems, processes=task.processes, label=label, progress=task.progress)
@@ -257,14 +257,14 @@ def _read_all(
     return contents
 
 
-def read_checked(stem: str, *, mats: Path, pictures: Path | None) -> MatAnswer:
-    """Read `<stem>.mat` and compare its size with that of the picture (in a worker process)."""
+def read_checked(stem: str, *, mats: Path, images: Path | None) -> MatAnswer:
+    """Read `<stem>.mat` and compare its size with that of the image (in a worker process)."""
     try:
         content = read_mat(mats / f"{stem}.mat")
-        if pictures is not None:
-            width, height = picture_size(pictures / f"{stem}.jpg")
+        if images is not None:
+            width, height = image_size(images / f"{stem}.jpg")
             if content.height and (width, height) != (content.width, content.height):
-                raise DataError(f"its masks are {content.width}x{content.height}, its picture is {width}x{height}")
+                raise DataError(f"its masks are {content.width}x{content.height}, its image is {width}x{height}")
     except DataError as error:
         return MatAnswer(None, str(error))
     return MatAnswer(content)
@@ -276,14 +276,14 @@ def _write(
     split: str,
     vocabulary: Vocabulary,
     stems: Sequence[str],
-    contents: Sequence[MatPicture | None],
+    contents: Sequence[MatImage | None],
 ) -> None:
     id_of_name = {entry.name: entry.id for entry in vocabulary.entries}
     ids = {entry.id: id_of_name.get(entry.name) for entry in Vocabulary.load("pascal_part").entries}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     without = 0
-    for stem, image_id, content in zip(stems, picture_ids(stems), contents, strict=True):
+    for stem, image_id, content in zip(stems, image_ids(stems), contents, strict=True):
         if content is None:
             continue
         parts = [(ids[part.category_id], part) for part in content.parts]
@@ -305,7 +305,7 @@ def _write(
         annotations += rows
         images.append({"id": image_id, "file_name": f"{stem}.jpg", "height": content.height, "width": content.width})
     if without:
-        report.notes.append(f"{path.name}: {without} pictures have no part of its classes and are not in it")
+        report.notes.append(f"{path.name}: {without} images have no part of its classes and are not in it")
     description = f"Pascal Part {split}, {vocabulary.about}"
     categories = categories_of(vocabulary)
     write_coco(report, path, description=description, images=images, annotations=annotations, categories=categories)
@@ -318,8 +318,8 @@ ONE_OBJECT_LAYOUT = "VOCdevkit/VOC2010/Annotations (VOCtrainval_03-May-2010.tar)
 def prepare_pascal_part_one(task: Task) -> PrepareReport:
     """Write `train_one.json` and `train_base_one.json` from what `pascal_part` wrote.
 
-    A picture is kept if its VOC XML has exactly one object, whatever it is; in the base file no bus and no dog. All
-    part annotations of a kept picture are kept, with their ids.
+    An image is kept if its VOC XML has exactly one object, whatever it is; in the base file no bus and no dog. All
+    part annotations of a kept image are kept, with their ids.
 
     Raises:
         DataError: no VOC annotations, or pascal_part was not prepared.
@@ -327,7 +327,7 @@ def prepare_pascal_part_one(task: Task) -> PrepareReport:
     """
     places = tuple(f"{place}/Annotations" for place in VOC_PLACES)
     xmls = find(task.root, places, "VOC2010/Annotations", ONE_OBJECT_LAYOUT)
-    report = PrepareReport(dataset="pascal_part_one", pictures=xmls.parent / "JPEGImages")
+    report = PrepareReport(dataset="pascal_part_one", image_root=xmls.parent / "JPEGImages")
     counts: dict[str, tuple[str, ...] | None] = {}
     for stem, novel in (("train", frozenset[str]()), ("train_base", NOVEL)):
         if novel or not task.base_only:
@@ -368,7 +368,7 @@ def _write_one(
     write_coco(
         report,
         task.output / f"{name}_one.json",
-        description=f"{content.get('info', {}).get('description', name)}; pictures with exactly one VOC object",
+        description=f"{content.get('info', {}).get('description', name)}; images with exactly one VOC object",
         images=kept,
         annotations=annotations,
         categories=list_in(content, "categories", source),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.prepare.common import PrepareReport, Task, categories_of, list_names, write_coco
-from vlpart.data.readers.voc import VocPicture, list_voc, parse_voc, picture_ids, plain_name, voc_category_ids
+from vlpart.data.readers.voc import VocImage, image_ids, list_voc, parse_voc, plain_name, voc_category_ids
 from vlpart.errors import DataError
 from vlpart.jobs import run_over
 from vlpart.text.vocabulary import Vocabulary
@@ -38,13 +38,13 @@ def prepare_voc(task: Task) -> PrepareReport:
         present = {split: path for split, path in lists.items() if path.is_file()}
         if not present:
             report.problem(folder / "ImageSets" / "Main", "there is no split list (train.txt, val.txt)")
-        report.pictures = folder / "JPEGImages"
+        report.image_root = folder / "JPEGImages"
         if len(years) > 1:
-            report.notes.append(f"pictures of {year}: {folder / 'JPEGImages'}")
+            report.notes.append(f"images of {year}: {folder / 'JPEGImages'}")
         for split, path in present.items():
             _write_split(task, report, year, split, path)
     if len(years) > 1:
-        report.pictures = None
+        report.image_root = None
     return report
 
 
@@ -63,23 +63,23 @@ def _write_split(task: Task, report: PrepareReport, year: str, split: str, path:
     stems, xmls = list_voc(path)
     jpegs = list_names(xmls.parent / "JPEGImages")
     if not jpegs:
-        report.notes.append(f"the pictures were not checked: there is no {xmls.parent / 'JPEGImages'}")
+        report.notes.append(f"the images were not checked: there is no {xmls.parent / 'JPEGImages'}")
     known = voc_category_ids()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     read = partial(read_checked, xmls=xmls)
     label = f"voc {year} {split}"
     answers = run_over(read, stems, processes=task.processes, label=label, progress=task.progress, chunk=64)
-    for image_id, stem, (picture, problem) in zip(picture_ids(stems), stems, answers, strict=True):
-        if picture is not None and jpegs and picture.file_name not in jpegs:
-            problem = f"the picture {picture.file_name} is missing"
-            picture = None
-        if picture is None:
+    for image_id, stem, (image, problem) in zip(image_ids(stems), stems, answers, strict=True):
+        if image is not None and jpegs and image.file_name not in jpegs:
+            problem = f"the image {image.file_name} is missing"
+            image = None
+        if image is None:
             report.problem(f"{year} {split}: {stem}", problem)
             continue
-        height, width = picture.height, picture.width
-        images.append({"id": image_id, "file_name": picture.file_name, "height": height, "width": width})
-        for item in picture.objects:
+        height, width = image.height, image.width
+        images.append({"id": image_id, "file_name": image.file_name, "height": height, "width": width})
+        for item in image.objects:
             category_id = known.get(plain_name(item.name))
             if category_id is None:
                 report.problem(f"{year} {split}: {stem}.xml", f"{item.name!r} is none of the 20 classes of VOC")
@@ -98,7 +98,7 @@ def _write_split(task: Task, report: PrepareReport, year: str, split: str, path:
                 }
             )
     if not images:
-        raise DataError(f"not one picture of {path} can be used, first: {report.problems[-1]}; expected: {LAYOUT}")
+        raise DataError(f"not one image of {path} can be used, first: {report.problems[-1]}; expected: {LAYOUT}")
     write_coco(
         report,
         task.output / f"voc_{year}_{split}.json",
@@ -109,7 +109,7 @@ def _write_split(task: Task, report: PrepareReport, year: str, split: str, path:
     )
 
 
-def read_checked(stem: str, *, xmls: Path) -> tuple[VocPicture | None, str]:
+def read_checked(stem: str, *, xmls: Path) -> tuple[VocImage | None, str]:
     """`(content, "")`, or `(None, why the file cannot be used)` (in a worker process)."""
     try:
         return parse_voc(xmls / f"{stem}.xml"), ""

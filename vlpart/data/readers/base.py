@@ -47,7 +47,7 @@ class AnnotationEntry:
 
 @dataclass(kw_only=True, slots=True)
 class ImageEntry:
-    """One picture. The three id lists follow LVIS; `source_image` names the picture that this one was cropped from."""
+    """One image. The three id lists follow LVIS; `source_image` names the image that this one was cropped from."""
 
     id: int
     file_name: str

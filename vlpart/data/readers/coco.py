@@ -169,7 +169,7 @@ def read_lvis(path: Path) -> AnnotationFile:
         where there is no `coco_url`.
 
     Raises:
-        DataError: as `read_coco`, or pictures without `neg_category_ids`: then it is no LVIS file.
+        DataError: as `read_coco`, or images without `neg_category_ids`: then it is no LVIS file.
     """
     content = load_json(path)
     images = content.get("images")
@@ -183,7 +183,7 @@ def read_lvis(path: Path) -> AnnotationFile:
     return read_content(content, path)
 
 
-def picture_name(image: Mapping[str, Any]) -> str | None:
+def image_name(image: Mapping[str, Any]) -> str | None:
     """File name of an LVIS image relative to the COCO folder, or None if the entry has neither address nor name."""
     address, name = image.get("coco_url"), image.get("file_name")
     if isinstance(address, str) and "/" in address:
@@ -194,5 +194,5 @@ def picture_name(image: Mapping[str, Any]) -> str | None:
 def _renamed(image: Any) -> Any:
     if not isinstance(image, dict):
         return image
-    name = picture_name(image)
+    name = image_name(image)
     return image if name is None else {**image, "file_name": name}

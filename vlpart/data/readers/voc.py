@@ -1,4 +1,4 @@
-"""Pascal VOC XML: one file per picture, boxes with whole-number corners counted from 1 (SPEC.md section 5)."""
+"""Pascal VOC XML: one file per image, boxes with whole-number corners counted from 1 (SPEC.md section 5)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class VocObject:
 
 
 @dataclass(frozen=True, slots=True)
-class VocPicture:
-    """One XML file. `file_name` is the stem of the XML with the suffix that the file gives its picture."""
+class VocImage:
+    """One XML file. `file_name` is the stem of the XML with the suffix that the file gives its image."""
 
     file_name: str
     width: int
@@ -45,7 +45,7 @@ def read_voc(path: Path) -> AnnotationFile:
             a folder of XML files.
 
     Returns:
-        Pictures in the order of the list (of their names, for a folder). A box (xmin, ymin, xmax, ymax) becomes
+        Images in the order of the list (of their names, for a folder). A box (xmin, ymin, xmax, ymax) becomes
         (xmin - 1, ymin - 1, xmax, ymax). Where all names are VOC's 20, the categories are the list `voc` with its ids;
         else the names found, sorted, with ids from 1. Objects marked difficult are there like all others.
 
@@ -53,10 +53,10 @@ def read_voc(path: Path) -> AnnotationFile:
         DataError: missing or broken files.
     """
     stems, folder = list_voc(path)
-    pictures = [parse_voc(folder / f"{stem}.xml") for stem in stems]
-    ids = picture_ids(stems)
+    images = [parse_voc(folder / f"{stem}.xml") for stem in stems]
+    ids = image_ids(stems)
     known = voc_category_ids()
-    names = sorted({item.name for picture in pictures for item in picture.objects})
+    names = sorted({item.name for image in images for item in image.objects})
     if all(plain_name(name) in known for name in names):
         from vlpart.text.vocabulary import Vocabulary
 
@@ -65,21 +65,21 @@ def read_voc(path: Path) -> AnnotationFile:
     else:
         category_of = {name: i for i, name in enumerate(names, start=1)}
         categories = [CategoryEntry(id=i, name=name) for name, i in category_of.items()]
-    return AnnotationFile(categories=categories, images=_entries(pictures, ids, category_of), has_masks=False)
+    return AnnotationFile(categories=categories, images=_entries(images, ids, category_of), has_masks=False)
 
 
-def _entries(pictures: Sequence[VocPicture], ids: Sequence[int], category_of: dict[str, int]) -> Iterator[ImageEntry]:
+def _entries(images: Sequence[VocImage], ids: Sequence[int], category_of: dict[str, int]) -> Iterator[ImageEntry]:
     number = 0
-    for picture, image_id in zip(pictures, ids, strict=True):
+    for image, image_id in zip(images, ids, strict=True):
         annotations = []
-        for item in picture.objects:
+        for item in image.objects:
             number += 1
             annotations.append(AnnotationEntry(id=number, category_id=category_of[item.name], box_xyxy=item.box_xyxy))
         yield ImageEntry(
             id=image_id,
-            file_name=picture.file_name,
-            width=picture.width,
-            height=picture.height,
+            file_name=image.file_name,
+            width=image.width,
+            height=image.height,
             annotations=annotations,
         )
 
@@ -88,7 +88,7 @@ def list_voc(path: Path) -> tuple[list[str], Path]:
     """`(stems, folder of the XML files)` of a split list or a folder; see `read_voc`.
 
     Raises:
-        DataError: it cannot be read, names nothing, or names a picture twice.
+        DataError: it cannot be read, names nothing, or names an image twice.
     """
     try:
         if path.is_dir():
@@ -101,16 +101,16 @@ def list_voc(path: Path) -> tuple[list[str], Path]:
     except (OSError, UnicodeDecodeError, IndexError) as error:
         raise DataError(f"cannot read the VOC list {path}: {getattr(error, 'strerror', None) or error}") from None
     if not stems:
-        raise DataError(f"{path} names no picture; give a list from ImageSets/Main or a folder of XML files")
+        raise DataError(f"{path} names no image; give a list from ImageSets/Main or a folder of XML files")
     unsafe = next((stem for stem in stems if stem != Path(stem).name), None)
     if unsafe is not None:
         raise DataError(f"{path} names {unsafe!r}, expected names without folders as in ImageSets/Main")
     if len(set(stems)) != len(stems):
-        raise DataError(f"{path} names a picture twice; take the second one out")
+        raise DataError(f"{path} names an image twice; take the second one out")
     return stems, folder
 
 
-def picture_ids(stems: Sequence[str]) -> list[int]:
+def image_ids(stems: Sequence[str]) -> list[int]:
     """`2008_000652` -> 2008000652, `000005` -> 5; running numbers from 1 if a name is no number or two would clash."""
     joined = [stem.replace("_", "") for stem in stems]
     if all(text.isascii() and text.isdigit() and len(text) <= 18 for text in joined):
@@ -132,7 +132,7 @@ def voc_category_ids() -> dict[str, int]:
     return {plain_name(entry.name): entry.id for entry in Vocabulary.load("voc").entries}
 
 
-def parse_voc(path: Path) -> VocPicture:
+def parse_voc(path: Path) -> VocImage:
     """Read one VOC XML file.
 
     Raises:
@@ -145,10 +145,10 @@ def parse_voc(path: Path) -> VocPicture:
     size = root.find("size")
     width, height = (_number(size, side, path) for side in ("width", "height"))
     if not (width >= 1 and height >= 1):
-        raise DataError(f"{path} gives the picture size {width:g}x{height:g}")
+        raise DataError(f"{path} gives the image size {width:g}x{height:g}")
     objects = tuple(_object(element, path) for element in root.findall("object"))
     suffix = Path((root.findtext("filename") or "").strip()).suffix or ".jpg"
-    return VocPicture(path.stem + suffix, int(width), int(height), objects)
+    return VocImage(path.stem + suffix, int(width), int(height), objects)
 
 
 def _object(element: Element, path: Path) -> VocObject:
@@ -163,7 +163,7 @@ def _object(element: Element, path: Path) -> VocObject:
 
 def _number(parent: Element | None, tag: str, path: Path, name: str = "") -> float:
     text = parent.findtext(tag) if parent is not None else None
-    where = f"object {name!r}" if name else "the picture"
+    where = f"object {name!r}" if name else "the image"
     try:
         value = float(text) if text is not None else math.nan
     except ValueError:
