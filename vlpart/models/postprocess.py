@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from vlpart.models import boxes
+from vlpart.models.operators import batched_nms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import ops
 
 from vlpart.models import boxes
 
@@ -159,5 +158,7 @@ def _align(features: Tensor, images: Tensor, rois: Tensor, size: int, scale: flo
     """(N, C, size, size): on the CPU our own, which is several times faster there, elsewhere torchvision's."""
     if features.device.type == "cpu":
         return roi_align(features, images, rois, size, scale)
+    from torchvision import ops  # here: importing it takes longer than everything else on a CPU
+
     indexed = torch.cat((images[:, None].to(rois.dtype), rois), dim=1)
     return ops.roi_align(features, indexed, size, spatial_scale=scale, sampling_ratio=0, aligned=True)

@@ -10,9 +10,9 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from vlpart.models import boxes
+from vlpart.models.operators import batched_nms
 
 
 class AnchorGenerator(nn.Module):
