@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vlpart import runtime
 from vlpart.errors import VlpartError
 from vlpart.runtime import autocast, choose_device, choose_precision
 
@@ -48,3 +49,19 @@ def test_autocast() -> None:
     for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
         with autocast(torch.device("cpu"), precision):
             assert (weight @ weight).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("asked", "instructions", "precision", "reason"),
+    [
+        ("auto", ["amx_bf16"], "bf16", "this processor computes in bf16"),
+        ("auto", [], "float32", "this processor has no bf16 instructions"),
+        ("float32", ["amx_bf16"], "float32", "as asked for"),
+        ("bf16", ["avx512_bf16"], "bf16", "as asked for"),
+        ("bf16", [], "bf16", "float32 is many times faster"),
+    ],
+)
+def test_training_takes_bf16_where_the_processor_has_it(asked, instructions, precision, reason, monkeypatch):
+    monkeypatch.setattr(runtime, "bf16_instructions", lambda: instructions)
+    chosen, why = runtime.training_precision(asked, "cpu")
+    assert chosen == precision and reason in why

@@ -68,6 +68,37 @@ def choose_precision(precision: str, device: torch.device) -> str:
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
 
 
+def bf16_instructions() -> list[str]:
+    """Which instructions for bf16 the processor has; without any, bf16 is many times slower than float32."""
+    # torch.cpu.get_capabilities is newer than the oldest torch that is supported
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return [name for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16") if known.get(name)]
+
+
+def training_precision(precision: str, device: str | torch.device) -> tuple[str, str]:
+    """The precision to train in, and why.
+
+    Args:
+        precision: "float32", "bf16" or "fp16", which stay; or "auto": bf16 where the device has instructions for it,
+            else float32.
+        device: where it is computed.
+
+    Returns:
+        The precision, and a reason in words; where bf16 is asked for and the processor has no instructions for it, a
+        warning.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        has_bf16, where = torch.cuda.is_bf16_supported(), "this GPU"
+    else:
+        has_bf16, where = kind == "cpu" and bool(bf16_instructions()), "this processor" if kind == "cpu" else kind
+    if precision == "auto":
+        return ("bf16", f"{where} computes in bf16") if has_bf16 else ("float32", f"{where} has no bf16 instructions")
+    if precision == "bf16" and not has_bf16:
+        return "bf16", f"{where} has no bf16 instructions: float32 is many times faster, --precision auto takes it"
+    return precision, "as asked for"
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context to run a network in: autocast for "bf16", nothing for "float32"."""
     if precision == "bf16":

@@ -122,12 +122,14 @@ def _packages() -> dict[str, Any]:
 def _compute() -> dict[str, Any]:
     import torch
 
+    from vlpart.runtime import bf16_instructions
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "processors": os.cpu_count(),
         "threads": f"{torch.get_num_threads()} in an operator, {torch.get_num_interop_threads()} between operators",
         "processor kind": _processor(torch),
-        "bf16 in hardware": ", ".join(_bf16(torch)) or "no",
+        "bf16 in hardware": ", ".join(bf16_instructions()) or "no",
         "cuda": ", ".join(gpus) if gpus else f"no device (torch built for CUDA {torch.version.cuda or 'none'})",
         "mps": "yes" if torch.backends.mps.is_available() else "no",
     }
@@ -138,12 +140,6 @@ def _processor(torch: Any) -> str:
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     name = known.get("cpu_name") or platform.processor() or platform.machine()
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _bf16(torch: Any) -> list[str]:
-    """Which instructions for bf16 this processor has: without any, bf16 is not faster than float32."""
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return [name for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16") if known.get(name)]
 
 
 def _cache() -> dict[str, Any]:

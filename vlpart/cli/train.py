@@ -44,7 +44,7 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", "--lr", help="Highest learning rate, as given, not scaled.")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="float32, bf16, or fp16 (GPU).")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32, bf16, or fp16 (GPU).")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the weights, the data order and the augmentation.")
     ] = None,
@@ -175,6 +175,7 @@ def _run(
     recipe: Recipe, world: World, output: Path, resume: bool, time_limit: float | None, workers: int, log_to: list[str]
 ) -> None:
     """Train, then export the weights. Ends with the exit code of a signal if one stopped it."""
+    from vlpart.runtime import training_precision
     from vlpart.signals import exit_code
     from vlpart.training.assemble import build_trainer, describe_run, set_aside_weights
     from vlpart.training.checkpoint import export_weights
@@ -189,6 +190,8 @@ def _run(
         )
     step = trainer.resume() if resume else 0
     if world.is_main:
+        precision, why = training_precision(recipe.precision, world.device)
+        typer.echo(f"precision: {precision} ({why})", err=True)
         for source in parts.sources:
             typer.echo(str(source.report), err=True)
         if parts.teacher is not None:
@@ -237,9 +240,12 @@ def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
 
 def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[str]:
     """What a run would do, in lines."""
+    from vlpart.runtime import training_precision
+
     rates = f"{recipe.schedule}, learning rate {recipe.learning_rate:g}"
     if recipe.steps:
         rates += f", a tenth of it from steps {', '.join(map(str, recipe.steps))} on"
+    precision, why = training_precision(recipe.precision, world.device)
     trains = f"{report.trained / 1e6:.2f} M of {report.parameters / 1e6:.2f} M parameters"
     size, folder = f"{report.checkpoint_bytes / 2**20:,.0f} MiB", output / "checkpoints"
     each = f"{report.seconds_per_step:.2f} s per step of {report.images_per_step:.1f} images"
@@ -251,7 +257,8 @@ def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[st
         )
         evaluation = f"every {recipe.evaluate_every} steps on {', '.join(names)}"
     return [
-        f"model: {recipe.architecture}, {trains} train, {recipe.precision}, seed {recipe.seed}",
+        f"model: {recipe.architecture}, {trains} train, seed {recipe.seed}",
+        f"precision: {precision} ({why})",
         f"first weights: {report.init}",
         f"processes: {world.size}, this one on {world.device}, {recipe.accumulate} batches a step each",
         f"schedule: {recipe.iterations} steps, warm-up {recipe.warmup_iterations}, {rates}",

@@ -156,7 +156,7 @@ def _recipe(
         schedule="cosine",
         warmup_factor=1e-2,
         final_factor=0.01,
-        precision="bf16",
+        precision="auto",
         clip_norm=5.0,
         ema_decay=0.998,
         non_finite="skip",

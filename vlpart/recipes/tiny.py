@@ -55,7 +55,7 @@ def tiny(data_root: Path) -> Recipe:
         warmup_factor=1e-2,
         final_factor=0.01,
         iterations=4200,
-        precision="bf16",
+        precision="auto",
         clip_norm=5.0,
         ema_decay=0.998,
         non_finite="skip",

@@ -16,7 +16,7 @@ from vlpart.data.source import Source
 from vlpart.errors import TrainingError
 
 Schedule = Literal["multi_step", "cosine"]
-Precision = Literal["float32", "bf16", "fp16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 ParsedPartAssignment = Literal["matched", "max_score", "max_size"]
 NonFinite = Literal["stop", "skip"]
 Scaling = Literal["linear", "sqrt", "none"]
@@ -89,7 +89,8 @@ class Recipe:
             None = any. See `vlpart.training.recipe`.
         batch_scaling: what another total batch does to the learning rate: "linear", "sqrt", or "none" (and then the
             step counts stay, too).
-        precision: "bf16" and "fp16" run the forward pass under autocast; "fp16" scales the loss.
+        precision: "bf16" and "fp16" run the forward pass under autocast; "fp16" scales the loss; "auto" is bf16 where
+            the device has instructions for it, else float32, see `vlpart.runtime.training_precision`.
         activation_checkpointing: compute the blocks of a Swin backbone twice instead of keeping their activations.
         clip_norm: largest total gradient norm, or None.
         ema_decay: decay of the moving average of the weights, or None.

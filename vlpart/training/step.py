@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vlpart.errors import TrainingError
+from vlpart.runtime import training_precision
 from vlpart.training.checkpoint import save_tensors
 from vlpart.training.distributed import World, replicate
 from vlpart.training.optimizer import gradient_norm, make_optimizer, trainable
@@ -82,13 +83,14 @@ class Stepper:
         channels_last: bool | None = None,
     ) -> None:
         self.recipe, self.model, self.compute, self.world = recipe, model, compute, world
-        self.channels_last = recipe.precision in _DTYPES if channels_last is None else channels_last
+        self.precision, _ = training_precision(recipe.precision, world.device)
+        self.channels_last = self.precision in _DTYPES if channels_last is None else channels_last
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         set_activation_checkpointing(model, recipe.activation_checkpointing)
         self.optimizer = make_optimizer(recipe, model)
         self.scaler: torch.amp.GradScaler | None = None
-        if recipe.precision == "fp16":
+        if self.precision == "fp16":
             self.scaler = torch.amp.GradScaler(torch.device(world.device).type)
         self.replica = replicate(model, compute, world)
 
@@ -139,7 +141,7 @@ class Stepper:
         moved = batch.to(self.world.device)
         if self.channels_last:
             moved.images.pixels = moved.images.pixels.contiguous(memory_format=torch.channels_last)
-        with autocast(self.recipe.precision, self.world.device):
+        with autocast(self.precision, self.world.device):
             losses, zero = (self.compute(moved), None) if self.replica is None else self.replica(moved)
         total = torch.stack([value.float() for value in losses.values()]).sum()
         return losses, total if zero is None else total + zero
