@@ -32,5 +32,5 @@ class MaskHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, C, 14, 14) region features -> (N, 28, 28) float32 mask logits."""
         for conv in self.convs:
-            pooled = F.relu(conv(pooled))
-        return self.predictor(F.relu(self.deconv(pooled))).float().squeeze(1)
+            pooled = F.relu(conv(pooled), inplace=True)
+        return self.predictor(F.relu(self.deconv(pooled), inplace=True)).float().squeeze(1)

@@ -103,7 +103,7 @@ class RegionProposalNetwork(nn.Module):
         """Predictions for p2..p6, each (B, C, H, W)."""
         logits, deltas = [], []
         for level in pyramid:
-            hidden = F.relu(self.conv(level))
+            hidden = F.relu(self.conv(level), inplace=True)
             logits.append(self.objectness(hidden).float().permute(0, 2, 3, 1).flatten(1))
             level_deltas = self.deltas(hidden).float()
             deltas.append(level_deltas.permute(0, 2, 3, 1).reshape(len(level), -1, 4))

@@ -30,7 +30,9 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else conv_norm(x, self.downsample[0], self.downsample[1])  # type: ignore[arg-type]
         y = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
         y = F.relu(conv_norm(y, self.conv2, self.bn2), inplace=True)
-        return F.relu(conv_norm(y, self.conv3, self.bn3) + shortcut, inplace=True)
+        y = conv_norm(y, self.conv3, self.bn3)
+        y += shortcut  # in place: a second map of this size costs as much as the convolution
+        return F.relu(y, inplace=True)
 
 
 class ResNet50(nn.Module):
