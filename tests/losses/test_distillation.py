@@ -88,10 +88,11 @@ def test_every_stage_is_held(architecture: str, monkeypatch: pytest.MonkeyPatch)
         return compute_losses(student, batch, torch.ones(2, 8), options, generator=generator, teacher=held)
 
     plain, equal = losses(None), losses(teacher)
-    names = ["distillation"] if architecture == "tiny" else [f"held_names_{i}" for i in range(3)]
+    names = ["distillation"] if architecture == "tiny" else [f"distillation_{i}" for i in range(3)]
     assert sorted(set(equal) - set(plain)) == names
     assert all(equal[name].item() == pytest.approx(0, abs=1e-5) for name in names)
-    assert all(torch.equal(plain[name], equal[name]) for name in plain if name != "rpn_objectness")
+    for name in set(plain) - {"rpn_objectness"}:  # the product with more names may be summed in another order
+        torch.testing.assert_close(plain[name], equal[name], rtol=1e-5, atol=1e-6)
     for parameter in student.roi_heads.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     moved, half = losses(teacher), losses(Teacher(detector=frozen, text=teacher.text, weight=1.0))
