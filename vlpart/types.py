@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AnnotationKind(Enum):
-    """How a training source is annotated (SPEC.md section 2); the value is the published name.
+    """How a training source is annotated (docs/method.md, 'Annotation kinds'); the value is the published name.
 
     `BOXES` and `PARTS` train alike (boxes, and masks where there are any); the two names are kept because the published
     recipes tell object sources from part sources.

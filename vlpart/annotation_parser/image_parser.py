@@ -1,4 +1,4 @@
-"""The path of one image: image-level label in, named part boxes out (SPEC.md section 3, step 2)."""
+"""The path of one image: image-level label in, named part boxes out (docs/method.md, 'Annotation parser')."""
 
 from __future__ import annotations
 
@@ -343,7 +343,8 @@ class Parser:
 
 
 def shrink_reference(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (SPEC.md 6.10).
+    """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (docs/method.md, 'Dense
+    correspondence').
 
     Raises:
         ImageError: see `check_aspect`; the longer side has no other limit.

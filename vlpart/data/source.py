@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set with everything that is said about it in a recipe. Sizes are pixels. (SPEC.md section 2)
+    """A data set with everything that is said about it in a recipe. Sizes are pixels (docs/method.md, 'Training path').
 
     Attributes:
         name: unique in a recipe; state and logs are keyed by it.

@@ -1,4 +1,5 @@
-"""Average precision of masks and boxes: all classes, parts, objects, groups, and each class (SPEC.md section 4).
+"""Average precision of masks and boxes: all classes, parts, objects, groups, and each class (docs/method.md,
+'Evaluation').
 
 Under the COCO rule the numbers are those of pycocotools, under the LVIS rule those of lvis-api, with the size of a
 detected mask taken from the mask (as the published evaluations do); under the VOC rule see `vlpart.evaluation.voc`.

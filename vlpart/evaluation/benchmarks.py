@@ -1,4 +1,4 @@
-"""The benchmarks: where their files are below a data folder, and how each is scored (SPEC.md section 4)."""
+"""The benchmarks: where their files are below a data folder, and how each is scored (docs/method.md, 'Evaluation')."""
 
 from __future__ import annotations
 

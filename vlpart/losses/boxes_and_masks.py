@@ -20,7 +20,8 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sigmoid BCE summed over the classes, divided by the number of regions (SPEC.md section 2).
+    """Sigmoid BCE summed over the classes, divided by the number of regions (docs/method.md, 'Losses of boxes and
+    masks').
 
     Args:
         logits: (N, C) float32.
@@ -83,7 +84,9 @@ MASK_SIDE = 28
 
 
 def mask_targets(masks: Tensor, index: Tensor, regions_xyxy: Tensor) -> Tensor:
-    """(N, 28, 28) float32 0/1: each region's own mask cropped to it: RoIAlign of the bitmap, >= 0.5 (SPEC.md 6.6).
+    """(N, 28, 28) float32 0/1: each region's own mask cropped to it: RoIAlign of the bitmap, >= 0.5.
+
+    Source: docs/method.md, 'Losses of boxes and masks'.
 
     Args:
         masks: (G, H, W) bool ground truth.

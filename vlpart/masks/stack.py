@@ -2,7 +2,7 @@
 
 The mask head gives one 28x28 map of probabilities per detection. `MaskStack` keeps those (3 KB each) with their boxes
 and looks like an (N, H, W) bool array from outside; pixels are computed per instance, inside the box only. A stack read
-from a file keeps runs instead. Source: SPEC.md section 1 (mask head: bilinear, align_corners False, threshold 0.5).
+from a file keeps runs instead. Source: docs/method.md, 'Mask head' (bilinear, align_corners False, threshold 0.5).
 """
 
 from __future__ import annotations

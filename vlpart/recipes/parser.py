@@ -1,4 +1,4 @@
-"""The published parser runs (SPEC.md section 3): two reference banks, and what is found with them.
+"""The published parser runs (docs/method.md, 'Annotation parser'): two reference banks, and what is found with them.
 
 Paths are below the data root, laid out as `vlpart.recipes.datasets` says. Every setting can be overridden.
 """

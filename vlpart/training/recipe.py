@@ -63,7 +63,7 @@ class EvaluationSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A complete training run (SPEC.md section 2). Defaults are the published ones.
+    """A complete training run (docs/method.md, 'Training path'). Defaults are the published ones.
 
     Batch semantics: one *step* updates the weights once. It sees `accumulate` batches on every process, each of one
     source and of that source's `batch_size` images; the gradient is the mean over those batches and over the processes.
@@ -77,7 +77,7 @@ class Recipe:
         prompt: "name" = the encoder's usual prompt around a class name; "part_of_object" = "wheel of a car".
         inference_vocabulary: list that the trained model looks for unless another is asked for; None = the sources'.
         model_classes: classes the published model was built for. Nothing here depends on it: the classifier is text,
-            and the background of a source comes right after its own classes (SPEC.md 6.3).
+            and the background of a source comes right after its own classes (docs/method.md, 'Matching and sampling').
         init: "imagenet" (backbone weights of the architecture), "none", the name of a model of the zoo, or a file.
         sources: one per training source; names are unique.
         same_source_on_all_ranks: all processes draw the same source in the same step, hence the same annotation kind.
@@ -104,8 +104,8 @@ class Recipe:
         teacher_vocabulary: which names: what `Vocabulary.load` takes; the vocabulary of the first weights.
         initial_share: part of the first weights in those that are evaluated and exported (0 = none): their weighted
             mean with the trained ones, as in "Robust fine-tuning of zero-shot models" (Wortsman et al., CVPR 2022).
-        image_label_loss_weight, parsed_part_loss_weight, parsed_part_assignment, image_label_proposals: SPEC.md
-            sections 2 and 6.5.
+        image_label_loss_weight, parsed_part_loss_weight, parsed_part_assignment, image_label_proposals:
+            docs/method.md, 'Losses of image labels' and 'Losses of parsed parts'.
         score_threshold, detections_per_image: of the evaluation.
     """
 

@@ -1,5 +1,5 @@
 """Pascal Part: VOC 2010 images with part masks in `.mat` files -> COCO JSON of 93 classes, of the 77 base classes, and
-of the images with exactly one object, the reference bank of the annotation parser (SPEC.md section 5).
+of the images with exactly one object, the reference bank of the annotation parser (docs/method.md, 'Data preparation').
 """
 
 from __future__ import annotations

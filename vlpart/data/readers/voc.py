@@ -1,4 +1,6 @@
-"""Pascal VOC XML: one file per image, boxes with whole-number corners counted from 1 (SPEC.md section 5)."""
+"""Pascal VOC XML: one file per image, boxes with whole-number corners counted from 1 (docs/method.md, 'Data
+preparation').
+"""
 
 from __future__ import annotations
 
