@@ -87,6 +87,12 @@ def predict_to_folder(
     with the same names are replaced; a source image never is. If the run is interrupted, the finished images stay, and
     the COCO file holds exactly those; if there are none, there is no COCO file.
 
+    Examples:
+        >>> from vlpart import load
+        >>> summary = predict_to_folder(load("tiny"), ["photo.jpg"], output="results", formats=["json", "coco"])
+        >>> summary.finished, summary.failed, summary.coco.name
+        (1, 0, 'coco.json')
+
     Args:
         predictor: from `vlpart.load`.
         sources: files, folders, globs and http(s) addresses.

@@ -141,6 +141,14 @@ class Predictor:
         Images of a list that have the same size after resizing run together, as many as memory surely holds; the
         results are those of single calls.
 
+        Examples:
+            >>> predictor = load("tiny")
+            >>> result = predictor.predict("photo.jpg", vocabulary="person: hair, eye", score_threshold=0.3)
+            >>> sorted({result.vocabulary.names[i] for i in result.class_ids} - {"person", "person:hair", "person:eye"})
+            []
+            >>> [each.image_size for each in predictor.predict(["photo.jpg", "photo.jpg"])]
+            [(512, 512), (512, 512)]
+
         Args:
             image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
                 list or tuple of them.
@@ -177,7 +185,12 @@ class Predictor:
     __call__ = predict
 
     def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
-        """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them."""
+        """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them.
+
+        Examples:
+            >>> load("tiny").embed("car: wheel, door").shape
+            (3, 128)
+        """
         return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
 
     def _default_vocabulary(self) -> Vocabulary:
@@ -283,6 +296,11 @@ def load(
     precision: str = "auto",
 ) -> Predictor:
     """Load a model.
+
+    Examples:
+        >>> predictor = load("tiny", device="cpu")
+        >>> predictor
+        Predictor('tiny', device='cpu', precision='float32')
 
     Args:
         name: of the catalogue (`vlpart models list`), a weight file, whose architecture is then found out, or the

@@ -51,6 +51,23 @@ class Result:
 
     Given out of order, detections are sorted; `masks` may be given as an (N, H, W) bool array.
 
+    Examples:
+        >>> result = Result(
+        ...     image_size=(100, 200),
+        ...     boxes_xyxy=[[20, 20, 120, 80], [30, 60, 50, 80], [90, 60, 110, 80]],
+        ...     scores=[0.9, 0.8, 0.4],
+        ...     class_ids=[0, 1, 1],
+        ...     vocabulary=Vocabulary.parse("car: wheel"),
+        ... )
+        >>> result.summary()
+        '200x100: 1 car (2 wheel)'
+        >>> result[result.scores > 0.5].names
+        ['car', 'car:wheel']
+        >>> [(group.name, group.parts) for group in result.objects]
+        [('car', [1, 2])]
+        >>> len(result.filter(parts="wheel", score=0.5))
+        1
+
     Attributes:
         image_size: (height, width) of the image in pixels.
         boxes_xyxy: (N, 4) float32, pixels of the original image.

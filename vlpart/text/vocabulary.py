@@ -92,6 +92,10 @@ class Vocabulary:
         `.txt`: one phrase per line or the syntax of `parse`; empty lines and lines that start with '#' are skipped.
         `.json`: this package's form (`to_dict`), a COCO file or its category list, or a list of names.
 
+        Examples:
+            >>> len(Vocabulary.load("pascal_part"))
+            93
+
         Raises:
             VocabularyError: neither a list nor a file, or a file that cannot be read.
         """
@@ -113,12 +117,20 @@ class Vocabulary:
         head, person.
 
         "dog head" is also known as the part "head" of "dog" if "dog" is an entry too (`naming.recognise_parts`).
+
+        Examples:
+            >>> Vocabulary.parse("car: wheel, door; person").names
+            ('car', 'car:wheel', 'car:door', 'person')
         """
         return cls._custom(naming.parse_names(text))
 
     @classmethod
     def from_names(cls, names: Sequence[str], objects: Sequence[str | None] | None = None) -> Vocabulary:
         """One entry per name, in order; "car:wheel" is a part of car (which is *not* added as an entry).
+
+        Examples:
+            >>> Vocabulary.from_names(["car", "wheel"], objects=[None, "car"]).names
+            ('car', 'car:wheel')
 
         Args:
             names: display names, no two alike (case does not count).

@@ -95,8 +95,8 @@ class Recipe:
         clip_norm: largest total gradient norm, or None.
         ema_decay: decay of the moving average of the weights, or None.
         non_finite: "stop" at a non-finite loss or gradient (the batch is saved), or "skip" such a step.
-        proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction, roi_regions, roi_positive_fraction,
-            stage_ious, federated_classes, unknown_below_iou: see `vlpart.losses.options.LossOptions`.
+        proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction: see `vlpart.losses.options.LossOptions`.
+        roi_regions, roi_positive_fraction, stage_ious, federated_classes, unknown_below_iou: see the same.
         distractors: names of other sources that join a batch as negatives, see `vlpart.training.distractors`.
         teacher_loss_weight: factor of the loss that holds the model to its first weights on names that the data does
             not teach, see `vlpart.training.distillation`; 0 = no teacher.

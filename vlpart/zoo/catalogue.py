@@ -92,7 +92,12 @@ def _entry(row: dict[str, Any]) -> ModelEntry:
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """Every model: the embedded one first, then the published ones in the order of their tables."""
+    """Every model: the embedded one first, then the published ones in the order of their tables.
+
+    Examples:
+        >>> [model.name for model in list_models() if model.embedded]
+        ['tiny']
+    """
     return tuple(_catalogue().values())
 
 
