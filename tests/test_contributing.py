@@ -76,6 +76,6 @@ def test_files_that_the_guide_names_exist() -> None:
 
 
 def test_the_commands_of_the_guide_are_those_of_ci() -> None:
-    steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for command in ("pytest -n 2", "mypy", "zensical build --clean --strict"):
-        assert command in GUIDE.splitlines() and command in steps
+        assert command in GUIDE.splitlines() and command in script
