@@ -89,7 +89,7 @@ def test_recipes_are_listed(run: Run) -> None:
             ("build", "bank", "--recipe", "pascal_part"),
             "give --annotations, or the data root of the recipe with --data",
         ),
-        (("build", "bank", "--recipe", "pascal"), "no parser recipe 'pascal': use one of pascal_part"),
+        (("build", "bank", "--recipe", "pascal"), "no parser recipe 'pascal': did you mean pascal_part"),
         (("find", "bank", "--images", "."), "give --output"),
         (("show", "bank", "x.png", "--label", "a", "-o", "x.txt"), "must end in .png"),
     ],

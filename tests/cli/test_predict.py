@@ -17,6 +17,7 @@ from tests.cli.conftest import Run
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
+from vlpart.zoo.resolve import ResolvedModel, resolve
 
 
 def test_a_photo(run: Run, fake_predictor: FakePredictor, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +32,7 @@ def test_a_photo(run: Run, fake_predictor: FakePredictor, photo: Path, monkeypat
 
 
 def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").touch()
     outcome = run(
         *("predict", photo, "-o", tmp_path / "out", "--model", "r50_pascalpart", "--weights", tmp_path / "w.pth"),
         *("--vocabulary", "dog: head", "--threshold", "0.25", "--short-side", "320", "--max-side", "640"),
@@ -38,8 +40,8 @@ def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: P
         *("--format", "labels", "--batch", "4", "--no-progress"),
     )
     assert outcome.code == 0, outcome.err
-    options = {"weights": tmp_path / "w.pth", "device": "cpu", "precision": "float32"}
-    assert fake_predictor.loaded == (("r50_pascalpart",), options)
+    model = resolve("r50_pascalpart", tmp_path / "w.pth")
+    assert fake_predictor.loaded == ((model,), {"device": "cpu", "precision": "float32"})
     assert fake_predictor.calls == [
         {
             "vocabulary": Vocabulary.parse("dog: head"),
@@ -56,8 +58,10 @@ def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: P
 def test_weights_are_fetched_unless_a_file_is_given(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
 ) -> None:
-    assert run("predict", photo, "-o", tmp_path / "out", "--model", "own.pth").code == 0
-    assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc", "--weights", "own.pth").code == 0
+    own = tmp_path / "own.pth"
+    own.touch()
+    assert run("predict", photo, "-o", tmp_path / "out", "--model", own).code == 0
+    assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc", "--weights", own).code == 0
     assert fake_predictor.fetched == []
     assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc").code == 0
     assert fake_predictor.fetched == ["r50_voc"]
@@ -66,9 +70,11 @@ def test_weights_are_fetched_unless_a_file_is_given(
 def test_weights_alone_say_which_model_they_are(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
 ) -> None:
-    assert run("predict", photo, "-o", tmp_path / "out", "--weights", "r50_pascalpart.pth").code == 0
+    weights = tmp_path / "r50_pascalpart.pth"
+    weights.touch()
+    assert run("predict", photo, "-o", tmp_path / "out", "--weights", weights).code == 0
     assert fake_predictor.loaded is not None
-    assert (fake_predictor.loaded[0], fake_predictor.loaded[1]["weights"]) == ((None,), Path("r50_pascalpart.pth"))
+    assert fake_predictor.loaded[0] == (ResolvedModel(file=weights),)
     assert fake_predictor.fetched == []
     assert run("predict", photo, "-o", tmp_path / "out").code == 0
     assert fake_predictor.fetched == ["tiny"]

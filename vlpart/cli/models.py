@@ -30,23 +30,27 @@ def list_command(as_json: _Json = False) -> None:
 
     entries = list_models()
     if as_json:
-        typer.echo(json.dumps([_document(entry) for entry in entries], indent=2))
+        typer.echo(json.dumps([{**asdict(entry), "weights": _where(entry)} for entry in entries], indent=2))
         return
     rows = [(entry.name, entry.architecture, entry.vocabulary, _where(entry)) for entry in entries]
     print_table(("name", "architecture", "vocabulary", "weights"), rows)
 
 
 @_commands.command("show")
-def show(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json: _Json = False) -> None:
-    """Show one model.
+def show(
+    name: Annotated[str, typer.Argument(help="Model name, weight file or run folder.")], as_json: _Json = False
+) -> None:
+    """Show one model, run folder or weight file.
 
     Its defaults, where its weights are, the published figures.
     """
-    from vlpart.zoo.catalogue import get_model
+    from vlpart.zoo.resolve import resolve
 
-    entry = get_model(name)
+    model = resolve(name)
+    entry, _ = model.describe()
+    where = _where(entry) if model.file is None else str(model.file)
     if as_json:
-        typer.echo(json.dumps(_document(entry), indent=2))
+        typer.echo(json.dumps({**asdict(entry), "weights": where}, indent=2))
         return
     facts = {
         "name": entry.name,
@@ -55,13 +59,16 @@ def show(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json:
         "text encoder": entry.text_encoder,
         "score threshold": entry.score_threshold,
         "detections": entry.detections_per_image,
-        "weights": _where(entry),
-        "size": megabytes(entry.size),
-        "sha256": entry.sha256,
-        "address": entry.url,
-        "training time": entry.training_time,
-        "note": entry.note,
+        "weights": where,
     }
+    if model.file is None:  # what is known about the file of the catalogue, and not of this one
+        facts |= {
+            "size": megabytes(entry.size),
+            "sha256": entry.sha256,
+            "address": entry.url,
+            "training time": entry.training_time,
+            "note": entry.note,
+        }
     for key, value in facts.items():
         if value not in (None, ""):
             typer.echo(f"{key:<16} {value}")
@@ -106,7 +113,3 @@ def _where(entry: ModelEntry) -> str:
 
 def _figure(value: Any) -> str:
     return " / ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def _document(entry: ModelEntry) -> dict[str, Any]:
-    return {**asdict(entry), "weights": _where(entry)}

@@ -134,21 +134,20 @@ def predict(
     from vlpart.inference.batch import predict_to_folder
     from vlpart.inference.output import check_formats
     from vlpart.text.vocabulary import Vocabulary
-    from vlpart.zoo.catalogue import ModelEntry
-    from vlpart.zoo.download import download_model, rich_progress
-    from vlpart.zoo.run_folder import open_model
+    from vlpart.zoo.download import rich_progress
+    from vlpart.zoo.resolve import resolve
 
     # What may be wrong is looked at before anything large is loaded.
-    entry = open_model(model or "tiny") if model or weights is None else None
+    found = resolve(model, weights)
     check_formats(formats, skip_existing=skip_existing)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     total = sum(1 for _ in list_images(sources, recursive=recursive))
     from vlpart.inference.predictor import load
 
-    if isinstance(entry, ModelEntry) and weights is None:
-        with nullcontext() if no_progress else rich_progress(entry.name) as progress:
-            download_model(entry.name, progress=progress)
-    predictor = load(model, weights=weights, device=device, precision=precision.value)
+    if found.file is None and found.entry is not None:
+        with nullcontext() if no_progress else rich_progress(found.entry.name) as progress:
+            found.fetch(progress)
+    predictor = load(found, device=device, precision=precision.value)
     with _Reporter(total, output, progress=not no_progress) as report:
         summary = predict_to_folder(
             predictor,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from vlpart.errors import DataError
 from vlpart.evaluation.scores import NAN, Evaluation, Precision, Rule
 from vlpart.evaluation.truth import Truth, is_part
+from vlpart.names import did_you_mean
 from vlpart.text.vocabulary import Vocabulary
 
 PartSplit = tuple[Collection[int], Collection[int]]
@@ -215,10 +215,7 @@ def get_benchmark(name: str) -> Benchmark:
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name]
-    near = difflib.get_close_matches(name, BENCHMARKS, n=2)
-    hint = (
-        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(BENCHMARKS)}, a .json file, or a folder"
-    )
+    hint = did_you_mean(name, BENCHMARKS) or f"known: {', '.join(BENCHMARKS)}, a .json file, or a folder"
     raise DataError(f"no benchmark {name!r}; {hint}")
 
 

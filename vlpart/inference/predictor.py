@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from vlpart.data.images import MAX_PIXELS, read_image
 from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
-from vlpart.errors import ImageError, ModelNotFoundError
+from vlpart.errors import ImageError
 from vlpart.masks.stack import MaskStack
 from vlpart.models.config import get_architecture
-from vlpart.models.load import LoadedDetector, detector_of, load_detector
+from vlpart.models.load import LoadedDetector, detector_of
 from vlpart.models.postprocess import DetectionOptions, Detections, rescale
 from vlpart.results.result import Result
 from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import ImageBatch
-from vlpart.zoo.catalogue import ModelEntry, list_models
-from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model
+from vlpart.zoo.catalogue import ModelEntry
+from vlpart.zoo.resolve import ResolvedModel, resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -290,7 +290,7 @@ def _whole(name: str, value: int | None, default: int, high: int) -> int:
 
 
 def load(
-    name: str | None = None,
+    name: str | Path | ResolvedModel | None = None,
     weights: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
@@ -304,8 +304,8 @@ def load(
 
     Args:
         name: of the catalogue (`vlpart models list`), a weight file, whose architecture is then found out, or the
-            folder of a training run, whose names are then the default vocabulary. None = `tiny`, or with `weights` the
-            model that the file holds.
+            folder of a training run, whose names are then the default vocabulary; or what
+            `vlpart.zoo.resolve.resolve` made of one. None = `tiny`, or with `weights` the model that the file holds.
         weights: a local file instead of the download (published `.pth`, or safetensors in our names). Alone, it is the
             model of the catalogue whose name it has (`r50_coco.pth`); under any other name it gets the default
             vocabulary of another model of its architecture, and a warning in the log says which.
@@ -320,41 +320,8 @@ def load(
     """
     chosen = choose_device(device)
     precision = choose_precision(precision, chosen)
-    entry, loaded, note = _loaded(name, weights)
+    model = name if isinstance(name, ResolvedModel) else resolve(name, weights)
+    path = model.fetch()
+    loaded = detector_of(model.read(), path, model.architecture)
+    entry, note = model.entry_of(loaded.architecture)
     return Predictor(entry, loaded, chosen, precision, note)
-
-
-def _loaded(name: str | None, weights: str | Path | None) -> tuple[ModelEntry, LoadedDetector, str]:
-    """The entry and the detector of what a user calls a model, and a note about what had to be assumed."""
-    if name is None and weights is not None:
-        return _of_file(Path(weights))
-    model = open_model(str(name or "tiny"))
-    if isinstance(model, Path) and weights is None:
-        return _of_file(model)
-    if isinstance(model, Path):
-        raise ModelNotFoundError(
-            f"{model} and {weights} are two weight files: give a model name with the second, or one"
-        )
-    entry = model.entry if isinstance(model, RunFolder) else model
-    if weights is not None:
-        return entry, load_detector(Path(weights), entry.architecture), ""
-    if isinstance(model, RunFolder):
-        return entry, detector_of(model.state(), model.weights, entry.architecture), ""
-    from vlpart.zoo.download import download_model
-
-    return entry, load_detector(download_model(entry.name), entry.architecture), ""
-
-
-def _of_file(path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
-    """`_loaded` of a weight file alone."""
-    loaded = load_detector(path)
-    entry = entry_of_file(path, loaded.architecture)
-    if entry is not None:
-        return entry, loaded, ""
-    like = next(e for e in list_models() if e.architecture == loaded.architecture)
-    note = (
-        f"{path} does not say which names it was made for, so the list '{like.vocabulary}' is looked for: choose "
-        "another with --vocabulary (argument vocabulary), or name its model with --model (argument name) beside "
-        "--weights (argument weights)"
-    )
-    return replace(like, name=path.stem, published=()), loaded, note

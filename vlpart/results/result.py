@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections import Counter
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import IMAGE_FORMATS, encode_image, write_file
 from vlpart.masks.stack import MaskStack, resolve_indices
+from vlpart.names import did_you_mean
 from vlpart.results import formats
 from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
@@ -240,9 +240,9 @@ class Result:
         folded = {str(name).casefold(): name for name in _several(wanted)}
         for key, name in folded.items():
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=3)
-                hint = f"; did you mean {' or '.join(known[k] for k in near)}?" if near else "."
-                raise VocabularyError(f"The vocabulary {self.vocabulary.title!r} has no {kind} '{name}'{hint}")
+                hint = did_you_mean(str(name), known.values(), cutoff=0.6)
+                missing = f"The vocabulary {self.vocabulary.title!r} has no {kind} '{name}'"
+                raise VocabularyError(f"{missing}; {hint}" if hint else f"{missing}.")
         return lambda c: (name_of(c) or "").casefold() in folded
 
     def without_nested(self, share: float = 0.8) -> Result:

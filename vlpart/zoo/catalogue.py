@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.errors import ModelNotFoundError
+from vlpart.names import did_you_mean
 
 CATALOGUE = Path(__file__).with_name("models.json")
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "models"
@@ -110,7 +110,4 @@ def get_model(name: str) -> ModelEntry:
     models = _catalogue()
     if name in models:
         return models[name]
-    folded = {known.casefold(): known for known in models}
-    near = difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(folded[n] for n in near)}?" if near else "`vlpart models list` shows them."
-    raise ModelNotFoundError(f"No model '{name}'; {hint}")
+    raise ModelNotFoundError(f"No model '{name}'; {did_you_mean(name, models) or '`vlpart models list` shows them.'}")
