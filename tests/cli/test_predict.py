@@ -9,12 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.cli.conftest import Run
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart.data.images import ReadImage
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.zoo.resolve import ResolvedModel, resolve
@@ -42,16 +42,8 @@ def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: P
     assert outcome.code == 0, outcome.err
     model = resolve("r50_pascalpart", tmp_path / "w.pth")
     assert fake_predictor.loaded == ((model,), {"device": "cpu", "precision": "float32"})
-    assert fake_predictor.calls == [
-        {
-            "vocabulary": Vocabulary.parse("dog: head"),
-            "score_threshold": 0.25,
-            "short_side": 320,
-            "max_side": 640,
-            "max_detections": 7,
-            "max_pixels": None,
-        }
-    ]
+    asked = {"vocabulary": Vocabulary.parse("dog: head"), "score_threshold": 0.25, "max_detections": 7}
+    assert (fake_predictor.calls, fake_predictor.sizes) == ([asked], [{"short_side": 320, "max_side": 640}])
     assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.json"]
 
 
@@ -231,19 +223,19 @@ def test_end_to_end_with_the_embedded_model(run: Run, tiny_weights: Path, photo:
 def test_nested_detections_are_kept_only_when_asked_for(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def twice(images: list[np.ndarray], **options: object) -> list[Result]:
+    def twice(images: list[ReadImage], **options: object) -> list[Result]:
         return [
             Result(
-                image_size=image.shape[:2],
+                image_size=image.pixels.shape[:2],
                 boxes_xyxy=[[0, 0, 40, 40], [5, 5, 30, 30]],
                 scores=[0.9, 0.6],
                 class_ids=[0, 0],
                 vocabulary=Vocabulary.parse("car"),
-                image=image,
+                image=image.pixels,
             )
             for image in images
         ]
 
-    monkeypatch.setattr(fake_predictor, "predict", twice)
+    monkeypatch.setattr(fake_predictor, "detect", twice)
     assert "1 car ->" in run("predict", photo, "-o", tmp_path / "a").out
     assert "2 car ->" in run("predict", photo, "-o", tmp_path / "b", "--keep-nested").out

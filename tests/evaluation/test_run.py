@@ -23,9 +23,14 @@ class ColourPredictor:
     def __init__(self):
         self.calls = []
 
-    def predict(self, image, vocabulary=None, score_threshold=None, *, max_detections=None):
+    def read(self, source):
+        return np.asarray(Image.open(source)).astype(int)
+
+    def detect(self, images, vocabulary=None, *, score_threshold=None, max_detections=None):
         self.calls.append((vocabulary.names, score_threshold, max_detections))
-        pixels = np.asarray(Image.open(image)).astype(int)
+        return [self.found(pixels, vocabulary) for pixels in images]
+
+    def found(self, pixels, vocabulary):
         masks, boxes, classes = [], [], []
         for class_id, channel in enumerate((0, 2)):
             bitmap = pixels[..., channel] > 180

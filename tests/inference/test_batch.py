@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart.data.images import ReadImage
 from vlpart.errors import ImageError, OutputError, VlpartError, VocabularyError
 from vlpart.files import write_file
 from vlpart.inference import output as batch_writer
 from vlpart.inference.batch import Summary, predict_to_folder
 from vlpart.results.result import Result
+from vlpart.text.vocabulary import Vocabulary
 
 
 def make_images(folder: Path, *names: str, size: tuple[int, int] = (40, 30)) -> list[Path]:
@@ -204,7 +206,7 @@ def test_an_earlier_coco_file_does_not_outlive_a_run_without_images(tmp_path: Pa
 
 def test_an_earlier_coco_file_stays_where_a_run_could_not_begin_or_it_is_a_source(tmp_path: Path) -> None:
     class Refusing(FakePredictor):
-        def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+        def detect(self, images: Sequence[ReadImage], **options: Any) -> list[Result]:
             raise VocabularyError("does not fit")
 
     good = make_images(tmp_path / "in", "good.png")[0]
@@ -343,7 +345,7 @@ def test_a_full_disk_stops_the_run_with_the_finished_images_kept(
 
 def test_an_error_that_is_no_image_ends_the_run(photo: Path, tmp_path: Path) -> None:
     class Refusing(FakePredictor):
-        def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+        def detect(self, images: Sequence[ReadImage], **options: Any) -> list[Result]:
             raise VocabularyError("does not fit")
 
     with pytest.raises(VocabularyError, match="does not fit"):
@@ -353,15 +355,10 @@ def test_an_error_that_is_no_image_ends_the_run(photo: Path, tmp_path: Path) -> 
 
 def test_options_reach_the_predictor_and_the_reader(photo: Path, tmp_path: Path) -> None:
     predictor = FakePredictor()
-    options: dict[str, Any] = {
-        "vocabulary": "car: wheel",
-        "score_threshold": 0.25,
-        "short_side": 320,
-        "max_side": 640,
-        "max_detections": 7,
-    }
-    predict_to_folder(predictor, photo, output=tmp_path / "out", formats=["json"], **options)
-    assert predictor.calls == [{**options, "max_pixels": None}]
+    asked: dict[str, Any] = {"vocabulary": Vocabulary.parse("car: wheel"), "score_threshold": 0.25, "max_detections": 7}
+    sizes: dict[str, Any] = {"short_side": 320, "max_side": 640}
+    predict_to_folder(predictor, photo, output=tmp_path / "out", formats=["json"], **asked, **sizes)
+    assert (predictor.calls, predictor.sizes) == ([asked], [sizes])
     failed: list[VlpartError] = []
     predict_to_folder(
         predictor, photo, output=tmp_path / "out", max_pixels=100, on_failure=lambda image, error: failed.append(error)

@@ -79,7 +79,7 @@ def test_names_that_no_file_system_holds_are_no_trouble_yet(tmp_path: Path) -> N
     for name in ("n" * 300 + ".jpg", "n" * 300 + "*.jpg", "~nobody is called so.jpg"):
         names = OutputNames([name], tmp_path / "out")
         assert names.relative(name) == name
-        assert not names.is_result(name)
+        assert names.stem(name) is not None
 
 
 def test_the_output_folder_must_not_be_a_source_folder(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_the_output_folder_must_not_be_a_source_folder(tmp_path: Path) -> None:
 def test_results_in_a_subfolder_of_the_source_are_not_sources(tmp_path: Path) -> None:
     source, result = touch(tmp_path / "p.jpg", tmp_path / "out" / "p_parts.jpg")
     names = OutputNames([str(tmp_path)], tmp_path / "out")
-    assert names.is_result(result)
-    assert not names.is_result(source)
+    assert names.stem(result) is None
+    assert names.stem(source) is not None
     assert names.target("p_parts.jpg") == tmp_path / "out" / "p_parts.jpg"  # a second run may replace it
-    assert not OutputNames([result], tmp_path / "out").is_result(result)  # named explicitly: a source
+    assert OutputNames([result], tmp_path / "out").stem(result) is not None  # named explicitly: a source
 
 
 def test_a_result_never_takes_the_name_of_a_source(tmp_path: Path) -> None:

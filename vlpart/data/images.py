@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,6 +45,21 @@ _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mp
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "MPO", "ICO", "PCX")
 
 _pillow_globals = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadImage:
+    """An image that was read for a predictor, once for whatever is asked about it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, the whole image.
+        resized: (h, w, 3) uint8 RGB, as the network sees it.
+        path: the file or address it came from, if it came from one.
+    """
+
+    pixels: RGBArray
+    resized: RGBArray
+    path: str | None = None
 
 
 def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: float = DOWNLOAD_SECONDS) -> RGBArray:

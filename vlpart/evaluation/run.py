@@ -46,15 +46,18 @@ EXTRAS = ("pairs", "part_iou", "recall")
 class Predicts(Protocol):
     """The part of `vlpart.inference.predictor.Predictor` that evaluation needs."""
 
-    def predict(
+    def read(self, source: str) -> Any:
+        """An image for `detect`."""
+
+    def detect(
         self,
-        image: Any,
+        images: Sequence[Any],
         vocabulary: Any = None,
         *,
         score_threshold: float | None = None,
         max_detections: int | None = None,
-    ) -> Any:
-        """A `Result` for one image."""
+    ) -> Sequence[Any]:
+        """A `Result` for every image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,12 +197,12 @@ def predict(
     folder.open(together)
 
     def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
-        path = str(dataset.image_path(image))
-        result = predictor.predict(path, names, score_threshold=asked.score_threshold, max_detections=limit)
+        read = predictor.read(str(dataset.image_path(image)))
+        (result,) = predictor.detect([read], names, score_threshold=asked.score_threshold, max_detections=limit)
         found = detections_of(result, image["id"], classes, "masks" in dataset.benchmark.kinds)
         line: dict[str, Any] = {"image_id": image["id"], "detections": list(found)}
         if asked.proposals:
-            line["proposals"] = predict_proposals(predictor, path)  # type: ignore[arg-type]
+            line["proposals"] = predict_proposals(predictor, read)  # type: ignore[arg-type]
         return line
 
     folder.predict(line_of, together, progress)

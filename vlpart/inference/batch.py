@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vlpart.data.image_files import list_images, named_sources
-from vlpart.data.images import MAX_PIXELS, read_image
+from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.errors import ImageError, OutputError, VlpartError
 from vlpart.files import local_path
 from vlpart.inference.output import OutputNames, ResultWriter, check_formats, make_folder
 from vlpart.signals import StopRequest
+from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from vlpart.inference.predictor import Predictor
     from vlpart.results.result import Result
-    from vlpart.text.vocabulary import Vocabulary
 
 _Item = TypeVar("_Item")
 
@@ -123,18 +122,14 @@ def predict_to_folder(
     writer = ResultWriter(
         names=OutputNames(given, local_path(output)), formats=check_formats(formats, skip_existing=skip_existing)
     )
-    images = _read_all(list_images(given, recursive=recursive), writer, max_pixels, skip_existing)
+    read = partial(predictor.read, short_side=short_side, max_side=max_side, max_pixels=max_pixels)
+    images = _read_all(list_images(given, recursive=recursive), writer, read, skip_existing)
+    names = None if vocabulary is None else Vocabulary.of(vocabulary)
     job = _Job(
-        predictor=predictor,
+        detect=partial(
+            predictor.detect, vocabulary=names, score_threshold=score_threshold, max_detections=max_detections
+        ),
         writer=writer,
-        options={
-            "vocabulary": vocabulary,
-            "score_threshold": score_threshold,
-            "short_side": short_side,
-            "max_side": max_side,
-            "max_detections": max_detections,
-            "max_pixels": None,  # checked when the image was read
-        },
         keep_nested=keep_nested,
         on_result=on_result or (lambda report: None),
         on_failure=on_failure or (lambda image, error: None),
@@ -162,32 +157,32 @@ def predict_to_folder(
 class _Read:
     """An image that was read, or an error that says why not, or neither: its results exist.
 
-    `stem` is the name of its results, `pixels` is (H, W, 3) uint8 RGB.
+    `stem` is the name of its results.
     """
 
-    image: str
+    source: str
     stem: str = ""
-    pixels: np.ndarray | None = None
+    image: ReadImage | None = None
     error: VlpartError | None = None
 
 
 def _read_all(
-    images: Iterator[Path | str], writer: ResultWriter, max_pixels: int | None, skip_existing: bool
+    sources: Iterator[Path | str], writer: ResultWriter, read: Callable[[str], ReadImage], skip_existing: bool
 ) -> Iterator[_Read]:
     """Read image after image; what cannot be read comes as an error, in its place."""
     try:
-        for image in map(str, images):
-            if writer.names.is_result(image):
-                continue
+        for source in map(str, sources):
             # Named here, where broken images count too: a second run gives every image the name it had in the first.
-            stem = writer.names.stem(image)
+            stem = writer.names.stem(source)
+            if stem is None:
+                continue
             if skip_existing and writer.is_done(stem):
-                yield _Read(image, stem)
+                yield _Read(source, stem)
                 continue
             try:
-                yield _Read(image, stem, read_image(image, max_pixels=max_pixels))
+                yield _Read(source, stem, read(source))
             except ImageError as error:
-                yield _Read(image, stem, error=error)
+                yield _Read(source, stem, error=error)
     except ImageError as error:  # a folder that cannot be listed ends the listing
         yield _Read("listing", error=error)
 
@@ -196,9 +191,8 @@ def _read_all(
 class _Job:
     """A run: predicts and writes batch after batch, and keeps the counts."""
 
-    predictor: Predictor
+    detect: Callable[[Sequence[ReadImage]], list[Result]]
     writer: ResultWriter
-    options: Mapping[str, Any]
     keep_nested: bool
     on_result: Callable[[ImageReport], object]
     on_failure: Callable[[str, VlpartError], object]
@@ -208,41 +202,28 @@ class _Job:
 
     def run(self, batch: Sequence[_Read]) -> None:
         """Predict the images of a batch that could be read, write them in order, report every one."""
-        results = self._predict([item.pixels for item in batch if item.pixels is not None])
+        images = [item.image for item in batch if item.image is not None]
+        results = iter(self.detect(images) if images else ())
         for item in batch:
-            if item.pixels is None and item.error is None:
+            if item.error is not None:
+                self._fail(item.source, item.error)
+                continue
+            if item.image is None:
                 self.existing += 1
-                self.on_existing(item.image)
+                self.on_existing(item.source)
                 continue
-            result = next(results) if item.error is None else item.error
-            if isinstance(result, VlpartError):
-                self._fail(item.image, result)
-                continue
+            result = next(results)
             if not self.keep_nested:
                 result = result.without_nested()
-            result.path = item.image
             try:
                 files = self.writer.encode(item.stem, result)
             except OutputError as error:
-                self._fail(item.image, error)
+                self._fail(item.source, error)
                 continue
             with StopRequest() as stop:  # what is written is also in the COCO file, and reported
-                self.writer.write(item.image, result, files)
-                self.on_result(ImageReport(image=item.image, result=result, files=tuple(files)))
+                self.writer.write(item.source, result, files)
+                self.on_result(ImageReport(image=item.source, result=result, files=tuple(files)))
             stop.deliver()
-
-    def _predict(self, pixels: Sequence[np.ndarray]) -> Iterator[Result | ImageError]:
-        """A result for every image. If the batch is refused because of an image, each is tried alone."""
-        if not pixels:
-            return
-        try:
-            yield from self.predictor.predict(list(pixels), **self.options)
-        except ImageError as error:
-            if len(pixels) == 1:
-                yield error
-            else:
-                for one in pixels:
-                    yield from self._predict([one])
 
     def _fail(self, image: str, error: VlpartError) -> None:
         self.failed += 1

@@ -92,6 +92,7 @@ class OutputNames:
             self._root = Path(os.path.commonpath(roots)) if roots else None
         except ValueError:  # Windows: several drives have nothing in common
             self._root = None
+        self._inside_a_source = any(map(self._output_inside, self._folders))
 
     def _register(self, source: str) -> Path:
         """Note what a local source covers; returns the folder that its images are named relative to."""
@@ -114,28 +115,28 @@ class OutputNames:
         """Whether the output folder is a subfolder of a source folder; what lies in it is then no source."""
         return self._output != folder and self._output.is_relative_to(folder)
 
-    def is_result(self, image: str) -> bool:
-        """Whether `image`, found in a source folder, lies in an output folder inside it: a result, not a source."""
-        if is_url(image) or _entry(image) in self._files:
-            return False
-        return _entry(image).is_relative_to(self._output) and any(map(self._output_inside, self._folders))
-
     def relative(self, image: str) -> str:
         """`image` relative to the folder that all local sources share, with `/`; an address stays as it is."""
-        if is_url(image):
-            return image
-        entry = _entry(image)
+        return image if is_url(image) else self._below_root(_entry(image))
+
+    def _below_root(self, entry: Path) -> str:
         if self._root is not None and entry.is_relative_to(self._root):
             return entry.relative_to(self._root).as_posix()
         return entry.name
 
-    def stem(self, image: str) -> str:
-        """A name for the results of `image`, relative to the output folder, without suffix, given out once."""
+    def stem(self, image: str) -> str | None:
+        """A name for the results of `image`, relative to the output folder, without suffix, given out once.
+
+        None if `image`, found in a source folder, lies in an output folder inside it: a result, not a source.
+        """
         if is_url(image):
             name = Path(unquote(urlsplit(image).path)).stem or urlsplit(image).netloc
             wanted = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
         else:
-            path = Path(self.relative(image))
+            entry = _entry(image)
+            if entry not in self._files and entry.is_relative_to(self._output) and self._inside_a_source:
+                return None
+            path = Path(self._below_root(entry))
             wanted = path.with_name(_shortened(path.stem)).as_posix()
         stem, number = wanted, 1
         while stem.casefold() in self._taken:

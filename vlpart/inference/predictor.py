@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlpart.data.images import MAX_PIXELS, read_image
+from vlpart.data.images import MAX_PIXELS, ReadImage, read_image
 from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
 from vlpart.errors import ImageError
 from vlpart.masks.stack import MaskStack
@@ -40,15 +39,6 @@ _NMS_IOU = 0.5
 _BATCH_PIXELS_CPU = 1_000_000
 _BATCH_PIXELS = 32_000_000
 _MAX_INPUT_PIXELS = 50_000_000  # of one image after resizing: beyond, systems end the process for want of memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Image:
-    """An image on its way through: as read, as resized, and where it came from."""
-
-    pixels: NDArray[np.uint8]
-    resized: NDArray[np.uint8]
-    path: str | None
 
 
 class Predictor:
@@ -167,22 +157,56 @@ class Predictor:
             TextEncoderError: the text encoder is needed and not to be had.
             ValueError: a threshold, size or count that is no number, not whole, or out of range.
         """
-        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
-        options = DetectionOptions(
-            score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
-            nms_iou=_NMS_IOU,
-            max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
-        )
-        short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
-        grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
-        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
-        text = self._text(names)
         many = isinstance(image, list | tuple)
-        images = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
-        results = self._detect(images, text, names, options)
+        request = self._request(vocabulary, score_threshold, max_detections)  # before an image is read in vain
+        sources = image if many else [image]
+        images = [self.read(each, short_side=short_side, max_side=max_side, max_pixels=max_pixels) for each in sources]
+        results = self._detect(images, *request)
         return results if many else results[0]
 
     __call__ = predict
+
+    def read(
+        self,
+        source: Any,
+        *,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> ReadImage:
+        """Read one image for `detect`. Any thread may do it; the arguments are those of `predict`.
+
+        Raises:
+            ImageError: it cannot be read, or the sides asked for make it too large to compute.
+            ValueError: a size that is no number, not whole, or out of range.
+        """
+        short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
+        grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
+        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
+        pixels = read_image(source, max_pixels=max_pixels)
+        path = str(source) if isinstance(source, str | Path) else None
+        height, width = resized_size(pixels.shape[0], pixels.shape[1], short, longest)
+        if height * width > _MAX_INPUT_PIXELS:
+            raise ImageError(
+                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
+                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
+            )
+        return ReadImage(pixels=pixels, resized=resize_shorter_side(pixels, short, longest), path=path)
+
+    def detect(
+        self,
+        images: Sequence[ReadImage],
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> list[Result]:
+        """Objects and parts of images that were read; the arguments are those of `predict`.
+
+        Raises:
+            VocabularyError, TextEncoderError, ValueError: see `predict`.
+        """
+        return self._detect(images, *self._request(vocabulary, score_threshold, max_detections))
 
     def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
         """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them.
@@ -214,31 +238,33 @@ class Predictor:
                 self._texts.popitem(last=False)
         return text
 
-    def _read(self, source: Any, short_side: int, max_side: int, max_pixels: int | None) -> _Image:
-        pixels = read_image(source, max_pixels=max_pixels)
-        path = str(source) if isinstance(source, str | Path) else None
-        height, width = resized_size(pixels.shape[0], pixels.shape[1], short_side, max_side)
-        if height * width > _MAX_INPUT_PIXELS:
-            raise ImageError(
-                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
-                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
-            )
-        return _Image(pixels=pixels, resized=resize_shorter_side(pixels, short_side, max_side), path=path)
+    def _request(
+        self,
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None,
+        score_threshold: float | None,
+        max_detections: int | None,
+    ) -> tuple[Vocabulary, Tensor, DetectionOptions]:
+        """What is looked for, its (C, D) embeddings, and what of it is kept."""
+        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
+        options = DetectionOptions(
+            score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
+            nms_iou=_NMS_IOU,
+            max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
+        )
+        return names, self._text(names), options
 
     def _detect(
-        self, prepared: Sequence[_Image], text: Tensor, names: Vocabulary, options: DetectionOptions
+        self, images: Sequence[ReadImage], names: Vocabulary, text: Tensor, options: DetectionOptions
     ) -> list[Result]:
         """Forward passes over images of the same input size."""
         results: dict[int, Result] = {}
-        for indices in _batches([image.resized.shape[:2] for image in prepared], self._batch_pixels):
-            images = to_batch([prepared[i].resized for i in indices])
-            for index, size_hw, found in zip(
-                indices, images.sizes_hw, self._forward(images, text, options), strict=True
-            ):
-                results[index] = _to_result(
-                    prepared[index], rescale(found, size_hw, prepared[index].pixels.shape[:2]), names
-                )
-        return [results[i] for i in range(len(prepared))]
+        for indices in _batches([image.resized.shape[:2] for image in images], self._batch_pixels):
+            batch = to_batch([images[i].resized for i in indices])
+            detections = self._forward(batch, text, options)
+            for index, size_hw, found in zip(indices, batch.sizes_hw, detections, strict=True):
+                image = images[index]
+                results[index] = _to_result(image, rescale(found, size_hw, image.pixels.shape[:2]), names)
+        return [results[i] for i in range(len(images))]
 
     @torch.inference_mode()
     def _forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:
@@ -257,7 +283,7 @@ def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int
         yield from (indices[start : start + count] for start in range(0, len(indices), count))
 
 
-def _to_result(image: _Image, found: Detections, names: Vocabulary) -> Result:
+def _to_result(image: ReadImage, found: Detections, names: Vocabulary) -> Result:
     boxes = found.boxes_xyxy.cpu().numpy()
     size = image.pixels.shape[:2]
     return Result(
