@@ -19,7 +19,8 @@ PACKAGE = Path(vlpart.__file__).parent
 LAYERS = [
     {"errors", "types"},
     {"files", "names", "runtime", "signals"},
-    {"jobs", "masks", "zoo"},
+    {"jobs", "masks"},
+    {"zoo"},
     {"text"},
     {"data"},
     {"models", "results", "visualize"},

@@ -66,7 +66,12 @@ def test_build_describes_every_reference(
 ) -> None:
     seen: list[tuple[int, int]] = []
     outcome = build_bank(
-        tmp_path / "bank", base, base_data.parent, features, batch=8, progress=lambda *numbers: seen.append(numbers)
+        tmp_path / "bank",
+        base,
+        base_data.parent,
+        features,
+        batch=8,
+        progress=lambda label, *numbers: seen.append(numbers),
     )
     assert (outcome.written, outcome.items, outcome.skipped) == (tmp_path / "bank", 2, 0)
     assert (features.batches, seen) == ([2], [(1, 2), (2, 2)])

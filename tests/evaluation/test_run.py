@@ -88,7 +88,11 @@ def dataset(tmp_path):
 def test_a_perfect_predictor(dataset, tmp_path):
     predictor, seen = ColourPredictor(), []
     result = evaluate(
-        predictor, dataset, dataset.parent, score_threshold=0.2, progress=lambda done, total: seen.append((done, total))
+        predictor,
+        dataset,
+        dataset.parent,
+        score_threshold=0.2,
+        progress=lambda label, done, total: seen.append((done, total)),
     )
     assert result.masks.all.ap == pytest.approx(1.0)
     assert result.boxes.parts.ap50 == pytest.approx(1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import socket
@@ -63,7 +62,7 @@ def test_two_processes_train_like_one_with_the_same_global_batch(outcomes, tmp_p
     """
     folder, (first, second) = outcomes
     assert first["compare_with_one_process"] == second["compare_with_one_process"]
-    alone = same_batch_trainer(folder / "data", 2, tmp_path, stream=io.StringIO())
+    alone = same_batch_trainer(folder / "data", 2, tmp_path)
     alone.run()
     ours, theirs = read_log(tmp_path / "log.jsonl"), read_log(folder / "same" / "log.jsonl")
     assert len(ours) == len(theirs) == 3

@@ -32,7 +32,7 @@ from vlpart.annotation_parser.rename import Renamer
 from vlpart.data.images import read_image
 from vlpart.data.preprocess import resize_shorter_side
 from vlpart.errors import DataError, ImageError, OutputError, VlpartError
-from vlpart.jobs import SKIPPED, Job, JobProgress, Record, rank_and_world
+from vlpart.jobs import SKIPPED, Job, Progress, Record, rank_and_world
 from vlpart.runtime import choose_device, choose_precision
 from vlpart.text.vocabulary import Vocabulary
 
@@ -187,7 +187,7 @@ def build_bank(
     max_side: int | None = None,
     batch: int = 1,
     overwrite: bool = False,
-    progress: JobProgress | None = None,
+    progress: Progress | None = None,
     on_failure: OnFailure | None = None,
 ) -> Outcome:
     """Describe every base image by its class token and write the bank.
@@ -262,6 +262,7 @@ def build_bank(
         folder=_work_folder(folder),
         settings=settings | {"pictures": listing},
         total=len(references),
+        label="describing",
         restart=overwrite,
     )
     finished = job.run(compute, write, progress)
@@ -277,7 +278,7 @@ def find_parts(
     vocabulary: Vocabulary | None = None,
     batch: int = 1,
     overwrite: bool = False,
-    progress: JobProgress | None = None,
+    progress: Progress | None = None,
     on_failure: OnFailure | None = None,
 ) -> Outcome:
     """Parse labelled images and write a COCO-format file of their parts.
@@ -344,7 +345,7 @@ def find_parts(
     def write(records: Iterator[Record]) -> None:
         counts.update(write_coco(output, records, vocabulary, settings))
 
-    job = Job(folder=_work_folder(output), settings=settings, total=len(labelled), restart=overwrite)
+    job = Job(folder=_work_folder(output), settings=settings, total=len(labelled), label="parsing", restart=overwrite)
     finished = job.run(compute, write, progress)
     return Outcome(
         written=output if finished else None,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlpart.cli.console import Bars, print_table
 from vlpart.cli.predict import Precision
 
 if TYPE_CHECKING:
-    from vlpart.evaluation.run import Dataset, Progress
+    from vlpart.evaluation.run import Dataset
     from vlpart.evaluation.scores import Evaluation
     from vlpart.evaluation.session import Outcome, Request
 
@@ -118,7 +118,7 @@ def evaluate(
         output=output,
         report=report and output is not None,
     )
-    with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
+    with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         if model is not None:
             request = _with_predictor(request, model, weights, device, precision)
         outcome = run(request, group=group, progress=progress)
@@ -173,28 +173,8 @@ def _with_predictor(
     return replace(request, predictor=predictor)
 
 
-@contextmanager
-def progress_bar(hidden: bool) -> Iterator[Any]:
-    """A function that gives, for a description, what to call after every image."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    errors = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, console=errors, disable=hidden or not errors.is_terminal) as bar:
-
-        def start(description: str) -> Progress:
-            task = bar.add_task(description, total=None)
-            return lambda done, total: bar.update(task, completed=done, total=total)
-
-        yield start
-
-
 def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
     """Print the figures, in percent."""
-    from vlpart.cli.console import print_table
-
     evaluation = outcome.evaluation
     rule = {"lvis": "annotated classes only", "voc": "VOC 2007", "coco": "COCO"}[evaluation.rule]
     counts = f"{evaluation.images} images, {evaluation.annotations} annotations, {evaluation.detections} detections"

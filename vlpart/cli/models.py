@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlpart.cli.console import megabytes, print_table
+from vlpart.cli.console import Bars, megabytes, print_table
 
 if TYPE_CHECKING:
     from vlpart.zoo.catalogue import ModelEntry
@@ -89,17 +88,14 @@ def download(
     """
     from vlpart.text.clip import ClipTextEncoder, find_text_weights
     from vlpart.zoo.catalogue import get_model
-    from vlpart.zoo.download import download_model, rich_progress
+    from vlpart.zoo.download import download_model
 
     encoders = {get_model(name).text_encoder for name in names}  # a wrong name is told before the first download
-    for name in names:
-        with nullcontext() if no_progress else rich_progress(name) as progress:
-            path = download_model(name, force=force, progress=progress)
-        typer.echo(path)
-    if ClipTextEncoder.name in encoders:
-        with nullcontext() if no_progress else rich_progress("CLIP text encoder") as progress:
-            path = find_text_weights(progress)
-        typer.echo(path)
+    with Bars(hidden=no_progress, in_bytes=True) as progress:
+        for name in names:
+            typer.echo(download_model(name, force=force, progress=progress))
+        if ClipTextEncoder.name in encoders:
+            typer.echo(find_text_weights(progress))
 
 
 def _where(entry: ModelEntry) -> str:

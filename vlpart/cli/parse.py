@@ -7,18 +7,15 @@ from typing import Annotated
 
 import typer
 
+from vlpart.cli.console import Bars, names_in, note, print_table, skipped
 from vlpart.cli.parse_support import (
     annotated_object,
     below,
-    names_in,
-    note,
     part_names,
-    progress_bar,
     read_images,
     references_per_label,
     refuse_ignored,
     say_features,
-    skipped,
     tell,
     wants_proposals,
     which_base_objects,
@@ -95,7 +92,6 @@ def register(app: typer.Typer) -> None:
 @_commands.command("recipes")
 def recipes() -> None:
     """List the published runs."""
-    from vlpart.cli.console import print_table
     from vlpart.recipes.parser import BANKS, FINDS
 
     banks = [("build", b.name, b.annotations, f"bank of {b.vocabulary} at {b.short_side} px") for b in BANKS.values()]
@@ -182,7 +178,7 @@ def build(
         short_side, max_side = short_side or known.short_side, max_side or known.max_side
     left_out = "".join(f", {n} {why}" for why, n in base.left_out.items())
     note(f"{len(base.references)} base {'objects' if objects else 'images'}{left_out}")
-    with progress_bar("describing", no_progress) as advance:
+    with Bars(hidden=no_progress, transient=True) as progress:
         outcome = build_bank(
             bank,
             base,
@@ -192,7 +188,7 @@ def build(
             max_side=max_side,
             batch=batch,
             overwrite=overwrite,
-            progress=advance,
+            progress=progress,
             on_failure=skipped,
         )
     tell(outcome, f"{outcome.items - outcome.skipped} references, {extractor.name} features")
@@ -305,7 +301,7 @@ def find(
         )
     )
     say_features(parser.features)
-    with progress_bar("parsing", no_progress) as advance:
+    with Bars(hidden=no_progress, transient=True) as progress:
         outcome = find_parts(
             output,
             labelled,
@@ -314,7 +310,7 @@ def find(
             vocabulary=vocabulary,
             batch=batch,
             overwrite=overwrite,
-            progress=advance,
+            progress=progress,
             on_failure=skipped,
         )
     tell(outcome, f"{outcome.parts} parts in {outcome.items - outcome.skipped} images")

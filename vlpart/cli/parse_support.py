@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from vlpart.errors import DataError, VlpartError
+from vlpart.cli.console import names_in, note
+from vlpart.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,22 +142,6 @@ def wants_proposals(boxes: str) -> bool:
     return boxes == "proposals"
 
 
-def names_in(text: str) -> list[str]:
-    """Names separated by commas or semicolons."""
-    return [name.strip() for name in re.split(r"[,;]", text) if name.strip()]
-
-
-def note(text: str) -> None:
-    """One line on standard error."""
-    typer.echo(f"note: {text}", err=True)
-
-
-def skipped(image: str, error: VlpartError) -> None:
-    """Say which image was left out, and why."""
-    message = " ".join(str(error).split())
-    typer.echo(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
-
-
 def say_features(features: object) -> None:
     """Say so if the features are those of the embedded model."""
     from vlpart.annotation_parser.features.base import EMBEDDED
@@ -177,16 +159,3 @@ def tell(outcome: Outcome, what: str) -> None:
     typer.echo(f"{what}{left_out} -> {outcome.written}")
     if outcome.skipped:
         raise typer.Exit(1)
-
-
-@contextmanager
-def progress_bar(title: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

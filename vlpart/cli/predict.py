@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from vlpart.cli.console import Bars, skipped
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:
@@ -134,7 +134,6 @@ def predict(
     from vlpart.inference.batch import predict_to_folder
     from vlpart.inference.output import check_formats
     from vlpart.text.vocabulary import Vocabulary
-    from vlpart.zoo.download import rich_progress
     from vlpart.zoo.resolve import resolve
 
     # What may be wrong is looked at before anything large is loaded.
@@ -144,9 +143,8 @@ def predict(
     total = sum(1 for _ in list_images(sources, recursive=recursive))
     from vlpart.inference.predictor import load
 
-    if found.file is None and found.entry is not None:
-        with nullcontext() if no_progress else rich_progress(found.entry.name) as progress:
-            found.fetch(progress)
+    with Bars(hidden=no_progress, in_bytes=True, transient=True) as progress:
+        found.fetch(progress)
     predictor = load(found, device=device, precision=precision.value)
     with _Reporter(total, output, progress=not no_progress) as report:
         summary = predict_to_folder(
@@ -177,39 +175,29 @@ class _Reporter:
     """One line per image: finished on standard output, skipped on standard error; a bar below them on a terminal."""
 
     def __init__(self, total: int, output: Path, *, progress: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        self._output, self._total = output, total
+        self._done = self._finished = 0
+        self._bars = Bars(hidden=not progress, transient=True)
 
-        self._output = output
-        self._finished = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # a pipe gets its lines directly
-            disable=not progress or not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("predicting", total=total)
+    def _advance(self) -> None:
+        self._done += 1
+        self._bars("predicting", self._done, self._total)
 
     def result(self, report: ImageReport) -> None:
         """Say what was found in an image and where its files are."""
         self._finished += 1
         where = f" -> {', '.join(str(path) for path in report.files)}" if report.files else ""
         print(f"{report.result.summary()}{where}", flush=True)
-        self._bar.advance(self._task)
+        self._advance()
 
     def failure(self, image: str, error: VlpartError) -> None:
         """Say which image was skipped and why."""
-        message = " ".join(str(error).split())
-        print(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", file=sys.stderr)
-        self._bar.advance(self._task)
+        skipped(image, error)
+        self._advance()
 
     def existing(self, image: str) -> None:
         """Nothing to say of an image whose results were there: a second run may have thousands."""
-        self._bar.advance(self._task)
+        self._advance()
 
     def summary(self, summary: Summary) -> None:
         """The last line: how many, how long, where."""
@@ -220,13 +208,14 @@ class _Reporter:
         print(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}", flush=True)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._bars.__enter__()
+        self._bars("predicting", 0, self._total)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._bars.__exit__(kind, error, trace)
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
         if error is not None and self._finished:
             print(f"{reason}: {self._finished} finished, results in {self._output}", file=sys.stderr)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlpart.cli.console import Bars, print_table
+
 if TYPE_CHECKING:
     from vlpart.training.distributed import World
     from vlpart.training.dry_run import DryRun
@@ -180,11 +182,10 @@ def _run(
     from vlpart.training.assemble import build_trainer, describe_run, set_aside_weights
     from vlpart.training.checkpoint import export_weights
     from vlpart.training.loop import refuse_existing_run
-    from vlpart.zoo.download import rich_progress
 
     if not resume:
         refuse_existing_run(output)
-    with rich_progress(f"weights {recipe.init}") as progress:
+    with Bars(in_bytes=True, transient=True) as progress:
         trainer, parts = build_trainer(
             recipe, output, workers=workers, world=world, log_to=log_to, progress=progress if world.is_main else None
         )
@@ -203,7 +204,8 @@ def _run(
         if step < recipe.iterations and (aside := set_aside_weights(output, step)):
             typer.echo(f"the weights exported before are now {aside}", err=True)
         describe_run(recipe, parts, output)
-    result = trainer.run(time_limit)
+    with Bars(transient=True) as progress:
+        result = trainer.run(time_limit, say=progress.say, progress=progress)
     if world.is_main:
         if result.reason == "finished":
             weights = export_weights(result.checkpoint, output / "weights.safetensors", initial=parts.initial)
@@ -223,19 +225,21 @@ def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
         return
     for row in report.sources:
         typer.echo(row.report, err=True)
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"recipe {recipe.name}", title_justify="left")
-    for heading in ("source", "kind", "images", "annotations", "classes", "ratio", "batch"):
-        table.add_column(heading, justify="left" if heading in ("source", "kind") else "right")
-    for row in report.sources:
-        numbers = (row.images, row.annotations, row.classes)
-        table.add_row(row.name, row.kind, *(f"{n:,}" for n in numbers), f"{row.ratio:g}", str(row.batch_size))
-    console = Console()
-    console.print(table)
+    rows = [
+        (
+            row.name,
+            row.kind,
+            *(f"{n:,}" for n in (row.images, row.annotations, row.classes)),
+            f"{row.ratio:g}",
+            row.batch_size,
+        )
+        for row in report.sources
+    ]
+    headings = ("source", "kind", "images", "annotations", "classes", "ratio", "batch")
+    typer.echo(f"recipe {recipe.name}")
+    print_table(headings, rows, right=headings[2:])
     for line in _plan(recipe, world, report, output):
-        console.print(line, highlight=False, markup=False)
+        typer.echo(line)
 
 
 def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[str]:

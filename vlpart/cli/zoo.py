@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vlpart.cli.console import Bars
 from vlpart.cli.predict import Precision
 
 _commands = typer.Typer(no_args_is_help=True, help="The published checkpoints together.")
@@ -44,7 +45,6 @@ def table(
     Evaluations that are already in the output folder are read, not repeated; interrupted ones go on. What is missing is
     named.
     """
-    from vlpart.cli.evaluate import progress_bar
     from vlpart.errors import DataError
     from vlpart.evaluation.zoo_table import ZooRunner, fill, published_cells, to_markdown, write_tables
     from vlpart.runtime import process_group
@@ -52,7 +52,7 @@ def table(
     if data is not None and not data.is_dir():
         raise DataError(f"there is no folder {data}: give the folder of the benchmarks with --data")
     cells = published_cells(model, on)
-    with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
+    with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         runner = ZooRunner(
             data or Path(),  # without data nothing is evaluated
             output,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.run import Dataset, Options, Predicts, Progress, predict, score_all
+from vlpart.evaluation.run import Dataset, Options, Predicts, predict, score_all
 from vlpart.evaluation.scores import Evaluation, Scores
 from vlpart.evaluation.vocabularies import (
     categories_of_classes,
@@ -16,6 +16,7 @@ from vlpart.evaluation.vocabularies import (
     paraphrased,
     with_distractors,
 )
+from vlpart.jobs import Progress
 from vlpart.runtime import Group
 from vlpart.text.vocabulary import Vocabulary
 
@@ -112,7 +113,7 @@ def evaluate_variant(
 ) -> Variant | None:
     """Predict and score one variant; None on all but the first process, which alone has the `plain` scores."""
     name, (about, options) = variant
-    predictions = predict(predictor, dataset, options, group=group, progress=progress)
+    predictions = predict(predictor, dataset, options, group=group, label=name, progress=progress)
     if predictions is None or plain is None:
         return None
     evaluation = score_all(dataset, predictions)[0]

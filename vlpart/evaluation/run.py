@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,14 +28,12 @@ from vlpart.evaluation.shards import Predictions, ShardFolder
 from vlpart.evaluation.truth import held_out_part, is_part, read_ground_truth, subset
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
 from vlpart.files import write_file
+from vlpart.jobs import Progress
 from vlpart.runtime import Group
 
 if TYPE_CHECKING:
     from vlpart.results.result import Result
     from vlpart.text.vocabulary import Vocabulary
-
-#: Called after every image with (done, total) of this process.
-Progress = Callable[[int, int], None]
 
 #: So large a share of images at the limit of detections is worth a note.
 FULL = 0.5
@@ -170,9 +169,12 @@ def predict(
     options: Options | None = None,
     *,
     group: Group | None = None,
+    label: str = "predicting",
     progress: Progress | None = None,
 ) -> Predictions | None:
     """Predictions of every image; with several processes each does its share, and only the first gets the result.
+
+    `progress` is told under `label` about every image of this process.
 
     Raises:
         DataError: an image is missing, or the vocabulary does not fit.
@@ -205,7 +207,7 @@ def predict(
             line["proposals"] = predict_proposals(predictor, read)  # type: ignore[arg-type]
         return line
 
-    folder.predict(line_of, together, progress)
+    folder.predict(line_of, together, None if progress is None else partial(progress, label))
     return folder.merge(together)
 
 

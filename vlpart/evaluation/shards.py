@@ -100,7 +100,7 @@ class ShardFolder:
             text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
             write_file(self._path(number), text.encode())
 
-    def predict(self, predict: Predict, group: Group, progress: Callable[[int, int], None] | None = None) -> None:
+    def predict(self, predict: Predict, group: Group, progress: Callable[[int, int], object] | None = None) -> None:
         """Predict the images of the shards that are missing, of those every `world_size`-th.
 
         `progress` is called with (done, total) of this process's images.

@@ -12,9 +12,10 @@ from typing import Any
 
 from vlpart.errors import DataError, EvaluationError, VlpartError
 from vlpart.evaluation.benchmarks import BENCHMARKS, Benchmark
-from vlpart.evaluation.run import Options, Progress, open_dataset
+from vlpart.evaluation.run import Options, open_dataset
 from vlpart.evaluation.session import Request, run
 from vlpart.files import cache_folder, write_file
+from vlpart.jobs import Progress
 from vlpart.runtime import Group, local_device
 from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
 
@@ -272,7 +273,7 @@ class ZooRunner:
         max_images: only an evenly spaced subset; such figures are kept in folders of their own.
         device, precision: arguments of `vlpart.load`.
         group: the processes that share the work.
-        progress: given a description, what to call after every image.
+        progress: told about every image.
     """
 
     def __init__(
@@ -284,7 +285,7 @@ class ZooRunner:
         device: str | None = None,
         precision: str = "auto",
         group: Group | None = None,
-        progress: Callable[[str], Progress] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.data, self.max_images, self.device, self.precision = data, max_images, device, precision
         self.output = output if max_images is None else output / f"sample-{max_images}"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from vlpart.data.loader import make_loader
 from vlpart.data.source import LoadedSource, Source
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.files import write_file
+from vlpart.jobs import Progress
 from vlpart.losses.by_kind import compute_losses
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.weak_labels import frequency_weights
@@ -33,7 +34,6 @@ from vlpart.training.loop import Trainer
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import LossFunction
 from vlpart.types import Batch
-from vlpart.zoo.download import Progress
 from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS, KNOWN_VOCABULARY, RECIPE, VOCABULARY, WEIGHTS
 from vlpart.zoo.weights import mixed
 
@@ -275,7 +275,6 @@ def build_trainer(
     workers: int = 1,
     world: World | None = None,
     log_to: Sequence[str] = (),
-    stream: TextIO | None = None,
     progress: Progress | None = None,
 ) -> tuple[Trainer, Assembly]:
     """A trainer over the real data and model of a recipe, not yet resumed or started.
@@ -308,7 +307,6 @@ def build_trainer(
         evaluate=evaluate if recipe.evaluate_on else None,
         world=world,
         log_to=log_to,
-        stream=stream,
     )
     return trainer, parts
 

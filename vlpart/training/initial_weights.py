@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from vlpart.errors import DownloadError, TrainingError, WeightsError
 from vlpart.files import cache_folder
+from vlpart.jobs import Progress
 from vlpart.models.config import get_architecture
-from vlpart.zoo.download import Progress, download_file, sha256_of
+from vlpart.zoo.download import download_file, sha256_of
 from vlpart.zoo.published_names import is_published
 from vlpart.zoo.resolve import resolve
 from vlpart.zoo.weights import load_state_dict

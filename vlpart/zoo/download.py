@@ -7,7 +7,6 @@ catalogue where it knows.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import http.client
@@ -16,19 +15,16 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlpart.errors import DownloadError, WeightsError
 from vlpart.files import cache_folder
+from vlpart.jobs import Progress
 from vlpart.zoo.catalogue import ASSETS, ModelEntry, get_model
 
-__all__ = ["Progress", "cache_folder", "download_file", "download_model", "rich_progress", "sha256_of"]
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes there are and the bytes expected (None = the server did not say)."""
+__all__ = ["Progress", "cache_folder", "download_file", "download_model", "sha256_of"]
 
 BLOCK = 1 << 18
 TRIES = 4
@@ -51,7 +47,7 @@ def download_model(
         name: see `catalogue.list_models`.
         folder: where to keep it; default `cache_folder() / "models"`. Models that come with the package stay where
             they are.
-        progress: told about the bytes as they arrive.
+        progress: told about the bytes as they arrive; the total is None if the server does not say.
         force: download again even if the file is there.
         timeout: seconds without an answer before a try counts as failed.
 
@@ -138,24 +134,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def rich_progress(label: str) -> Iterator[Progress]:
-    """A progress bar on standard error, or nothing if that is not a terminal, as a context that gives a `Progress`."""
-    from rich import progress as rich
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    text, left = rich.TextColumn("{task.description}"), rich.TimeRemainingColumn()
-    columns = (text, rich.BarColumn(), rich.DownloadColumn(), rich.TransferSpeedColumn(), left)
-    with rich.Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(label, total=None)
-
-        def progress(done: int, total: int | None) -> None:
-            bars.update(task, completed=done, total=total)
-
-        yield progress
-
-
 # ---- one download
 
 
@@ -187,7 +165,7 @@ class _Interrupted(Exception):
     """The connection broke; another try may go on."""
 
 
-def _silent(done: int, total: int | None) -> None:
+def _silent(label: str, done: int, total: int | None) -> None:
     """The progress of nobody."""
 
 
@@ -280,11 +258,11 @@ def _copy(job: _Job, response: Any, done: int) -> None:
     version = response.headers.get("Last-Modified", "") if not version or version.startswith("W/") else version
     job.notes.write_text(json.dumps({"url": job.url, "version": version, "total": total}), encoding="utf-8")
     with job.part.open("ab" if done else "wb") as file:
-        job.progress(done, total)
+        job.progress(job.target.name, done, total)
         while block := _read(response):
             file.write(block)
             done += len(block)
-            job.progress(done, total)
+            job.progress(job.target.name, done, total)
     if total is not None and done < total:
         raise _Interrupted(f"the connection broke after {done} of {total} bytes")
 

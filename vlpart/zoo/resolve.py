@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from vlpart.errors import ModelNotFoundError, WeightsError
 from vlpart.files import cache_folder, is_file, is_folder, local_path
+from vlpart.jobs import Progress
 from vlpart.names import did_you_mean
 from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
-from vlpart.zoo.download import Progress, download_model
+from vlpart.zoo.download import download_model
 from vlpart.zoo.published_names import convert, is_published
 from vlpart.zoo.run_folder import WEIGHTS, RunFolder, open_run
 from vlpart.zoo.weights import load_state_dict
