@@ -208,7 +208,7 @@ def test_what_does_not_fit_together(bank: ReferenceBank, base_data: Path, featur
     with pytest.raises(DataError, match="needs a detector"):
         ObjectParser(features, bank, None, Renamer(None), VotingOptions())
     build_bank(bank.folder.parent / "pictures", read_base_data(base_data), base_data.parent, features)
-    with pytest.raises(DataError, match="one of images: build it with --objects"):
+    with pytest.raises(DataError, match="one of images: use vlpart parse find"):
         ObjectParser(features, ReferenceBank(bank.folder.parent / "pictures"), None, Renamer(None), ALONE)
     features.fingerprint = "others"  # type: ignore[misc]
     with pytest.raises(DataError, match="was built with"):

@@ -48,7 +48,7 @@ class VotingOptions:
     """How objects are parsed.
 
     Attributes:
-        long_side: longer side of a cut-out object in pixels.
+        long_side: longer side of a cut-out object in pixels; None takes that of the bank.
         references: base objects that vote on a part, the most similar ones that have it annotated.
         neighbours: their patches that vote for a patch.
         detector_share: weight of the detector's evidence beside the votes; 0 needs no detector.
@@ -59,7 +59,7 @@ class VotingOptions:
         sources: for a label, the base objects that may vote; labels that are not in it may take any.
     """
 
-    long_side: int = 352
+    long_side: int | None = None
     references: int = 8
     neighbours: int = 20
     detector_share: float = 0.5
@@ -141,18 +141,19 @@ class ObjectParser:
     ) -> None:
         check_features(bank, features)
         if not bank.of_objects:
-            raise DataError(f"the reference bank {bank.folder} is one of images: build it with --objects")
+            raise DataError(f"the reference bank {bank.folder} is one of images: use vlpart parse find")
         if predictor is None and options.detector_share > 0:
             raise DataError("a detector share above 0 needs a detector: name a model")
         self.features, self.bank, self.predictor = features, bank, predictor
         self.renamer, self.options = renamer, options
+        self._long_side = options.long_side or int(bank.header["short_side"])
         self._sources = {plain(label): names for label, names in options.sources.items()}
         self._parts_of = bank.parts_by_object()
         self._references: OrderedDict[int, CutOut] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
         """Whatever the parts depend on, as JSON data."""
-        options = asdict(self.options)
+        options = asdict(self.options) | {"long_side": self._long_side}
         options["sources"] = {label: list(names) for label, names in sorted(self.options.sources.items())}
         return {
             "precision": self.features.precision,
@@ -376,7 +377,7 @@ class ObjectParser:
         window = window_of(bitmap)
         if window is None:
             return None
-        (described,) = self.features.describe([shrink(_window(image, window), self.options.long_side)])
+        (described,) = self.features.describe([shrink(_window(image, window), self._long_side)])
         return CutOut(
             window=window,
             descriptors=normalised(described.descriptors).cpu(),

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vlpart import __version__
-from vlpart.cli import data, doctor, evaluate, models, parse, predict, recipes, train, vocabularies, zoo
+from vlpart.cli import data, doctor, evaluate, models, parse, parse_objects, predict, recipes, train, vocabularies, zoo
 from vlpart.cli.console import print_error
 from vlpart.errors import VlpartError
 
@@ -48,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,  # plain text in pipes and logs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, models, vocabularies, evaluate, zoo, train, recipes, data, parse, doctor):
+for command in (predict, models, vocabularies, evaluate, zoo, train, recipes, data, parse, parse_objects, doctor):
     command.register(app)
 
 
