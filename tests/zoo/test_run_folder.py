@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from vlpart.errors import WeightsError
 from vlpart.zoo.run_folder import open_run
-from vlpart.zoo.weights import load_state_dict, mixed
+from vlpart.zoo.weights import interpolated, load_state_dict
 
 RECIPE = {
     "name": "finetune",
@@ -74,16 +74,16 @@ def test_folders_that_are_no_runs(run_folder: Path, tmp_path: Path) -> None:
         open_run(run_folder)
 
 
-def test_mixing() -> None:
+def test_weight_interpolation() -> None:
     trained = {"w": torch.tensor([2.0, 4.0], dtype=torch.float16), "count": torch.tensor(3)}
     initial = {"w": torch.tensor([0.0, 8.0]), "count": torch.tensor(1)}
     for share, expected in ((0.0, [2.0, 4.0]), (0.25, [1.5, 5.0]), (1.0, [0.0, 8.0])):
-        result = mixed(trained, initial, share)
+        result = interpolated(trained, initial, share)
         assert (result["w"].tolist(), result["w"].dtype, result["count"].item()) == (expected, torch.float16, 3)
     with pytest.raises(WeightsError, match="another model"):
-        mixed(trained, {"w": initial["w"]}, 0.5)
+        interpolated(trained, {"w": initial["w"]}, 0.5)
     with pytest.raises(WeightsError, match="another model"):
-        mixed(trained, {"w": torch.zeros(3), "count": torch.tensor(1)}, 0.5)
+        interpolated(trained, {"w": torch.zeros(3), "count": torch.tensor(1)}, 0.5)
 
 
 def test_unknown_architectures_are_named(run_folder: Path) -> None:

@@ -31,7 +31,7 @@ class ParsedPart:
         found_as: the base part that it was transferred from or detected as ("dog:head").
         box_xyxy: pixels of the image.
         score: of the detection, or the overlap of the transferred box with its proposal (1 without proposals), or the
-            mean evidence of votes and detector.
+            mean score of votes and detector.
         object_index: which of the annotated objects of the image it belongs to, if it was parsed by objects.
         mask: (H, W) bool at the size of the target, if masks are kept and the part was not detected; else None.
     """

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlpart.cli.console import Bars, print_table
-from vlpart.cli.predict import Precision
+from vlpart.cli.predict import PrecisionChoice
 
 if TYPE_CHECKING:
     from vlpart.evaluation.run import Dataset
     from vlpart.evaluation.scores import Evaluation
-    from vlpart.evaluation.session import Outcome, Request
+    from vlpart.evaluation.session import EvaluationOutcome, Request
 
 
 def register(app: typer.Typer) -> None:
@@ -80,7 +80,7 @@ def evaluate(
     report: Annotated[bool, typer.Option(help="Write report.html into the output folder.")] = True,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also print every class.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the computation.")] = Precision.AUTO,
+    precision: Annotated[PrecisionChoice, typer.Option(help="Of the computation.")] = PrecisionChoice.AUTO,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Score a model, or given detections, on a benchmark or a COCO-style file.
@@ -162,7 +162,7 @@ def _wordings(given: str | None) -> dict[str, str] | None:
 
 
 def _with_predictor(
-    request: Request, model: str, weights: Path | None, device: str | None, precision: Precision
+    request: Request, model: str, weights: Path | None, device: str | None, precision: PrecisionChoice
 ) -> Request:
     from dataclasses import replace
 
@@ -173,7 +173,7 @@ def _with_predictor(
     return replace(request, predictor=predictor)
 
 
-def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
+def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None:
     """Print the figures, in percent."""
     evaluation = outcome.evaluation
     rule = {"lvis": "annotated classes only", "voc": "VOC 2007", "coco": "COCO"}[evaluation.rule]
@@ -198,7 +198,7 @@ def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
         typer.echo(f"wrote {path}")
 
 
-def _against(request: Request, outcome: Outcome) -> Iterator[str]:
+def _against(request: Request, outcome: EvaluationOutcome) -> Iterator[str]:
     """The differences from other detections, a line for each group of classes."""
     if not outcome.differences:
         return

@@ -41,9 +41,9 @@ ShortSide = Annotated[
 MaxSide = Annotated[
     int | None, typer.Option(min=8, help="Limit of their longer side, pixels.", rich_help_panel=COMPUTE)
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Images read at a time.", rich_help_panel=COMPUTE)]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images read at a time.", rich_help_panel=COMPUTE)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1.", rich_help_panel=COMPUTE)]
-Precision = Annotated[str, typer.Option(help="float32 or bf16.", rich_help_panel=COMPUTE)]
+ParsePrecision = Annotated[str, typer.Option(help="float32 or bf16.", rich_help_panel=COMPUTE)]
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Detector: model name or weight file. Default: tiny.", rich_help_panel=DETECTOR),
@@ -125,9 +125,9 @@ def build(
     feature_weights: FeatureWeights = None,
     short_side: ShortSide = None,
     max_side: MaxSide = None,
-    batch: Batch = 1,
+    batch: BatchSize = 1,
     device: Device = None,
-    precision: Precision = "float32",
+    precision: ParsePrecision = "float32",
     overwrite: Overwrite = False,
     no_progress: NoProgress = False,
 ) -> None:
@@ -229,9 +229,9 @@ def find(
     feature_weights: FeatureWeights = None,
     short_side: ShortSide = None,
     max_side: MaxSide = None,
-    batch: Batch = 1,
+    batch: BatchSize = 1,
     device: Device = None,
-    precision: Precision = "float32",
+    precision: ParsePrecision = "float32",
     overwrite: Overwrite = False,
     no_progress: NoProgress = False,
 ) -> None:
@@ -312,7 +312,7 @@ def show(
     height: PanelHeight = 420,
     feature_weights: FeatureWeights = None,
     device: Device = None,
-    precision: Precision = "float32",
+    precision: ParsePrecision = "float32",
 ) -> None:
     """Draw how a novel object is parsed: reference, target, correspondences, transferred parts and final boxes."""
     from vlpart.annotation_parser.bank import ReferenceBank

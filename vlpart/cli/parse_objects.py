@@ -13,7 +13,7 @@ from vlpart.cli.parse import (
     DATA,
     DETECTOR,
     BaseImages,
-    Batch,
+    BatchSize,
     Device,
     Drawing,
     FeatureWeights,
@@ -25,7 +25,7 @@ from vlpart.cli.parse import (
     NoProgress,
     Overwrite,
     PanelHeight,
-    Precision,
+    ParsePrecision,
     Weights,
     check_drawing,
     commands,
@@ -78,9 +78,9 @@ def find_objects(
     min_confidence: _MinConfidence = 0.2,
     feature_weights: FeatureWeights = None,
     long_side: _LongSide = None,
-    batch: Batch = 1,
+    batch: BatchSize = 1,
     device: Device = None,
-    precision: Precision = "float32",
+    precision: ParsePrecision = "float32",
     overwrite: Overwrite = False,
     no_progress: NoProgress = False,
 ) -> None:
@@ -153,7 +153,7 @@ def show_object(
     long_side: _LongSide = None,
     height: PanelHeight = 420,
     device: Device = None,
-    precision: Precision = "float32",
+    precision: ParsePrecision = "float32",
 ) -> None:
     """Draw how an annotated object is parsed: the most similar reference, correspondences, and the parts."""
     from vlpart.annotation_parser.bank import ReferenceBank

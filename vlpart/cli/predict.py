@@ -21,7 +21,7 @@ _IMAGES = "Images"
 _OUTPUT = "Output"
 
 
-class Precision(StrEnum):
+class PrecisionChoice(StrEnum):
     """Choices of --precision."""
 
     AUTO = "auto"
@@ -73,7 +73,9 @@ def predict(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: the best there is.", rich_help_panel=_MODEL)
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the computation.", rich_help_panel=_MODEL)] = Precision.AUTO,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="Of the computation.", rich_help_panel=_MODEL)
+    ] = PrecisionChoice.AUTO,
     threshold: Annotated[
         float,
         typer.Option("--threshold", "-t", min=0, max=1, help="Lowest score to keep.", rich_help_panel=_MODEL),

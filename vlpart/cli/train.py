@@ -1,4 +1,4 @@
-"""`vlpart train RECIPE`: start, resume or rehearse a training run, on one process or on those that torchrun started."""
+"""`vlpart train RECIPE`: start, resume or dry-run a training run, on one process or on those that torchrun started."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def train(
         if world.is_main:
             check_output(folder)
         if dry_run:
-            _rehearse(final, world, count, folder)
+            _dry_run(final, world, count, folder)
         else:
             _run(final, world, folder, resume, time_limit, count, logs)
 
@@ -216,7 +216,7 @@ def _run(
         raise typer.Exit(code)
 
 
-def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
+def _dry_run(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     """Print what a run would do."""
     from vlpart.training.dry_run import dry_run
 

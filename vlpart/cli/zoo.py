@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlpart.cli.console import Bars
-from vlpart.cli.predict import Precision
+from vlpart.cli.predict import PrecisionChoice
 
 _commands = typer.Typer(no_args_is_help=True, help="The published checkpoints together.")
 
@@ -34,10 +34,10 @@ def table(
     model: Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")] = None,
     on: Annotated[list[str] | None, typer.Option("--on", help="Only this benchmark; may be repeated.")] = None,
     max_images: Annotated[
-        int | None, typer.Option(min=1, help="Only so many evenly spaced images of each benchmark (a rehearsal).")
+        int | None, typer.Option(min=1, help="Only so many evenly spaced images of each benchmark (a dry run).")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the computation.")] = Precision.AUTO,
+    precision: Annotated[PrecisionChoice, typer.Option(help="Of the computation.")] = PrecisionChoice.AUTO,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Regenerate the published tables for the checkpoints and data that are here.

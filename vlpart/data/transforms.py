@@ -160,7 +160,7 @@ def transform_targets(loaded: LoadedSource, record: Record, geometry: Geometry) 
         image_labels=torch.from_numpy(image_labels),
         unknown_labels=torch.from_numpy(unknown) if source.unlabelled == "unknown" else None,
         ignore_inside=_whole_objects(loaded, labels) if source.inside_objects == "unknown" else None,
-        inexact=torch.from_numpy(record.scored[keep]) if source.scored_annotations == "inexact" else None,
+        pseudo_labels=torch.from_numpy(record.scored[keep]) if source.scored_annotations == "pseudo" else None,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.errors import DataError
-from vlpart.evaluation.scores import NAN, Evaluation, Precision, Rule
+from vlpart.evaluation.scores import NAN, AveragePrecision, Evaluation, Rule
 from vlpart.evaluation.truth import Truth, is_part
 from vlpart.names import did_you_mean
 from vlpart.text.vocabulary import Vocabulary
@@ -93,7 +93,7 @@ def figure(evaluation: Evaluation, path: str) -> float:
     where, measure = rest.rsplit(".", 1)
     for mapping in ("groups", "per_class"):
         if where.startswith(f"{mapping}."):
-            precision = getattr(scores, mapping).get(where.removeprefix(f"{mapping}."), Precision())
+            precision = getattr(scores, mapping).get(where.removeprefix(f"{mapping}."), AveragePrecision())
             return float(getattr(precision, measure))
     return float(getattr(getattr(scores, where), measure))
 

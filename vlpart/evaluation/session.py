@@ -71,7 +71,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class EvaluationOutcome:
     """What came out, on the first process.
 
     Attributes:
@@ -89,7 +89,7 @@ class Outcome:
     files: tuple[Path, ...]
 
 
-def run(request: Request, *, group: Group | None = None, progress: Progress | None = None) -> Outcome | None:
+def run(request: Request, *, group: Group | None = None, progress: Progress | None = None) -> EvaluationOutcome | None:
     """Carry out a request; None on all processes but the first.
 
     Args:
@@ -123,7 +123,7 @@ def run(request: Request, *, group: Group | None = None, progress: Progress | No
             compared.append(found)
     if evaluation is None or checked is None:
         return None
-    outcome = Outcome(
+    outcome = EvaluationOutcome(
         evaluation=evaluation,
         headline=dataset.benchmark.headline_figures(evaluation),
         variants=tuple(compared),
@@ -187,7 +187,9 @@ def _differences(
     return compare(others, checked, kind, groups | groups_of(dataset)[0], progress=progress)
 
 
-def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Predictions | None) -> list[Path]:
+def _write(
+    request: Request, outcome: EvaluationOutcome, checked: Checked, predictions: Predictions | None
+) -> list[Path]:
     """scores.json, predictions.json and report.html."""
     if request.output is None:
         return []
@@ -208,7 +210,7 @@ def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Pr
     return files
 
 
-def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
+def _facts(request: Request, outcome: EvaluationOutcome) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return None if value != value else value
 

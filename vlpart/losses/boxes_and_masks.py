@@ -14,9 +14,9 @@ from vlpart.models import boxes
 from vlpart.types import Targets
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """(N, C) float32 targets; the background label C gives a row of zeros."""
-    return F.one_hot(labels, classes + 1)[:, :classes].float()
+    return F.one_hot(labels, num_classes + 1)[:, :num_classes].float()
 
 
 def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -46,7 +46,7 @@ def known_weights(regions: Sequence[LabelledRegions], targets: Sequence[Targets]
         return None
     rows = []
     for region, target in zip(regions, targets, strict=True):
-        weight = region.boxes_xyxy.new_ones(len(region.labels), region.classes)
+        weight = region.boxes_xyxy.new_ones(len(region.labels), region.num_classes)
         if target.unknown_labels is not None:
             far = (region.overlap < below_iou) | maybe_unlabelled(region.boxes_xyxy, region.overlap, target)
             weight[far] = (~target.unknown_labels).float()

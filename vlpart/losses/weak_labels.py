@@ -70,8 +70,8 @@ def federated_classes(labels: Tensor, weights: Tensor, count: int, generator: to
     return torch.cat((present, torch.multinomial(probability, missing, replacement=False, generator=generator)))
 
 
-def class_mask(chosen: Tensor, classes: int) -> Tensor:
+def class_mask(chosen: Tensor, num_classes: int) -> Tensor:
     """(C,) float32 1 for the chosen classes; the background index is no column."""
-    mask = torch.zeros(classes + 1, device=chosen.device)
+    mask = torch.zeros(num_classes + 1, device=chosen.device)
     mask[chosen] = 1
-    return mask[:classes]
+    return mask[:num_classes]

@@ -35,7 +35,7 @@ from vlpart.training.recipe import Recipe
 from vlpart.training.step import LossFunction
 from vlpart.types import Batch
 from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS, KNOWN_VOCABULARY, RECIPE, VOCABULARY, WEIGHTS
-from vlpart.zoo.weights import mixed
+from vlpart.zoo.weights import interpolated
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
@@ -294,7 +294,7 @@ def build_trainer(
     def evaluate(model: nn.Module) -> dict[str, float]:
         weights = model.state_dict()
         if parts.initial is not None:
-            weights = mixed(weights, parts.initial, recipe.initial_share)
+            weights = interpolated(weights, parts.initial, recipe.initial_share)
         return evaluate_weights(recipe, weights, output, world.device)
 
     trainer = Trainer(

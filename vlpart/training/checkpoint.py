@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vlpart.errors import TrainingError
-from vlpart.zoo.weights import mixed
+from vlpart.zoo.weights import interpolated
 
 FORMAT = "vlpart-checkpoint-2"
 _BEFORE_SEVERAL_PROCESSES = "vlpart-checkpoint-1"
@@ -224,7 +224,7 @@ def export_weights(
     if share := recipe.get("initial_share"):
         if initial is None:
             raise TrainingError(f"{checkpoint} takes {share:g} of the first weights of its run: give them")
-        weights = mixed(weights, initial, share)
+        weights = interpolated(weights, initial, share)
     tensors = {}
     for name, value in weights.items():
         narrow = value.to(dtype) if value.is_floating_point() and value.ndim >= 2 else value

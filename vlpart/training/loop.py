@@ -36,7 +36,7 @@ from vlpart.types import Batch
 MAX_SKIPPED_IN_A_ROW = 20
 
 
-class Loader(Protocol):
+class BatchLoader(Protocol):
     """An endless iterable of batches whose state says which batches were *handed out* (not prefetched)."""
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -79,7 +79,7 @@ class Trainer:
         self,
         recipe: Recipe,
         model: nn.Module,
-        loader: Loader,
+        loader: BatchLoader,
         compute: LossFunction,
         output: Path,
         *,

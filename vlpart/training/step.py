@@ -212,7 +212,7 @@ def save_batch(path: Path, batch: Batch, losses: dict[str, float]) -> None:
             "image_labels": t.image_labels,
             "unknown_labels": t.unknown_labels,
             "ignore_inside": t.ignore_inside,
-            "inexact": t.inexact,
+            "pseudo_labels": t.pseudo_labels,
             "only_at_matches": t.only_at_matches,
         }
         for t in batch.targets

@@ -35,7 +35,7 @@ ROWS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DrawnSample:
     """A drawn image as JPEG, with its title and one line below it."""
 
     jpeg: bytes
@@ -100,7 +100,7 @@ def _classes(split: Split, image_id: int) -> set[int]:
     return found.union(split.known_labels(split.images[image_id]))
 
 
-def draw_samples(split: Split, number: int) -> Iterator[Sample]:
+def draw_samples(split: Split, number: int) -> Iterator[DrawnSample]:
     """Samples of a split, drawn; images that cannot be read are passed over."""
     if split.image_root is None or not split.categories:
         return
@@ -117,7 +117,7 @@ def draw_samples(split: Split, number: int) -> Iterator[Sample]:
             continue
 
 
-def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
+def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> DrawnSample:
     """One image with its annotations.
 
     Raises:
@@ -142,7 +142,7 @@ def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
     if left_out:
         caption += f"; {left_out} could not be drawn"
     title = f"{file_name(image)} (id {image['id']}, {width}x{height})"
-    return Sample(encode_image(annotated, "JPEG", str(file_name(image))), title, caption)
+    return DrawnSample(encode_image(annotated, "JPEG", str(file_name(image))), title, caption)
 
 
 def to_result(entries: list[Entry], size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Result, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
 from vlpart.zoo.catalogue import ModelEntry, list_models
-from vlpart.zoo.weights import load_state_dict, mixed
+from vlpart.zoo.weights import interpolated, load_state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,7 @@ class RunFolder:
         weights = load_state_dict(self.weights)
         share = self.recipe.get("initial_share", 0.0)
         if share and self.weights.name != WEIGHTS:
-            return mixed(weights, load_state_dict(self.folder / INITIAL_WEIGHTS), share)
+            return interpolated(weights, load_state_dict(self.folder / INITIAL_WEIGHTS), share)
         return weights
 
 

@@ -307,7 +307,7 @@ def _to_tensor(array: _Array) -> Tensor:
     return torch.from_numpy(native.copy())
 
 
-def mixed(trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def interpolated(trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """`(1 - share) * trained + share * initial` of every floating-point tensor, computed in float32.
 
     Args:
