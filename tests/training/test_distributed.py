@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from two_processes import same_batch_trainer
 
 from vlpart.errors import TrainingError
+from vlpart.runtime import World, joined, own_device
 from vlpart.training.checkpoint import latest_checkpoint, list_checkpoints
-from vlpart.training.distributed import World, choose_device, joined
 from vlpart.training.logging import read_log
 from vlpart.training.optimizer import trainable
 
@@ -116,14 +116,14 @@ def test_another_number_of_processes_is_refused(outcomes):
 
 
 def test_devices():
-    assert choose_device("cpu", 1, 2) == "cpu"
+    assert own_device("cpu", 1, 2) == "cpu"
     if not torch.cuda.is_available():
-        assert choose_device("auto") == "cpu"
+        assert own_device("auto") == "cpu"
         with pytest.raises(TrainingError, match="no CUDA device"):
-            choose_device("cuda")
+            own_device("cuda")
     for wrong in ("foo", "cuda:x", "cpu:one"):
         with pytest.raises(TrainingError, match=f"--device {wrong} cannot be used here"):
-            choose_device(wrong)
+            own_device(wrong)
     with joined("cpu", {}) as world:
         assert world == World()
 

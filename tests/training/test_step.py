@@ -9,7 +9,7 @@ from torch import nn
 
 from vlpart.errors import TrainingError
 from vlpart.models.backbones.swin import Stage
-from vlpart.training.distributed import World
+from vlpart.runtime import World
 from vlpart.training.step import Stepper, set_activation_checkpointing
 from vlpart.types import AnnotationKind, Batch, ImageBatch
 

@@ -10,7 +10,7 @@ import typer
 from vlpart.cli.console import Bars, print_table
 
 if TYPE_CHECKING:
-    from vlpart.training.distributed import World
+    from vlpart.runtime import World
     from vlpart.training.dry_run import DryRun
     from vlpart.training.recipe import Recipe
 
@@ -135,7 +135,7 @@ def train(
 
     import torch
 
-    from vlpart.training.distributed import joined
+    from vlpart.runtime import joined
     from vlpart.training.logging import check_sinks
     from vlpart.training.loop import check_output
 

@@ -62,7 +62,7 @@ def table(
             group=group,
             progress=progress,
         )
-        alone = group.world_size == 1  # several processes stop together at an error, one goes on with the next pair
+        alone = group.size == 1  # several processes stop together at an error, one goes on with the next pair
         filled = fill(cells, data, runner.figures, keep_going=alone)
     if group.rank > 0:
         return

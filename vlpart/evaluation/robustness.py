@@ -17,7 +17,7 @@ from vlpart.evaluation.vocabularies import (
     with_distractors,
 )
 from vlpart.jobs import Progress
-from vlpart.runtime import Group
+from vlpart.runtime import World
 from vlpart.text.vocabulary import Vocabulary
 
 DEFAULT_WORDINGS = Path(__file__).with_name("paraphrases.json")
@@ -108,7 +108,7 @@ def evaluate_variant(
     plain: Evaluation | None,
     variant: tuple[str, tuple[str, Options]],
     *,
-    group: Group,
+    group: World,
     progress: Progress | None = None,
 ) -> Variant | None:
     """Predict and score one variant; None on all but the first process, which alone has the `plain` scores."""

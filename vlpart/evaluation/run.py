@@ -29,7 +29,7 @@ from vlpart.evaluation.truth import held_out_part, is_part, read_ground_truth, s
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
 from vlpart.files import write_file
 from vlpart.jobs import Progress
-from vlpart.runtime import Group
+from vlpart.runtime import World
 
 if TYPE_CHECKING:
     from vlpart.results.result import Result
@@ -168,7 +168,7 @@ def predict(
     dataset: Dataset,
     options: Options | None = None,
     *,
-    group: Group | None = None,
+    group: World | None = None,
     label: str = "predicting",
     progress: Progress | None = None,
 ) -> Predictions | None:
@@ -181,7 +181,7 @@ def predict(
         EvaluationError: the output folder belongs to another run.
         OutputError: the output cannot be written.
     """
-    asked, together = options or Options(), group or Group()
+    asked, together = options or Options(), group or World()
     names, classes = _names(dataset, asked)
     limit = dataset.benchmark.max_detections
     key = {

@@ -34,7 +34,7 @@ from vlpart.evaluation.truth import is_part
 from vlpart.evaluation.vocabularies import dataset_vocabulary
 from vlpart.files import write_file
 from vlpart.jobs import Progress
-from vlpart.runtime import Group
+from vlpart.runtime import World
 
 if TYPE_CHECKING:
     from vlpart.training.recipe import EvaluationSet
@@ -89,7 +89,7 @@ class EvaluationOutcome:
     files: tuple[Path, ...]
 
 
-def run(request: Request, *, group: Group | None = None, progress: Progress | None = None) -> EvaluationOutcome | None:
+def run(request: Request, *, group: World | None = None, progress: Progress | None = None) -> EvaluationOutcome | None:
     """Carry out a request; None on all processes but the first.
 
     Args:
@@ -101,7 +101,7 @@ def run(request: Request, *, group: Group | None = None, progress: Progress | No
         DataError, EvaluationError, OutputError: see `vlpart.evaluation.run.predict` and `score_all`.
     """
     engine.library()  # without it nothing can be scored: told before hours of work
-    together = group or Group()
+    together = group or World()
     dataset = request.dataset
     variants = {}
     others = _others(request) if together.rank == 0 else None
@@ -137,7 +137,7 @@ def _folder(request: Request, name: str) -> Path | None:
     return None if request.output is None else request.output / name
 
 
-def _predictions(request: Request, group: Group, progress: Progress | None) -> Predictions | None:
+def _predictions(request: Request, group: World, progress: Progress | None) -> Predictions | None:
     if request.predictor is None:
         assert request.predictions is not None
         if group.rank > 0:

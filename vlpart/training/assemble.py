@@ -23,12 +23,12 @@ from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.weak_labels import frequency_weights
 from vlpart.models.build import build_detector
 from vlpart.models.rpn import ProposalOptions
+from vlpart.runtime import World
 from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Entry, Vocabulary
 from vlpart.training.checkpoint import list_checkpoints, save_weights
 from vlpart.training.distillation import TeacherSource
 from vlpart.training.distractors import Distractors
-from vlpart.training.distributed import World
 from vlpart.training.initial_weights import initialise
 from vlpart.training.loop import Trainer
 from vlpart.training.recipe import Recipe

@@ -15,6 +15,7 @@ from torch import nn
 
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.jobs import Progress
+from vlpart.runtime import World
 from vlpart.signals import StopRequest
 from vlpart.training.checkpoint import (
     checkpoint_path,
@@ -25,7 +26,6 @@ from vlpart.training.checkpoint import (
     save_checkpoint,
     set_rng_state,
 )
-from vlpart.training.distributed import World
 from vlpart.training.logging import Recorder, RunLog, Say, StepLines, open_sinks, resident_mib
 from vlpart.training.optimizer import MovingAverage, learning_rate_at, set_learning_rate
 from vlpart.training.recipe import Recipe, check_same_recipe
@@ -279,7 +279,7 @@ class Trainer:
         every = self.recipe.evaluate_every
         if self.evaluate is None or every is None or (self.step % every and self.step != self.recipe.iterations):
             return False
-        score = self.world.from_main(self._evaluate(recorder) if self.world.is_main else None)
+        score = self.world.from_main(self._evaluate(recorder) if self.world.is_main else math.nan)
         if math.isnan(score) or (self.best is not None and score <= self.best):
             return False
         self.best = score
