@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vlpart.annotation_parser.bank import ReferenceBank
+    from vlpart.annotation_parser.image_parser import ImageParser
     from vlpart.annotation_parser.labelled_images import LabelledImage
+    from vlpart.annotation_parser.object_parser import ObjectParser
     from vlpart.annotation_parser.output import ParsedPart
     from vlpart.annotation_parser.references import Reference
     from vlpart.annotation_parser.run import ParserRun
@@ -241,7 +243,7 @@ def find(
     """
     from vlpart.annotation_parser.bank import ReferenceBank
     from vlpart.annotation_parser.image_parser import ParserOptions
-    from vlpart.annotation_parser.run import find_parts, open_image_parser
+    from vlpart.annotation_parser.run import open_image_parser
     from vlpart.recipes.parser import check_bank, get_find_recipe
     from vlpart.text.vocabulary import Vocabulary
 
@@ -278,19 +280,7 @@ def find(
         precision=precision,
     )
     say_features(opened)
-    with Bars(hidden=no_progress, transient=True) as progress:
-        run = find_parts(
-            output,
-            labelled,
-            images,
-            parser,
-            vocabulary=vocabulary,
-            batch=batch,
-            overwrite=overwrite,
-            progress=progress,
-            on_failure=skipped,
-        )
-    tell(run, f"{run.parts} parts in {run.items - run.skipped} images")
+    parse_all(output, labelled, images, parser, vocabulary, batch=batch, overwrite=overwrite, hidden=no_progress)
 
 
 @commands.command("show")
@@ -417,6 +407,35 @@ def _wants_proposals(boxes: str) -> bool:
     if boxes not in ("proposals", "masks"):
         raise typer.BadParameter(f"{boxes!r} is neither 'proposals' nor 'masks'", param_hint="--boxes")
     return boxes == "proposals"
+
+
+def parse_all(
+    output: Path,
+    labelled: list[LabelledImage],
+    images: Path,
+    parser: ImageParser | ObjectParser,
+    vocabulary: Vocabulary | None,
+    *,
+    batch: int,
+    overwrite: bool,
+    hidden: bool,
+) -> None:
+    """Run a parser over images, with a bar unless it is hidden, and tell how it went."""
+    from vlpart.annotation_parser.run import find_parts
+
+    with Bars(hidden=hidden, transient=True) as progress:
+        run = find_parts(
+            output,
+            labelled,
+            images,
+            parser,
+            vocabulary=vocabulary,
+            batch=batch,
+            overwrite=overwrite,
+            progress=progress,
+            on_failure=skipped,
+        )
+    tell(run, f"{run.parts} parts in {run.items - run.skipped} images")
 
 
 def say_features(bank: ReferenceBank | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.console import Bars, names_in, skipped
+from vlpart.cli.console import names_in
 from vlpart.cli.parse import (
     COMPUTE,
     DATA,
@@ -29,10 +29,10 @@ from vlpart.cli.parse import (
     Weights,
     check_drawing,
     commands,
+    parse_all,
     part_names,
     references_per_label,
     say_features,
-    tell,
     tell_transfer,
     write_drawing,
 )
@@ -91,7 +91,7 @@ def find_objects(
     from vlpart.annotation_parser.bank import ReferenceBank
     from vlpart.annotation_parser.labelled_images import read_objects
     from vlpart.annotation_parser.object_parser import VotingOptions
-    from vlpart.annotation_parser.run import find_parts, open_object_parser
+    from vlpart.annotation_parser.run import open_object_parser
 
     options = VotingOptions(
         long_side=long_side,
@@ -114,19 +114,7 @@ def find_objects(
         precision=precision,
     )
     say_features(opened)
-    with Bars(hidden=no_progress, transient=True) as progress:
-        run = find_parts(
-            output,
-            labelled,
-            images,
-            parser,
-            vocabulary=vocabulary,
-            batch=batch,
-            overwrite=overwrite,
-            progress=progress,
-            on_failure=skipped,
-        )
-    tell(run, f"{run.parts} parts in {run.items - run.skipped} images")
+    parse_all(output, labelled, images, parser, vocabulary, batch=batch, overwrite=overwrite, hidden=no_progress)
 
 
 def show_object(

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,20 +170,32 @@ class _Written:
 
 
 class CocoFile:
-    """A COCO JSON file (`info`, `categories`, `annotations`, `images`) written image by image, in constant memory.
+    """A COCO JSON file (`info`, `annotations`, `images`, `categories`) written image by image, in constant memory.
 
     Annotations go to a temporary file beside the target and the short image entries to a second one; `complete` joins
     them and takes the final name. An interrupt at any moment leaves complete images only. Raises `OutputError`.
+
+    Args:
+        path: the file.
+        info: its first line.
+        categories: of the file; they may grow until it is complete.
+        finish: makes the final entry of an image of the one that was added, once all categories are known.
     """
 
-    def __init__(self, path: Path, categories: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: Mapping[str, Any],
+        categories: Callable[[], Sequence[Mapping[str, Any]]],
+        finish: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    ) -> None:
         self.path = path
+        self._categories, self._finish = categories, finish
         make_folder(path.parent)
         self._paths = (_temporary(path), _temporary(path))
         self._annotations: Any = None
         self._images: Any = None
-        head = {"info": dict(info), "categories": [dict(category) for category in categories]}
-        start = json.dumps(head).removesuffix("}") + ', "annotations": ['
+        start = f'{{"info": {json.dumps(info)},\n"annotations": ['
         try:
             with output_errors(path):
                 self._annotations = self._paths[0].open("x+b", buffering=0)
@@ -206,13 +218,18 @@ class CocoFile:
         """Number of complete images so far."""
         return self._written.images
 
-    def add(self, file_name: str, size_hw: tuple[int, int], annotations: Sequence[Mapping[str, Any]]) -> None:
-        """Append one image. `annotations` are COCO annotations; their `id` and `image_id` are given here."""
+    @property
+    def next_id(self) -> int:
+        """What the first annotation of the next image will have as its `id`."""
+        return self._written.annotations + 1
+
+    def add(self, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Append one image, whose `id` is counted here if it has none, and its annotations, which get theirs here."""
         before = self._written
-        image = {"id": before.images + 1, "file_name": file_name, "height": size_hw[0], "width": size_hw[1]}
+        image = {"id": before.images + 1, **image}
         lines = [
-            json.dumps({**annotation, "id": before.annotations + number, "image_id": image["id"]})
-            for number, annotation in enumerate(annotations, start=1)
+            json.dumps((head := {"id": number, "image_id": image["id"]}) | dict(annotation) | head)
+            for number, annotation in enumerate(annotations, start=self.next_id)
         ]
         annotation_bytes = before.annotation_bytes
         if lines:
@@ -229,10 +246,13 @@ class CocoFile:
             self._annotations.seek(0, os.SEEK_END)
             self._images.truncate(self._written.image_bytes)
             self._images.seek(0)
-            self._put(self._annotations, b'\n], "images": [')
-            while block := self._images.read(1 << 20):
-                self._put(self._annotations, block)
-            self._put(self._annotations, b"\n]}\n")
+            self._put(self._annotations, b'\n],\n"images": [')
+            for line in self._images:
+                if self._finish is not None and (entry := line.rstrip(b",\n")):
+                    done = json.dumps(self._finish(json.loads(entry))).encode()
+                    line = line.replace(entry, done)
+                self._put(self._annotations, line)
+            self._put(self._annotations, f'\n],\n"categories": {json.dumps(list(self._categories()))}}}\n'.encode())
             self._annotations.close()
             self._paths[0].replace(self.path)
         self.discard()
@@ -333,7 +353,9 @@ class ResultWriter:
         if "coco" in self.formats:
             if self.coco is None:
                 self.coco = self.stack.enter_context(_open_coco(self.names.target("coco.json"), result))
-            self.coco.add(self.names.relative(image), result.image_size, _annotations(result))
+            height, width = result.image_size
+            entry = {"file_name": self.names.relative(image), "height": height, "width": width}
+            self.coco.add(entry, _annotations(result))
         self.finished += 1
         self.detections += len(result)
 
@@ -407,4 +429,4 @@ def _open_coco(path: Path, result: Result) -> CocoFile:
         {"id": entry.id, "name": entry.name, "object": entry.object, "part": entry.part}
         for entry in result.vocabulary.entries
     ]
-    return CocoFile(path, categories, {"description": f"predictions of vlpart {__version__}"})
+    return CocoFile(path, {"description": f"predictions of vlpart {__version__}"}, lambda: categories)
