@@ -563,3 +563,35 @@ def test_nested_detections_of_one_class_go(masks: bool) -> None:
     assert [round(float(s), 1) for s in left.scores] == [0.9, 0.5, 0.4, 0.3]
     assert len(result.without_nested(share=1.01)) == 5
     assert len(result[:0].without_nested()) == 0
+
+
+def test_one_region_has_one_name_where_asked_for() -> None:
+    """The dog that is also called a cat; the face that is all there is of a person; one box beside another."""
+    result = Result(
+        image_size=(100, 200),
+        boxes_xyxy=[[0, 0, 50, 50], [0, 0, 50, 48], [100, 0, 150, 50], [100, 0, 150, 49], [60, 60, 99, 99]],
+        scores=[0.9, 0.8, 0.7, 0.6, 0.5],
+        class_ids=[0, 1, 3, 2, 1],
+        vocabulary=Vocabulary.parse("dog; cat; person: face"),
+    )
+    assert result.without_overlapping().names == ["dog", "person", "cat"]
+    assert len(result.without_overlapping(1.0)) == 5
+    assert len(result.without_overlapping(0.99)) == 5
+    assert result[:0].without_overlapping().names == []
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        result.without_overlapping(1.5)
+
+
+def test_overlap_is_that_of_masks() -> None:
+    bitmaps = np.zeros((2, 40, 40), dtype=bool)
+    bitmaps[0, :20], bitmaps[1, 4:20] = True, True
+    result = Result(
+        image_size=(40, 40),
+        boxes_xyxy=[[0, 0, 40, 20], [0, 0, 40, 20]],
+        scores=[0.9, 0.8],
+        class_ids=[0, 1],
+        masks=bitmaps,
+        vocabulary=Vocabulary.parse("dog; cat"),
+    )
+    assert len(result.without_overlapping(0.82)) == 2
+    assert len(result.without_overlapping(0.78)) == 1

@@ -258,6 +258,46 @@ class Result:
                 keep.append(i)
         return self[keep]
 
+    def without_overlapping(self, iou: float = 0.7) -> Result:
+        """Without detections that lie on a better one of whatever name: one region, one name. For pictures.
+
+        Of an object and its own part the object stays, else the better score.
+
+        Args:
+            iou: intersection over union of the masks (of the boxes, where there are no masks) from which on one goes;
+                1 keeps everything.
+
+        Raises:
+            ValueError: no number in 0..1.
+        """
+        limit = _score(iou)
+        parts = [self.is_part(i) for i in range(len(self))]
+        keep: list[int] = []
+        for i in range(len(self)):
+            near = [k for k in keep if self._overlap_of_boxes(i, k) > 0]
+            overlaps = self._ious(i, near) if near and limit < 1 else np.zeros(0)
+            rivals = [k for k, overlap in zip(near, overlaps, strict=False) if overlap >= limit]
+            own = [k for k in rivals if parts[k] and not parts[i] and self.owners[k] == i]
+            if len(own) == len(rivals):
+                keep = [k for k in keep if k not in own] + [i]
+        return self[sorted(keep)]
+
+    def _overlap_of_boxes(self, i: int, k: int) -> float:
+        sides = np.minimum(self.boxes_xyxy[i, 2:], self.boxes_xyxy[k, 2:]) - np.maximum(
+            self.boxes_xyxy[i, :2], self.boxes_xyxy[k, :2]
+        )
+        return float(np.prod(np.clip(sides, 0, None)))
+
+    def _ious(self, i: int, others: list[int]) -> NDArray[np.float64]:
+        """(len(others),): intersection over union with detection `i`; from the shares each has of the other."""
+        of_this = self._inside(i, others)
+        of_them = np.array(
+            [self._inside(k, [i])[0] if share else 0.0 for k, share in zip(others, of_this, strict=True)]
+        )
+        both = (of_this > 0) & (of_them > 0)
+        a, b = np.where(both, of_this, 1.0), np.where(both, of_them, 1.0)
+        return np.where(both, 1 / (1 / a + 1 / b - 1), 0.0)
+
     def _inside(self, i: int, others: list[int]) -> NDArray[np.float64]:
         """(len(others),): which share of detection `i` is inside each of the others."""
         if self.masks is not None:
