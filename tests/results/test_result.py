@@ -96,11 +96,11 @@ def test_parts_under_their_objects(street: Result) -> None:
 
 
 def test_summary_and_repr(street: Result) -> None:
-    summary = "photo.jpg 100x60: 1 car (2 wheel, 1 door), 1 person, 1 dog; loose: 1 person:head"
+    summary = "photo.jpg 100x60: 1 car (2 wheel, 1 door), 1 person, 1 dog; without their object: 1 person:head"
     assert street.summary() == summary
     assert repr(street) == f"Result({summary})"
     assert result_of().summary() == "100x60: nothing found"
-    assert result_of((HEAD, 0.5, rectangle(0, 0, 5, 5))).summary() == "100x60: loose: 1 person:head"
+    assert result_of((HEAD, 0.5, rectangle(0, 0, 5, 5))).summary() == "100x60: without their object: 1 person:head"
 
 
 def test_overlapping_objects_of_one_class() -> None:

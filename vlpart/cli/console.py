@@ -93,14 +93,14 @@ class Bars:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """A table on a terminal; lines with tabs and without headings in a pipe, so that `cut` and `grep` work.
+    """A table on a terminal; in a pipe lines with tabs below one with the headings, so that `cut` and `grep` work.
 
     Args:
         headings: column headings; as many cells in every row.
         right: headings of columns that are aligned to the right.
     """
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in (headings, *rows):
             typer.echo("\t".join(str(cell) for cell in row))
         return
     from rich import box

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, print_table
 from vlpart.cli.predict import PrecisionChoice
 
@@ -32,7 +33,10 @@ def evaluate(
         ),
     ],
     model: Annotated[
-        str | None, typer.Argument(help="Model name, weight file or run folder; nothing with --predictions.")
+        str | None,
+        typer.Argument(
+            help="Model name, weight file or run folder; nothing with --predictions.", autocompletion=complete_models
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weight file for the model.", dir_okay=False)] = None,
     predictions: Annotated[
@@ -49,7 +53,11 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the images; default: found by itself.", file_okay=False)
     ] = None,
     vocabulary: Annotated[
-        str | None, typer.Option(help="Other names: a list, a file, or 'car: wheel'. Matched by name, else by order.")
+        str | None,
+        typer.Option(
+            help="Other names: a list, a file, or 'car: wheel'. Matched by name, else by order.",
+            autocompletion=complete_vocabularies,
+        ),
     ] = None,
     annotated_classes_only: Annotated[
         bool,

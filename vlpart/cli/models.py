@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlpart.cli.completion import complete_models
 from vlpart.cli.console import Bars, megabytes, print_table
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def list_command(as_json: _Json = False) -> None:
 
 @_commands.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Model name, weight file or run folder.")], as_json: _Json = False
+    name: Annotated[str, typer.Argument(help="Model name, weight file or run folder.", autocompletion=complete_models)],
+    as_json: _Json = False,
 ) -> None:
     """Show one model, run folder or weight file.
 
@@ -78,7 +80,9 @@ def show(
 
 @_commands.command("download")
 def download(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of models.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Names of models.", autocompletion=complete_models)
+    ],
     force: Annotated[bool, typer.Option("--force", help="Download again even if the file is there.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:

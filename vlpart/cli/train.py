@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlpart.cli.completion import complete_recipes
 from vlpart.cli.console import Bars, print_table
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe: its name (`vlpart recipes list`) or a Python file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe: its name (`vlpart recipes list`) or a Python file.", autocompletion=complete_recipes
+        ),
+    ],
     data: Annotated[
         Path, typer.Option(envvar="VLPART_DATA", help="Folder that holds the data sets.", file_okay=False)
     ] = Path("datasets"),

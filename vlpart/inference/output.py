@@ -283,10 +283,10 @@ class CocoFile:
             self.discard()
 
 
-FORMATS = ("image", "json", "coco", "labels", "labelme", "yolo")
+FORMATS = ("image", "json", "coco", "labels", "labelme", "yolo", "crops", "cutouts")
 """What can be written. Per image: `image` NAME_parts.jpg, `json` NAME_parts.json, `labels` NAME_labels.png (16 bit),
 `labelme` labelme/NAME.json, `yolo` labels/NAME.txt; for all images together: `coco` coco.json, and with `yolo`
-data.yaml."""
+data.yaml; a file per detection: `crops` crops/NAME/001_car_wheel.jpg, `cutouts` cutouts/NAME/001_car_wheel.png."""
 
 #: The files of an image; the name of its results goes into the braces.
 _FILES = {
@@ -297,12 +297,17 @@ _FILES = {
     "yolo": "labels/{}.txt",
 }
 
+#: The folder of an image and the suffix of what has a file per detection.
+_PIECES = {"crops": ("crops/{}", ".jpg"), "cutouts": ("cutouts/{}", ".png")}
+_NOT_OF_NAMES = re.compile(r"[^\w-]+")
+_PIECE = re.compile(r"\d{3,}_.*\.(jpg|png)")
+
 
 def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tuple[str, ...]:
     """`formats` without repeats, in the order of `FORMATS`; "picture" is the former name of "image".
 
     Raises:
-        OutputError: an unknown or empty choice, or `coco` with `skip_existing`.
+        OutputError: an unknown or empty choice, or `coco`, `crops` or `cutouts` with `skip_existing`.
     """
     chosen = ["image" if name == "picture" else name for name in ([formats] if isinstance(formats, str) else formats)]
     if not chosen:
@@ -315,6 +320,12 @@ def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tup
             "coco.json would lack the images that --skip-existing (argument skip_existing) leaves out: "
             "leave out one of the two"
         )
+    pieces = [name for name in chosen if name in _PIECES]
+    if skip_existing and pieces:
+        raise OutputError(
+            f"nobody can tell whether all {pieces[0]} of an image are there, so --skip-existing (argument "
+            "skip_existing) does not go with them: leave out one of the two"
+        )
     return tuple(name for name in FORMATS if name in chosen)
 
 
@@ -324,6 +335,7 @@ class ResultWriter:
 
     names: OutputNames
     formats: Sequence[str]
+    drawing: Mapping[str, Any] = field(default_factory=dict)
     coco: CocoFile | None = None
     yolo: Path | None = None
     finished: int = 0
@@ -332,7 +344,15 @@ class ResultWriter:
 
     def encode(self, stem: str, result: Result) -> dict[Path, bytes]:
         """The files of one result, in memory. Raises `OutputError` for what is wrong with this image alone."""
-        return {path: _encode(kind, result, path) for kind, path in self._targets(stem).items()}
+        files = {path: _encode(kind, result, path, self.drawing) for kind, path in self._targets(stem).items()}
+        for kind in filter(_PIECES.__contains__, self.formats):
+            folder, suffix = _PIECES[kind]
+            for i, name in enumerate(result.names):
+                short = _NOT_OF_NAMES.sub("_", name)[:80]
+                path = self.names.target(f"{folder.format(stem)}/{i + 1:03}_{short}{suffix}")
+                piece = result.crop(i) if kind == "crops" else result.cutout(i)
+                files[path] = encode_image(piece, "JPEG" if kind == "crops" else "PNG", path.name)
+        return files
 
     def is_done(self, stem: str) -> bool:
         """Whether all files of an image are there. A source image that has the name of one is none of them."""
@@ -348,6 +368,8 @@ class ResultWriter:
         """Write the files of one result and add it to the COCO file. Raises `OutputError` if the disk refuses."""
         if "yolo" in self.formats and self.yolo is None:
             self.yolo = _write_yolo_data(self.names.target("data.yaml"), result.vocabulary)
+        for folder in {path.parent for path in files if _PIECE.fullmatch(path.name)}:
+            self._drop_earlier_pieces(folder, files)
         for path, data in files.items():
             write_file(path, data)
         if "coco" in self.formats:
@@ -358,6 +380,14 @@ class ResultWriter:
             self.coco.add(entry, _annotations(result))
         self.finished += 1
         self.detections += len(result)
+
+    def _drop_earlier_pieces(self, folder: Path, files: Mapping[Path, bytes]) -> None:
+        """Pieces of an earlier run that found more must not stay among those of this one."""
+        if is_folder(folder):
+            with output_errors(folder):
+                for path in sorted(folder.iterdir()):
+                    if _PIECE.fullmatch(path.name) and path not in files:
+                        self.names.target(path.relative_to(self.names.output).as_posix()).unlink()
 
     def drop_earlier_coco(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -374,14 +404,14 @@ class ResultWriter:
                 path.unlink(missing_ok=True)
 
 
-def _encode(kind: str, result: Result, path: Path) -> bytes:
+def _encode(kind: str, result: Result, path: Path, drawing: Mapping[str, Any]) -> bytes:
     if kind == "yolo":
         return result.to_yolo().encode()
     if kind in ("json", "labelme"):
         text = result.to_json(indent=1) if kind == "json" else _labelme(result, path)
         return (text + "\n").encode(errors="backslashreplace")  # a path that is no Unicode
     if kind == "image":
-        return encode_image(result.plot(), "JPEG", path.name)
+        return encode_image(result.plot(**drawing), "JPEG", path.name)
     return encode_image(Image.fromarray(result.label_map()), "PNG", path.name)
 
 

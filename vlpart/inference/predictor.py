@@ -347,6 +347,10 @@ def load(
     chosen = choose_device(device)
     precision = choose_precision(precision, chosen)
     model = name if isinstance(name, ResolvedModel) else resolve(name, weights)
+    if model.run is not None and not model.run.finished:
+        logger.warning(
+            "the training in %s is not finished: its checkpoint %s is used", model.run.folder, model.run.weights.name
+        )
     path = model.fetch()
     loaded = detector_of(model.read(), path, model.architecture)
     entry, note = model.entry_of(loaded.architecture)

@@ -409,16 +409,28 @@ class MaskStack:
                 pieces.append(piece)
         return sorted(pieces, key=area, reverse=True)
 
-    def fractions_inside(self, i: int, others: Sequence[int], limit: int = 512) -> NDArray[np.float64]:
+    def fractions_inside(
+        self, i: int, others: Sequence[int], limit: int = 512, shift_xy: tuple[float, float] = (0, 0)
+    ) -> NDArray[np.float64]:
         """(len(others),): which share of mask `i` lies inside each of the other masks; zeros if mask `i` is empty.
 
         Counted on about `limit` pixels at most, spread evenly over mask `i`: the cost does not grow with the image.
+
+        Args:
+            i: which mask.
+            others: the others.
+            limit: how many pixels to count.
+            shift_xy: pixels by which mask `i` is moved right and down first.
         """
         xs, ys = self._store.points(i, limit)
         if not len(xs):
             return np.zeros(len(others))
+        height, width = self.image_size
+        xs, ys = xs + round(shift_xy[0]), ys + round(shift_xy[1])
+        on_image = (xs >= 0) & (xs < width) & (ys >= 0) & (ys < height)
         chosen = np.asarray(others, dtype=np.int64).reshape(-1)
-        return self._store.contains(chosen, xs, ys).mean(axis=1, dtype=np.float64)
+        held: NDArray[np.float64] = self._store.contains(chosen, xs, ys)[:, on_image].sum(axis=1, dtype=np.float64)
+        return held / len(xs)
 
     def resized(self, image_size: tuple[int, int]) -> MaskStack:
         """The same masks over a scaled image of (height, width)."""

@@ -311,8 +311,14 @@ class Result:
     def _mask_of(self, condition: Callable[[int], bool]) -> NDArray[np.bool_]:
         return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
 
-    def summary(self) -> str:
-        """One line, the size as width x height: "photo.jpg 1200x800: 2 car (4 wheel, 1 door); loose: 1 dog:head"."""
+    def summary(self, name: str | None = None) -> str:
+        """One line: "photo.jpg 1200x800: 2 car (4 wheel, 1 door); without their object: 1 dog:head".
+
+        The size is width x height.
+
+        Args:
+            name: of the image; default: the name of the file at `path`.
+        """
         parts_of: dict[str, Counter[str]] = {}
         wholes: Counter[str] = Counter()
         for group in self.objects:
@@ -325,8 +331,9 @@ class Result:
         text = ", ".join(listed)
         loose = Counter(self.names[i] for i in self.loose_parts)
         if loose:
-            text += ("; loose: " if text else "loose: ") + _counted(loose)
-        where = f"{Path(self.path).name} " if self.path else ""
+            text += ("; " if text else "") + "without their object: " + _counted(loose)
+        shown = Path(self.path).name if name is None and self.path else name
+        where = f"{shown} " if shown else ""
         return f"{where}{self.image_size[1]}x{self.image_size[0]}: {text or 'nothing found'}"
 
     # ---- images and files
@@ -343,6 +350,18 @@ class Result:
         from vlpart.visualize.draw import draw_result
 
         return draw_result(self._image(image), self, **options)
+
+    def crop(self, i: int, image: Any = None, margin: float = 0.1) -> Image.Image:
+        """The image around detection `i`, in RGB; see `vlpart.visualize.crops.crop_of`. `image` as in `plot`."""
+        from vlpart.visualize.crops import crop_of
+
+        return crop_of(self._image(image), self, range(len(self))[i], margin)
+
+    def cutout(self, i: int, image: Any = None) -> Image.Image:
+        """Detection `i` alone, in RGBA, transparent around it; see `vlpart.visualize.crops.cutout_of`."""
+        from vlpart.visualize.crops import cutout_of
+
+        return cutout_of(self._image(image), self, range(len(self))[i])
 
     def _image(self, image: Any) -> NDArray[np.uint8]:
         from vlpart.data.images import read_image
@@ -435,11 +454,15 @@ class Result:
         """
         return formats.to_supervision(self)
 
-    def to_dict(self, *, full_vocabulary: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, full_vocabulary: bool = False) -> dict[str, Any]:
         """Plain data for JSON, everything but the image; `from_dict` reads it back.
 
+        A detection has `name`, `category_id` (the `id` of an entry of the vocabulary, as in COCO files), `score`,
+        `box_xyxy`, `object_index` (the place of the detection that it is a part of, from 0, or None) and `mask`.
+
         Args:
-            full_vocabulary: False keeps only the detected classes (and renumbers `class_id`), for long vocabularies.
+            full_vocabulary: True writes all that was looked for, not only what was found. (Where nothing was found, all
+                is written anyway: a vocabulary cannot be empty.)
         """
         return formats.to_dict(self, full_vocabulary)
 
@@ -470,7 +493,7 @@ class Result:
         """
         return cls.from_dict(formats.read_json(path), image)
 
-    def to_json(self, *, indent: int | None = None, full_vocabulary: bool = True) -> str:
+    def to_json(self, *, indent: int | None = None, full_vocabulary: bool = False) -> str:
         """`to_dict` as JSON text."""
         data = self.to_dict(full_vocabulary=full_vocabulary)
         return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)

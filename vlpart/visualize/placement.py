@@ -169,8 +169,7 @@ def _touching(rectangles: Floats, outline: Outline, *, on_rim: bool) -> NDArray[
     """(K,): whether a label lies on what it names: on the contour of what is outlined, anywhere on what is filled."""
     points = outline.rim if on_rim else np.vstack([outline.interior, outline.rim, outline.top])
     near = rectangles + np.array([-_TOUCH, -_TOUCH, _TOUCH, _TOUCH])
-    touching: NDArray[np.bool_] = _inside(points, near).any(axis=1)
-    return touching
+    return np.asarray(_inside(points, near).any(axis=1), dtype=np.bool_)
 
 
 def _candidates(wish: Wish, size: tuple[int, int], gap: float) -> tuple[Floats, NDArray[np.bool_]]:

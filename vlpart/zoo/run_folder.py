@@ -42,6 +42,11 @@ class RunFolder:
     weights: Path
 
     @property
+    def finished(self) -> bool:
+        """Whether the training has exported its weights; until then a checkpoint stands in for them."""
+        return self.weights.name == WEIGHTS
+
+    @property
     def vocabulary(self) -> Path:
         """The file of the names that the run was trained on."""
         return self.folder / VOCABULARY
