@@ -43,6 +43,7 @@ class FakePredictor:
     """Finds a car with a wheel in every image; remembers what it was called with and how many images are alive."""
 
     def __init__(self, *, interrupt_at: int | None = None, seconds: float = 0.0) -> None:
+        self.vocabulary = VOCABULARY
         self.interrupt_at = interrupt_at
         self.seconds = seconds
         self.calls: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -239,3 +240,96 @@ def test_nested_detections_are_kept_only_when_asked_for(
     monkeypatch.setattr(fake_predictor, "detect", twice)
     assert "1 car ->" in run("predict", photo, "-o", tmp_path / "a").out
     assert "2 car ->" in run("predict", photo, "-o", tmp_path / "b", "--keep-nested").out
+
+
+def test_without_a_photo_it_says_so_and_offers_the_one_in_the_package(run: Run, fake_predictor: FakePredictor) -> None:
+    outcome = run("predict")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "no image given" in outcome.err
+    assert "vlpart predict sample" in " ".join(outcome.err.replace("│", " ").split())
+    assert fake_predictor.loaded is None
+
+
+def test_sample_is_the_photo_in_the_package_unless_there_is_a_file_of_that_name(
+    run: Run, fake_predictor: FakePredictor, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    outcome = run("predict", "sample")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (photo.parent / "vlpart-results" / "astronaut_parts.jpg").is_file()
+    (photo.parent / "sample").mkdir()
+    photo.rename(photo.parent / "sample" / "own.jpg")
+    assert run("predict", "sample").code == 0
+    assert (photo.parent / "vlpart-results" / "own_parts.jpg").is_file()
+
+
+def test_lines_name_the_source_all_files_and_what_is_of_all_images(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 30)).save(tmp_path / folder / "x.png")
+    lines = run(
+        "predict", "a/x.png", "b/x.png", "-o", "out", "-f", "image,json,coco,yolo,crops,cutouts"
+    ).out.splitlines()
+    for line, folder in zip(lines, "ab", strict=False):
+        assert line.startswith(f"{folder}/x.png 40x30: 1 car (1 wheel) -> out: ")
+        files = line.partition(" -> out: ")[2].split(", ")
+        of_all = [f"{folder}/x_parts.jpg", f"{folder}/x_parts.json", f"labels/{folder}/x.txt"]
+        assert sorted(files) == sorted([*of_all, f"crops/{folder}/x/ (2)", f"cutouts/{folder}/x/ (2)"])
+    assert lines[2].endswith("results in out, of all images in coco.json and data.yaml there")
+    assert files_of(tmp_path / "out" / "crops" / "a" / "x") == ["001_car.jpg", "002_car_wheel.jpg"]
+
+
+def test_the_threshold_follows_the_number_of_names(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    for names in ("car", "car: wheel, door; dog: head, leg, tail; cat; bus; tie; fork"):
+        assert run("predict", photo, "-o", tmp_path / "out", "-v", names).code == 0
+    assert run("predict", photo, "-o", tmp_path / "out").code == 0
+    assert [call["score_threshold"] for call in fake_predictor.calls] == [0.45, 0.48, 0.46]
+
+
+def test_drawing_options_reach_the_picture(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    pictures = set()
+    for options in (
+        [],
+        ["--no-scores"],
+        ["--no-labels"],
+        ["--no-masks"],
+        ["--boxes"],
+        ["--line-width", "9"],
+        ["--font-size", "40"],
+    ):
+        assert run("predict", photo, "-o", tmp_path / "out", "-f", "image", *options).code == 0
+        pictures.add((tmp_path / "out" / "photo_parts.jpg").read_bytes())
+    assert len(pictures) == 7
+    colours = set()
+    for scheme in ("object", "instance", "class"):
+        assert run("predict", photo, "-o", tmp_path / "out", "-f", "image", "--colors", scheme).code == 0
+        colours.add((tmp_path / "out" / "photo_parts.jpg").read_bytes())
+    assert len(colours) >= 2
+
+
+def test_one_region_gets_one_name_unless_asked_otherwise(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(images: list[np.ndarray], **options: object) -> list[Result]:
+        return [
+            Result(
+                image_size=(90, 120),
+                boxes_xyxy=[[0, 0, 40, 40], [0, 0, 40, 39]],
+                scores=[0.9, 0.6],
+                class_ids=[0, 1],
+                vocabulary=Vocabulary.parse("dog; cat"),
+                image=np.zeros((90, 120, 3), dtype=np.uint8),
+            )
+            for _ in images
+        ]
+
+    monkeypatch.setattr(fake_predictor, "detect", twice)
+    assert ": 1 dog ->" in run("predict", photo, "-o", tmp_path / "a").out
+    assert ": 1 dog, 1 cat ->" in run("predict", photo, "-o", tmp_path / "b", "--iou", "1").out

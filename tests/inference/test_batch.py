@@ -376,3 +376,20 @@ def test_unknown_formats_are_refused(photo: Path, tmp_path: Path, formats: Any) 
 def test_a_source_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no images in the folder"):
         predict_to_folder(FakePredictor(), tmp_path, output=tmp_path / "out")
+
+
+def test_pieces_of_every_detection_and_none_of_an_earlier_run(photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "cutouts" / "photo"
+    folder.mkdir(parents=True)
+    (folder / "003_dog.png").write_bytes(b"earlier")
+    (folder / "notes.png").write_bytes(b"somebody's own")
+    predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=["cutouts", "crops"])
+    assert files_of(folder) == ["001_car.png", "002_car_wheel.png", "notes.png"]
+    with Image.open(folder / "002_car_wheel.png") as wheel:
+        assert (wheel.mode, wheel.size) == ("RGBA", (5, 4))
+        alpha = np.asarray(wheel)[:, :, 3]
+    assert alpha[1:-1, 1:-1].min() == 255
+    width, height = size_of(tmp_path / "out" / "crops" / "photo" / "002_car_wheel.jpg")
+    assert (width, height) == (7, 6)  # a tenth of the longer side more, on whole pixels
+    with pytest.raises(OutputError, match="crops of an image are there"):
+        predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=["crops"], skip_existing=True)

@@ -62,7 +62,7 @@ def predict(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Image files, folders, globs or http(s) addresses; `sample` is the photo that comes with the package.",
         ),
     ] = None,
@@ -253,7 +253,6 @@ def predict(
 def _sources(given: list[str] | None) -> list[str]:
     """The sources, `sample` being the photo in the package unless there is a file of that name here."""
     from vlpart.files import is_there, local_path
-    from vlpart.zoo.catalogue import ASSETS
 
     if not given:
         raise typer.BadParameter(
@@ -261,7 +260,7 @@ def _sources(given: list[str] | None) -> list[str]:
             "vlpart predict sample",
             param_hint="SOURCE",
         )
-    photo = ASSETS / "samples" / "astronaut.jpg"
+    photo = Path(__file__).parents[1] / "assets" / "samples" / "astronaut.jpg"
     return [str(photo) if each == SAMPLE and not is_there(local_path(each)) else each for each in given]
 
 

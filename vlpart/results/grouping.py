@@ -73,7 +73,7 @@ def _touched(
     moves = np.array(_DIRECTIONS, dtype=np.float32) * reach
     moved = boxes_xyxy[[part]] + np.concatenate([moves, moves], axis=1)
     in_box = _box_containment(moved, boxes_xyxy[candidates])
-    near = np.flatnonzero((in_box >= _PARTLY_INSIDE[1]).any(axis=0))
+    near = np.flatnonzero((in_box >= _REACHED).any(axis=0))
     if not len(near):
         return None
     share = in_box[:, near].max(axis=0)
