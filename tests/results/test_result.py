@@ -627,3 +627,14 @@ def test_overlap_is_that_of_masks() -> None:
     )
     assert len(result.without_overlapping(0.82)) == 2
     assert len(result.without_overlapping(0.78)) == 1
+
+
+def test_what_is_around_a_better_one_of_its_name_goes_as_well() -> None:
+    result = Result(
+        image_size=(100, 100),
+        boxes_xyxy=[[20, 20, 50, 50], [10, 10, 90, 90], [10, 10, 90, 90]],
+        scores=[0.9, 0.8, 0.7],
+        class_ids=[0, 0, 1],
+        vocabulary=Vocabulary.parse("dog; sofa"),
+    )
+    assert result.without_overlapping().names == ["dog", "sofa"]

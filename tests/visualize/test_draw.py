@@ -140,7 +140,7 @@ def test_colours_by_class_instance_and_part() -> None:
         draw(found, colours="rainbow")
 
 
-def test_a_part_inside_another_part_is_named_after_it() -> None:
+def test_a_part_inside_another_part_is_marked() -> None:
     vocabulary = Vocabulary.parse("person: face, eye")
     nested = Result(
         image_size=(200, 200),
@@ -150,7 +150,7 @@ def test_a_part_inside_another_part_is_named_after_it() -> None:
         vocabulary=vocabulary,
     )
     items = {item.index: item for item in build_scene(nested, (200, 200))}
-    assert [items[i].name for i in range(3)] == ["person", "face", "face › eye"]
+    assert [items[i].name for i in range(3)] == ["person", "face", "› eye"]
     assert [items[i].depth for i in range(3)] == [0, 1, 2]
 
 

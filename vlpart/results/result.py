@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+_AROUND = 0.75  # share of a better detection of the same name that is inside, from which on one is around it
+
+
 @dataclass(frozen=True)
 class ObjectGroup:
     """An object and the parts that belong to it.
@@ -261,7 +264,8 @@ class Result:
     def without_overlapping(self, iou: float = 0.7) -> Result:
         """Without detections that lie on a better one of whatever name: one region, one name. For pictures.
 
-        Of an object and its own part the object stays, else the better score.
+        Of an object and its own part the object stays, else the better score. A detection around nearly all of a better
+        one of its own name goes too.
 
         Args:
             iou: intersection over union of the masks (of the boxes, where there are no masks) from which on one goes;
@@ -277,6 +281,9 @@ class Result:
             near = [k for k in keep if self._overlap_of_boxes(i, k) > 0]
             overlaps = self._ious(i, near) if near and limit < 1 else np.zeros(0)
             rivals = [k for k, overlap in zip(near, overlaps, strict=False) if overlap >= limit]
+            alike = [k for k in near if self.class_ids[k] == self.class_ids[i]] if limit < 1 else []
+            if any(self._inside(k, [i])[0] >= _AROUND for k in alike):
+                continue
             own = [k for k in rivals if parts[k] and not parts[i] and self.owners[k] == i]
             if len(own) == len(rivals):
                 keep = [k for k in keep if k not in own] + [i]

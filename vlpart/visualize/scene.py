@@ -32,8 +32,8 @@ class Item:
         family: which family of colours: an object and its parts share one.
         is_part: whether it is a part.
         colour: see `build_scene`.
-        name: words of the label; the short part name where the object is drawn too, "face › eye" for a part that lies
-            inside another part.
+        name: words of the label; the short part name where the object is drawn too, "› eye" for a part that lies inside
+            another part of its object.
         score: 0..1.
         crop: the mask (or box) in pixels of the layer, without margins; may be empty.
         own: its pixels that are not inside a smaller nested one, of the shape of the crop's bitmap.
@@ -242,7 +242,7 @@ def _kind(result: NamedDetections, i: int) -> str:
 
 
 def _words(result: NamedDetections, i: int, holders: Sequence[int]) -> str:
-    """The short part name where its object is drawn too, after the part of the same object that it lies inside."""
+    """The short part name where its object is drawn too, with a mark where it lies inside another part of it."""
     class_id = int(result.class_ids[i])
     part = result.vocabulary.part_name(class_id)
     if part is None or result.owners[i] < 0:
@@ -250,5 +250,5 @@ def _words(result: NamedDetections, i: int, holders: Sequence[int]) -> str:
     for j in holders:
         around = result.vocabulary.part_name(int(result.class_ids[j]))
         if around is not None and around != part and result.owners[j] == result.owners[i]:
-            return f"{around} › {part}"
+            return f"› {part}"
     return part
