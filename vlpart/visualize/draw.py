@@ -67,8 +67,8 @@ def draw_result(
     What contains other detections is outlined, what is innermost is filled. An object has a colour of its own, each
     kind of its parts another hue. A label looks like what it names, filled or outlined, and touches it or points to it
     with a leader; labels never cover each other and cover small parts last. A part inside another part is marked
-    ("› eye" in a face). Lines and letters grow with the image. Masks that their boxes cut off straight run out in a curve
-    (`MaskStack.extended`): the masks of the result stay as they are.
+    ("› eye" in a face). Lines and letters grow with the image. Masks that their boxes cut off straight run out in a
+    curve (`MaskStack.extended`): the masks of the result stay as they are.
 
     Args:
         image: (H, W, 3) uint8 RGB, of the size of the result.
