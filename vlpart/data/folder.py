@@ -15,7 +15,7 @@ from typing import Any
 from vlpart.data.check.findings import Findings
 from vlpart.data.check.images import find_images
 from vlpart.data.check.leaks import source_images
-from vlpart.data.check.split import Split, build_split, file_name, split_kind, split_name
+from vlpart.data.check.split import Split, build_split, split_kind, split_name
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
 
@@ -147,7 +147,7 @@ def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
     """The split of a file, with the folder of its images."""
     findings = Findings()
     split = build_split(path, content, findings, root)
-    unnamed = [i for i, category in split.categories.items() if not str(category.get("name") or "").strip()]
+    unnamed = [category.file_id for category in split.categories.values() if not (category.name or "").strip()]
     if unnamed:
         raise DataError(f"{path}: categories {unnamed[:5]} have no name; the names are what the model learns to find")
     if errors := [finding for finding in findings.listed() if finding.severity == "error"]:
@@ -157,16 +157,15 @@ def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
         )
     if not split.annotations:
         raise DataError(f"{path} has no annotations of its images; `vlpart data check {root}` says what is wrong")
-    split.image_root = find_images(split, root, None)
+    find_images(split, root, None)
     if split.image_root is None:
         raise DataError(f"{path}: its images are not in {root}, nor in images/ or another usual place below it")
-    missing = [
-        name for image in split.images.values() if not (split.image_root / (name := str(file_name(image)))).is_file()
-    ]
+    missing = [image.file_name for image in split.images.values() if split.image_path(image) is None]
     if missing:
+        shown = ", ".join(ascii(name)[1:-1][:200] for name in missing[:3])
         raise DataError(
-            f"{path}: {len(missing)} of {len(split.images)} images are not in {split.image_root}, first: "
-            f"{', '.join(missing[:3])}; `vlpart data check {root}` lists them"
+            f"{path}: {len(missing)} of {len(split.images)} images are not in {split.image_root}, first: {shown}; "
+            f"`vlpart data check {root}` lists them"
         )
     return split
 
@@ -193,5 +192,5 @@ def _refuse_overlap(train: Split, val: Split, root: Path) -> None:
 def _files(split: Split) -> dict[str, Path]:
     """File name -> image, links followed."""
     assert split.image_root is not None
-    folder = split.image_root.resolve()
-    return {name: (folder / name).resolve() for image in split.images.values() if (name := str(file_name(image)))}
+    paths = {image.file_name: split.image_path(image) for image in split.images.values()}
+    return {name: path.resolve() for name, path in paths.items() if path is not None}

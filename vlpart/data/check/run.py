@@ -120,7 +120,7 @@ def check(
         split = _read(path, None if is_named else root, report, findings)
         if split is None:
             continue
-        split.image_root = find_images(split, root, folder)
+        find_images(split, root, folder)
         check_annotations(split, findings, progress)
         files[split.name] = check_images(split, findings, decode=decode, processes=processes, progress=progress)
         report.splits.append(split)

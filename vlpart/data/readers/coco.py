@@ -356,6 +356,24 @@ def _by_image(entries: Sequence[Any], images: Mapping[Id, ImageEntry], problem: 
     return dict(by_image)
 
 
+def annotation_ids(
+    raw: Raw, categories: Mapping[Id, CategoryEntry], problem: Problem
+) -> tuple[Id, CategoryEntry] | None:
+    """The id of an annotation and its category, or None where one of them was reported."""
+    where = f"annotation {str(raw.get('id', '(no id)'))[:40]}"
+    key, category = identifier(raw.get("id")), identifier(raw.get("category_id"))
+    if key is None:
+        said = "no 'id'" if raw.get("id") is None else "an id that is no whole number or string"
+        problem("broken-entry", f"{where} of image {str(raw.get('image_id'))[:40]} has {said}")
+        return None
+    if category is None or category not in categories:
+        given, missing = raw.get("category_id"), "has no 'category_id'"
+        said = f"has the category id {str(given)[:60]}, which is not among the file's categories"
+        problem("unknown-category", f"{where} {said if given is not None else missing}")
+        return None
+    return key, categories[category]
+
+
 def read_annotation(
     raw: Raw, image: ImageEntry, categories: Mapping[Id, CategoryEntry], problem: Problem, *, masks: bool = True
 ) -> AnnotationEntry | None:
@@ -369,22 +387,19 @@ def read_annotation(
         masks: parse and check the segmentation; without, only where the box is missing.
     """
     where = f"annotation {str(raw.get('id', '(no id)'))[:40]}"
-    key, category = identifier(raw.get("id")), identifier(raw.get("category_id"))
-    if key is None:
-        said = "no 'id'" if raw.get("id") is None else "an id that is no whole number or string"
-        return _none(problem("broken-entry", f"{where} of {image.file_name} has {said}"))
-    if category is None or category not in categories:
-        given, missing = raw.get("category_id"), "has no 'category_id'"
-        said = f"has the category id {str(given)[:60]}, which is not among the file's categories"
-        return _none(problem("unknown-category", f"{where} {said if given is not None else missing}"))
+    if (ids := annotation_ids(raw, categories, problem)) is None:
+        return None
+    key, category = ids
     crowd, difficult = (values.flag(raw.get(field)) for field in ("iscrowd", "difficult"))
     if crowd is None or difficult is None:
         field = "iscrowd" if crowd is None else "difficult"
-        return _none(problem("malformed-flag", f"{where} has the {field} {str(raw[field])[:40]!r}, expected 0 or 1"))
+        problem("malformed-flag", f"{where} has the {field} {str(raw[field])[:40]!r}, expected 0 or 1")
+        return None
     owner = next((raw[field] for field in OWNER_FIELDS if raw.get(field) is not None), None)
     owner_id = identifier(owner)
     if owner is not None and owner_id is None:
-        return _none(problem("broken-entry", f"{where} names the object {str(owner)[:40]}, expected one id"))
+        problem("broken-entry", f"{where} names the object {str(owner)[:40]}, expected one id")
+        return None
     box, area, fine = _box(raw.get("bbox"), where, problem), None, True
     if raw.get("area") is not None:
         area = values.number(raw["area"])
@@ -396,7 +411,7 @@ def read_annotation(
         return None
     entry = AnnotationEntry(
         id=key,
-        category_id=categories[category].id,
+        category_id=category.id,
         box_xyxy=None,
         crowd=crowd,
         scored=raw.get("score") is not None,
@@ -435,10 +450,6 @@ def _with_region(
 
 #: Stands for what was reported and cannot be used.
 _BROKEN: Any = object()
-
-
-def _none(_: object) -> None:
-    """After a problem that was reported."""
 
 
 def _box(raw: Any, where: str, problem: Problem) -> Any:
