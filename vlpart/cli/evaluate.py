@@ -190,7 +190,8 @@ def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None
     headings = ("classes", "number", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75")
     print_table(headings, _rows(evaluation, per_class), right=headings[1:])
     lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
-    typer.echo(f"headline: {', '.join(lines)}")
+    kinds = {path.partition(".")[0] for path in request.dataset.benchmark.headline.values()}
+    typer.echo(f"headline: {', '.join(lines)} ({' and '.join(sorted(kinds))})")
     for line in _more(evaluation):
         typer.echo(line)
     for variant in outcome.variants:

@@ -132,7 +132,7 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         DataError: missing file, no regular file, broken JSON, or something else than an object.
     """
-    content = parse_json(path, "the annotations")
+    content = parse_json(path, "the annotations ")
     if not isinstance(content, dict):
         raise DataError(
             f"{path} is not a COCO file: the outermost value is a {type(content).__name__}, expected an object"
@@ -141,14 +141,14 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(path: Path, what: str) -> Any:
-    """Any JSON file; see `load_json`. `what` it is, for the message."""
+    """Any JSON file; see `load_json`. `what`: "" or what it is with a space, for the message."""
     try:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise DataError(f"cannot read {what} {path}: it is no regular file")
+            raise DataError(f"cannot read {what}{path}: it is no regular file")
         with path.open("rb") as file:
             return json.load(file)
     except OSError as error:
-        raise DataError(f"cannot read {what} {path}: {error.strerror or error}") from None
+        raise DataError(f"cannot read {what}{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error}); is the download complete?") from None
     except MemoryError:
