@@ -121,7 +121,7 @@ def _table(rows: Sequence[Detection], with_masks: bool) -> DetectionTable:
     """The columns; raises one of several errors where a field is missing or of another type."""
     columns = [list(map(itemgetter(field), rows)) for field in _FIELDS]
     image_ids, category_ids = (_whole(column) for column in columns[:2])
-    boxes = np.array(columns[2], dtype=np.float64).reshape(len(rows), -1 if rows else 4)
+    boxes = _floats(columns[2]).reshape(len(rows), -1 if rows else 4)
     if boxes.shape[1] != 4:
         raise ValueError("boxes are x, y, width, height")
     masks = areas = None
@@ -139,10 +139,17 @@ def _table(rows: Sequence[Detection], with_masks: bool) -> DetectionTable:
         image_ids=image_ids,
         category_ids=category_ids,
         boxes_xywh=boxes,
-        scores=np.array(columns[3], dtype=np.float64).reshape(len(rows)),
+        scores=_floats(columns[3]).reshape(len(rows)),
         masks=masks,
         mask_areas=areas,
     )
+
+
+def _floats(values: list[Any]) -> NDArray[np.float64]:
+    array = np.array(values)
+    if len(values) and array.dtype.kind not in "fi":  # text that reads as a number is none
+        raise ValueError("boxes and scores are numbers")
+    return array.astype(np.float64)
 
 
 def _whole(values: list[Any]) -> NDArray[np.int64]:
@@ -208,7 +215,12 @@ def _problem(
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def _mask_problem(segmentation: Any, size_hw: tuple[Any, Any]) -> str | None:

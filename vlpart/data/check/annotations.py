@@ -13,6 +13,7 @@ from vlpart.data.readers.values import class_key, has_control
 from vlpart.jobs import Progress
 from vlpart.masks.rasterise import Polygons, mask_area, segmentation_box
 from vlpart.masks.rle import decode_runs
+from vlpart.text.prompts import tokens_over
 
 DEGENERATE = 4
 """Masks with fewer pixels are reported."""
@@ -20,8 +21,6 @@ SLACK = 1.0
 """Pixels a box may reach out of its image: rounding of annotation tools."""
 MISFIT = 2.0
 """Pixels a side of a box may be off its mask, plus 2 % of the box (some sets count the last pixel, some do not)."""
-LONG_NAME = 200
-"""Characters: CLIP's encoder reads 77 tokens of a name, about as many words, and nothing of what comes after."""
 
 Box = tuple[float, float, float, float]
 
@@ -87,10 +86,10 @@ def _check_names(split: Split, findings: Findings) -> None:
         if name and name in names:
             findings.add("duplicate-category-name", split.name, f"{names[name]} and {shown}")
         names.setdefault(name, shown)
-        if has_control(category.name or ""):
-            findings.add("control-character-in-name", split.name, shown)
-        if len(category.name or "") > LONG_NAME:
-            findings.add("long-name", split.name, f"{shown} ({len(category.name or '')} characters)")
+        if has_control(category.written or ""):
+            findings.add("control-character-in-name", split.name, f"{category.file_id}: {category.written!r:.80}")
+        if words := tokens_over(category.name or ""):
+            findings.add("long-name", split.name, f"{shown} ({words} tokens or more)")
     files: set[str] = set()
     listed_by_label = any(image.positive_ids for image in split.images.values())
     for image in split.images.values():

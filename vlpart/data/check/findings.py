@@ -49,7 +49,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "duplicate-annotation": ("warning", "annotations with the same class and box in the same image"),
     "duplicate-file-name": ("warning", "images are listed twice in one file"),
     "duplicate-category-name": ("warning", "categories share a name and become one class"),
-    "control-character-in-name": ("warning", "category names hold line breaks or other control characters"),
+    "control-character-in-name": ("warning", "category names hold line breaks or tabs, which count as spaces"),
     "long-name": ("warning", "category names are longer than what a text encoder reads (77 tokens)"),
     "duplicate-annotation-id": (
         "warning",

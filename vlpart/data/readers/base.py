@@ -16,6 +16,7 @@ class CategoryEntry:
 
     `id` is a number from 0 on: the id of the file where all of its category ids are such numbers, else the category's
     place. `file_id` is always the id of the file, see `vlpart.data.readers.values.identifier`; None = the same.
+    `name` has single spaces; `written` is the name of the file where that has other white space.
     """
 
     id: int
@@ -25,6 +26,7 @@ class CategoryEntry:
     image_count: int | None = None
     frequency: str | None = None
     file_id: Id | None = None
+    written: str | None = None
 
     @property
     def object_name(self) -> str:

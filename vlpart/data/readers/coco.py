@@ -21,6 +21,7 @@ from vlpart.data.readers.problems import Problem, refuse
 from vlpart.data.readers.values import Id, identifier
 from vlpart.errors import DataError
 from vlpart.masks.rasterise import FAR, MaskError, Segmentation, parse_segmentation, segmentation_box
+from vlpart.text.naming import MAX_NAME_LENGTH
 
 EMPTY_BOX = 1e-5
 """Boxes this thin are empty."""
@@ -234,16 +235,18 @@ def _category(entry: Raw, key: Id, number: int, problem: Problem) -> CategoryEnt
             continue
         if not isinstance(value, str):
             problem("broken-entry", f"category {key} has a name, object, part or frequency that is not a string")
-        elif len(value) > values.LONGEST_NAME:
-            problem("broken-entry", f"category {key} has a {field} of {len(value)} characters")
-        elif not values.is_text(value) or "\0" in value:
-            problem("broken-entry", f"category {key} has a {field} that is no text: {value[:60]!a}")
+        elif len(value) > MAX_NAME_LENGTH:
+            said = f"a {field} of {len(value)} characters, {MAX_NAME_LENGTH} are the limit"
+            problem("broken-entry", f"category {key} has {said}: {value[:40]!a}...")
+        elif not (shown := " ".join(value.split())).isprintable():
+            problem("broken-entry", f"category {key} has a {field} with a character that nothing shows: {value!a:.80}")
         else:
+            texts[field] = shown
             continue
         texts[field] = None
     name, object_name, part_name = texts["name"], texts["object"], texts["part"]
     if name and object_name is None and ":" in name:
-        object_name, part_name = name.split(":", 1)
+        object_name, part_name = (text.strip() for text in name.split(":", 1))
     count = values.number(entry.get("image_count"))
     if entry.get("image_count") is not None and (count is None or not count.is_integer() or count < 0):
         problem("broken-entry", f"category {key} has the image_count {str(entry['image_count'])[:40]}")
@@ -256,6 +259,7 @@ def _category(entry: Raw, key: Id, number: int, problem: Problem) -> CategoryEnt
         image_count=None if count is None else int(count),
         frequency=texts["frequency"],
         file_id=key,
+        written=entry["name"] if name is not None and name != entry["name"] else None,
     )
 
 
