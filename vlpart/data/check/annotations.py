@@ -30,6 +30,7 @@ def check_annotations(split: Split, findings: Findings, progress: Progress | Non
     _check_names(split, findings)
     total = len(split.images)
     tally = _Tally()
+    predicted = split.is_predicted
     with_masks = any(entry.get("segmentation") for entries in split.annotations.values() for entry in entries)
 
     def problem(kind: str, text: str) -> None:
@@ -37,7 +38,7 @@ def check_annotations(split: Split, findings: Findings, progress: Progress | Non
 
     for done, (image_id, image) in enumerate(split.images.items(), start=1):
         raw = split.annotations.get(image_id, [])
-        if not raw and not image.positive_ids:
+        if not raw and not image.positive_ids and not predicted:
             findings.add("image-without-annotations", split.name, f"image {image.known_as} ({image.file_name})")
         seen: set[tuple[object, ...]] = set()
         for each in raw:
@@ -115,7 +116,7 @@ def check_annotation(entry: AnnotationEntry, image: ImageEntry, file: str, findi
     if (area := _area(entry, image)) < DEGENERATE:
         findings.add("degenerate-mask", file, f"{where}: {area} pixels")
     extents = segmentation_box(entry.mask, image.height, image.width)
-    if box is not None and _misfit(box, extents):
+    if box is not None and not entry.scored and _misfit(box, extents):  # a detector's boxes are not made from its masks
         shown = ", ".join(f"{value:g}" for value in extents)
         findings.add("box-mask-differ", file, f"{where}: box {_shown(box)}, mask spans x0 y0 x1 y1 {shown}")
 

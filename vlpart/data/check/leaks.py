@@ -27,6 +27,7 @@ def check_categories(splits: Sequence[Split], findings: Findings) -> None:
                 findings.add(kind, f"{one.name}, {other.name}", f"{i} is {own[i]!r} and {others[i]!r}")
     used = {split.category_name(i).casefold() for split in splits for i in split.images_with}
     files = ", ".join(split.name for split in splits)
+    names = [own for split, own in zip(splits, names, strict=True) if not split.is_predicted]
     for name in dict.fromkeys(name for own in names for name in own.values() if name not in used):
         findings.add("class-without-annotations", files, name)
 

@@ -58,6 +58,12 @@ class Split:
         """Of the file, usable or not."""
         return self.header.total_annotations
 
+    @property
+    def is_predicted(self) -> bool:
+        """Whether a program made all of its annotations: they have scores."""
+        entries = [entry for group in self.annotations.values() for entry in group]
+        return bool(entries) and all(entry.get("score") is not None for entry in entries)
+
     def category_name(self, category_id: int) -> str:
         """Name for messages."""
         category = self.categories[category_id]
