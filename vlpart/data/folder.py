@@ -17,6 +17,7 @@ from vlpart.data.check.images import find_images
 from vlpart.data.check.leaks import source_images
 from vlpart.data.check.split import Split, build_split, split_kind, split_name
 from vlpart.data.readers.coco import load_json
+from vlpart.data.readers.detect import detect
 from vlpart.errors import DataError
 
 JSON_PLACES = ("*.json", "annotations/*.json", "{split}/*annotations*.json")
@@ -48,8 +49,21 @@ def json_files(root: Path, fix: str = "put the annotation file there") -> list[P
     places = [p.format(split=name) for p in JSON_PLACES for name in ("train", "val", "valid", "test")]
     found = [file for place in dict.fromkeys(places) for file in sorted(root.glob(place))]
     if not found:
-        raise DataError(f"no JSON files in {root}, its annotations/ or train/; {fix}")
+        raise DataError(f"no JSON files in {root}, its annotations/ or train/; {conversion(root) or fix}")
     return found
+
+
+def conversion(root: Path) -> str | None:
+    """What to run on a folder that holds a data set of another tool; None if it holds none that is known."""
+    try:
+        found = detect(root)
+    except DataError:
+        return None
+    if found is None or found[0] == "coco":
+        return None
+    return (
+        f"it holds a data set of the kind {found[0]}: `vlpart data convert {root} --to coco --output NEW` makes it COCO"
+    )
 
 
 def open_folder(root: Path) -> DataFolder:
@@ -65,6 +79,8 @@ def open_folder(root: Path) -> DataFolder:
         others = [file for file in files if split_kind(file, root) not in _SPLITS]
         train = _only([file for file in others if read.is_coco(file)], "train", root)
     if train is None:
+        if helped := conversion(root):
+            raise DataError(f"{root}: {helped}")
         names = ", ".join(str(file.relative_to(root)) for file in files[:5])
         raise DataError(
             f"{root}: none of its JSON files is a train split ({names}); call the annotation file train.json"

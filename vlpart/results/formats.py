@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vlpart.errors import DataError, OutputError
-from vlpart.masks.polygons import FAITHFUL, Polygon, deviation, joined, rectangle
+from vlpart.masks.polygons import Polygon, joined, rectangle
+from vlpart.masks.shapes import LABELME_VERSION, labelme_shapes, yolo_names
 from vlpart.masks.stack import MaskStack
 from vlpart.text.vocabulary import Vocabulary
 
@@ -30,13 +28,6 @@ VERSION = 2
 
 #: What reading a saved result raises where a value is missing or of the wrong kind.
 DAMAGED = (KeyError, TypeError, ValueError, IndexError)
-
-#: What LabelMe wants to read in its files: the version whose keys these are.
-LABELME_VERSION = "5.5.0"
-
-
-#: Polygons of one instance in LabelMe; masks of more pieces are masks there.
-MOST_PIECES = 20
 
 
 def to_coco(result: NamedDetections, image_id: int | str) -> list[dict[str, Any]]:
@@ -80,33 +71,6 @@ def to_labelme(result: NamedDetections, image_path: str | None = None) -> dict[s
     }
 
 
-def labelme_shapes(
-    label: str, masks: MaskStack | None, i: int, box_xyxy: NDArray[np.floating[Any]]
-) -> list[dict[str, Any]]:
-    """The LabelMe shapes of one instance: its polygons; a mask where polygons cannot hold it (holes, thin lines); else
-    its box.
-
-    Args:
-        label: its name.
-        masks: of all instances, or None.
-        i: which one.
-        box_xyxy: pixels.
-    """
-    shape: dict[str, Any] = {"label": label, "group_id": None, "description": "", "flags": {}, "mask": None}
-    crop = None if masks is None else masks.tight_crop(i)
-    if masks is None or crop is None or not crop.bitmap.size:
-        corners = np.asarray(box_xyxy, dtype=np.float64).reshape(2, 2).tolist()
-        return [{**shape, "points": corners, "shape_type": "rectangle"}]
-    for pieces in (masks.polygons(i), masks.rings(i)):
-        if 0 < len(pieces) <= MOST_PIECES and deviation(crop.bitmap, crop.x0, crop.y0, pieces, apart=True) <= FAITHFUL:
-            return [{**shape, "points": piece.round(2).tolist(), "shape_type": "polygon"} for piece in pieces]
-    ends = [[crop.x0, crop.y0], [crop.x1 - 1, crop.y1 - 1]]  # the last pixels are inside
-    buffer = BytesIO()
-    Image.fromarray(crop.bitmap.astype(np.uint8)).save(buffer, "PNG")
-    packed = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return [{**shape, "points": ends, "shape_type": "mask", "mask": packed}]
-
-
 def to_yolo(result: NamedDetections) -> str:
     """See `Result.to_yolo`."""
     height, width = result.image_size
@@ -128,12 +92,8 @@ def _one_polygon(masks: MaskStack, box_xyxy: NDArray[np.float32], i: int) -> Pol
 
 
 def yolo_data(vocabulary: Vocabulary) -> str:
-    """The data file (YAML) that goes with `to_yolo`: the names of the classes, and where images and labels are.
-
-    It names no `path`: readers then look beside the file itself, from whatever folder they are started.
-    """
-    names = [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(vocabulary.names)]
-    return "\n".join(["# labels: labels/, images: images/", "train: images", "val: images", "names:", *names, ""])
+    """The data file (YAML) that goes with `to_yolo`, see `vlpart.masks.shapes.yolo_names`."""
+    return yolo_names(vocabulary.names)
 
 
 def to_supervision(result: NamedDetections) -> supervision.Detections:

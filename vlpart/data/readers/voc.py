@@ -25,12 +25,13 @@ MAX_DEPTH = 100
 
 @dataclass(frozen=True, slots=True)
 class VocObject:
-    """One annotated object: class name as in the file, box in pixels with exclusive ends, and its flags."""
+    """One annotated object: class name as in the file, box in pixels with exclusive ends, its flags and its parts."""
 
     name: str
     box_xyxy: tuple[float, float, float, float]
     difficult: bool = False
     truncated: bool = False
+    parts: tuple[VocObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def parse_voc(path: Path) -> VocImage:
         DataError: missing, not XML, with a document type or entities (refused unread), or without a size, a name or a
             box where one belongs.
     """
-    root = _parse_xml(path)
+    root = parse_xml(path)
     if root.tag != "annotation":
         raise DataError(f"{path} is no VOC file: its outermost element is <{root.tag}>, expected <annotation>")
     size = root.find("size")
@@ -191,7 +192,8 @@ def _object(element: Element, path: Path) -> VocObject:
     box = element.find("bndbox")
     x0, y0, x1, y1 = (_number(box, corner, path, name) for corner in ("xmin", "ymin", "xmax", "ymax"))
     difficult, truncated = ((element.findtext(flag) or "0").strip() == "1" for flag in ("difficult", "truncated"))
-    return VocObject(name, (x0 - 1, y0 - 1, x1, y1), difficult, truncated)
+    parts = tuple(_object(part, path) for part in element.findall("part"))  # in files with layout annotations
+    return VocObject(name, (x0 - 1, y0 - 1, x1, y1), difficult, truncated, parts)
 
 
 def _number(parent: Element | None, tag: str, path: Path, name: str = "") -> float:
@@ -206,15 +208,19 @@ def _number(parent: Element | None, tag: str, path: Path, name: str = "") -> flo
     return value
 
 
-def _parse_xml(path: Path) -> Element:
-    """The outermost element. Document types are refused: they can define entities that expand to gigabytes."""
+def parse_xml(path: Path, max_bytes: int = MAX_BYTES) -> Element:
+    """The outermost element. Document types are refused: they can define entities that expand to gigabytes.
+
+    Raises:
+        DataError: missing, too large, not XML, nested too deep, or with a document type.
+    """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path} is over {MAX_BYTES // 1_000_000} MB, which no VOC annotation is")
+    if len(data) > max_bytes:
+        raise DataError(f"{path} is over {max_bytes // 1_000_000} MB, which no annotation of this kind is")
     try:
         root = fromstring(data, forbid_dtd=True)
     except DefusedXmlException:
@@ -228,5 +234,5 @@ def _parse_xml(path: Path) -> Element:
         depth += 1
         elements = [child for element in elements for child in element]
         if depth > MAX_DEPTH:
-            raise DataError(f"{path} nests elements over {MAX_DEPTH} deep, which no VOC annotation does")
+            raise DataError(f"{path} nests elements over {MAX_DEPTH} deep, which no annotation does")
     return root
