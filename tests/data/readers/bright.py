@@ -18,9 +18,16 @@ class Bright:
 
     name = "bright"
 
-    def predict(self, image: Any, vocabulary: Any = None, **_: Any) -> Result:
-        """A `Result` for one image."""
-        bitmap = read_image(image).mean(axis=2) > 128
+    def read(self, source: Any) -> Any:
+        """The pixels of an image."""
+        return read_image(source)
+
+    def detect(self, images: Any, vocabulary: Any = None, **_: Any) -> list[Result]:
+        """A `Result` for every image."""
+        return [self._detect(image, vocabulary) for image in images]
+
+    def _detect(self, pixels: Any, vocabulary: Any) -> Result:
+        bitmap = pixels.mean(axis=2) > 128
         height, width = bitmap.shape
         rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
         box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
