@@ -19,6 +19,7 @@ from vlpart.evaluation.benchmarks import get_benchmark
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import listed, read_content
 from vlpart.evaluation.identity import matched
+from vlpart.evaluation.operating import operating_point
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
 from vlpart.evaluation.run import (
     Dataset,
@@ -57,6 +58,7 @@ class Request:
         wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
         output: folder for scores, predictions and report; None writes nothing.
         report: write the page.
+        at: also precision, recall, F1 and the confusion of classes at this score threshold.
     """
 
     dataset: Dataset
@@ -70,6 +72,7 @@ class Request:
     distractors: str | None = None
     output: Path | None = None
     report: bool = False
+    at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,9 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
     checked: Checked | None = None
     if predictions is not None:
         evaluation, checked = score_all(dataset, predictions, extras=request.extras)
+        if request.at is not None:
+            kind = "masks" if "masks" in dataset.benchmark.kinds else "boxes"
+            evaluation = replace(evaluation, operating=operating_point(checked, kind, request.at))
     compared = []
     for name, (about, options) in variants.items():
         assert request.predictor is not None
