@@ -184,7 +184,7 @@ def test_what_a_check_finds_in_the_file_is_not_left_out_in_silence(tmp_path: Pat
     document["annotations"][1]["category_id"] = 9
     put(tmp_path / "train.json", document)
     images(tmp_path / "images")
-    message = r"train\.json: 1 x category ids .*annotation 2: category 9; `vlpart data check .*` lists all"
+    message = r"train\.json: 1 x category ids .*annotation 2 has the category id 9, .*`vlpart data check .*` lists all"
     with pytest.raises(DataError, match=message):
         open_folder(tmp_path)
     document = content()

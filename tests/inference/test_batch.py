@@ -76,7 +76,8 @@ def test_labels_for_other_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     predict_to_folder(FakePredictor(), "in", output="out", formats=["labelme", "yolo"], recursive=True)
     stems = {"b": "b.jpg", "b-2": "b.png", "deep/a": "deep/a.png"}
     files = [f"labelme/{stem}.json" for stem in stems] + [f"labels/{stem}.txt" for stem in stems]
-    assert files_of(tmp_path / "disk") == sorted(["data.yaml", *files])
+    links = [f"images/{stem}{Path(image).suffix}" for stem, image in stems.items()]
+    assert files_of(tmp_path / "disk") == sorted(["data.yaml", *files, *links])
     for stem, image in stems.items():
         path = tmp_path / "out" / "labelme" / f"{stem}.json"
         assert (path.parent / json.loads(path.read_text())["imagePath"]).samefile(tmp_path / "in" / image)

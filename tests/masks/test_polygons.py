@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from vlpart.masks.polygons import Polygon, area, joined, rectangle, simplified
+from vlpart.masks.polygons import Polygon, area, exact_rings, joined, rectangle, simplified
 from vlpart.masks.stack import MaskStack
 
 SIZE = (60, 100)
@@ -106,3 +106,39 @@ def test_pieces_joined_cover_what_they_cover_apart() -> None:
 def test_the_corners_of_a_box() -> None:
     assert rectangle([1, 2, 4, 8]).tolist() == [[1, 2], [4, 2], [4, 8], [1, 8]]
     assert area(rectangle([1, 2, 4, 8])) == 18
+
+
+def diagonal(length: int = 50) -> np.ndarray:
+    bitmap = np.zeros(SIZE, dtype=bool)
+    bitmap[np.arange(length), np.arange(length)] = True
+    return bitmap
+
+
+@pytest.mark.parametrize(
+    "bitmap",
+    [
+        diagonal(),
+        diagonal() | diagonal()[:, ::-1],
+        disc(50, 30, 25) & ~disc(50, 30, 23),
+        disc(50, 30, 25) & ~disc(45, 30, 9) & ~disc(62, 30, 4),
+        disc(50, 30, 25) & (np.mgrid[: SIZE[0], : SIZE[1]][1] % 5 != 0),
+        np.random.default_rng(0).random(SIZE) < 0.5,
+    ],
+)
+def test_thin_masks_and_holes_keep_their_pixels(bitmap: np.ndarray) -> None:
+    """As one polygon with bridges, and as the exact edges of their pixels."""
+    one = joined(MaskStack.from_bitmaps([bitmap]).rings(0))
+    assert (filled([one]) != bitmap).sum() <= 0.02 * bitmap.sum()
+    exact = exact_rings(bitmap, 0, 0)
+    assert np.array_equal(filled([joined(exact)]), bitmap)
+    assert all((np.diff(ring, axis=0) == 0).any(axis=1).all() for ring in exact)  # across, then down
+
+
+@given(st.lists(st.booleans(), min_size=20, max_size=20))
+def test_exact_rings_of_any_small_mask(values: list[bool]) -> None:
+    bitmap = np.zeros(SIZE, dtype=bool)
+    bitmap[3:7, 2:7] = np.reshape(values, (4, 5))
+    rings = exact_rings(bitmap[3:7, 2:7], 2, 3)
+    assert bool(rings) == bitmap.any()
+    if rings:
+        assert np.array_equal(filled([joined(rings)]), bitmap)

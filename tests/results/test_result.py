@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -434,12 +436,24 @@ def test_to_supervision(street: Result, monkeypatch: pytest.MonkeyPatch) -> None
     assert np.array_equal(detections.xyxy, street.boxes_xyxy)
     assert np.array_equal(np.asarray(detections.mask), np.asarray(street.masks))
     assert detections.data["class_name"].tolist() == street.names
-    assert detections.data["owner"].tolist() == street.owners.tolist()
+    ids, owners = detections.data["id"].tolist(), detections.data["owner"].tolist()
+    assert [ids.index(owner) if owner >= 0 else -1 for owner in owners] == street.owners.tolist()
     assert detections.class_id.tolist() == street.class_ids.tolist()
     assert len(result_of().to_supervision()) == 0
     monkeypatch.setitem(__import__("sys").modules, "supervision", None)
     with pytest.raises(OutputError, match=r'pip install "vlpart\[supervision\]"'):
         street.to_supervision()
+
+
+def test_owners_survive_merging_and_filtering(street: Result) -> None:
+    supervision = pytest.importorskip("supervision")
+    one, other = street.to_supervision(), Result.from_dict({**street.to_dict(), "path": "b.jpg"}).to_supervision()
+    both = supervision.Detections.merge([one, other])
+    assert len(set(both.data["id"].tolist())) == len(both)
+    kept = both[np.arange(len(both)) % 3 != 0]
+    names = dict(zip(both.data["id"].tolist(), both.data["class_name"].tolist(), strict=True))
+    for name, owner in zip(kept.data["class_name"], kept.data["owner"].tolist(), strict=True):
+        assert (owner >= 0) == (":" in name and name.split(":")[0] == names.get(owner))
 
 
 def test_to_labelme(street: Result) -> None:
@@ -638,3 +652,29 @@ def test_what_is_around_a_better_one_of_its_name_goes_as_well() -> None:
         vocabulary=Vocabulary.parse("dog; sofa"),
     )
     assert result.without_overlapping().names == ["dog", "sofa"]
+
+
+def thin_and_ring() -> list[np.ndarray]:
+    thin = np.zeros(SIZE, dtype=bool)
+    thin[np.arange(50), np.arange(50)] = True
+    return [thin, rectangle(10, 10, 50, 50) & ~rectangle(20, 20, 40, 40)]
+
+
+@pytest.mark.parametrize("mask", thin_and_ring())
+def test_thin_masks_and_holes_survive_labelme_and_yolo(mask: np.ndarray) -> None:
+    result = result_of((DOG, 0.9, mask))
+    (shape,) = result.to_labelme()["shapes"]
+    (x0, y0), (x1, y1) = shape["points"] if shape["shape_type"] == "mask" else ((0, 0), (0, 0))
+    if shape["shape_type"] == "mask":
+        stored = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape["mask"])))).astype(bool)
+        assert np.array_equal(stored, mask[y0 : y1 + 1, x0 : x1 + 1]) and stored.sum() == mask.sum()
+    else:
+        assert np.array_equal(_filled([np.array(shape["points"])]), mask)
+    line = np.array(result.to_yolo().split()[1:], dtype=float).reshape(-1, 2) * SIZE[::-1]
+    assert (_filled([line]) != mask).sum() <= 0.04 * mask.sum()
+
+
+def _filled(polygons: list[np.ndarray]) -> np.ndarray:
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([p.ravel().tolist() for p in polygons], *SIZE))) > 0

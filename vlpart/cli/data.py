@@ -115,3 +115,37 @@ def _print(report: CheckReport, classes: int | None) -> None:
         typer.echo(str(finding))
     errors, warnings = (sum(found.count for found in group) for group in (report.errors, report.warnings))
     typer.echo(f"{errors} errors, {warnings} warnings" if report.findings else "nothing was found wrong")
+
+
+@_commands.command("convert")
+def convert(
+    sources: Annotated[list[Path], typer.Argument(help="Folders or annotation files; several are put together.")],
+    to: Annotated[
+        str, typer.Option("--to", help="coco, yolo, labelme, voc, cvat, labelstudio or label-maps.", metavar="FORMAT")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the result.", file_okay=False)],
+    rename: Annotated[
+        list[str] | None,
+        typer.Option("--rename", help="'bumper=car:bumper', several with commas, or a file with one on each line."),
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="A class to leave out; may be repeated.")] = None,
+    split: Annotated[
+        float | None, typer.Option("--split", help="Part of the images that becomes the val split, e.g. 0.2.")
+    ] = None,
+) -> None:
+    """Write a data set of another tool as COCO, YOLO, LabelMe, VOC, CVAT, Label Studio or label maps.
+
+    What SOURCE is, is found out: COCO and LVIS JSON, YOLO, LabelMe, VOC XML, CVAT XML, Label Studio JSON, label maps.
+    Images are linked, not copied. What the new format cannot hold is listed.
+    """
+    from vlpart.data.convert import convert as run
+    from vlpart.data.convert.edit import read_renames
+
+    done = run(sources, output, to, renames=read_renames(rename or ()), dropped=drop or (), val_fraction=split)
+    typer.echo(f"{' + '.join(done.formats)} -> {to}: {done.images} images, {done.regions} regions in {done.output}")
+    typer.echo(f"{len(done.names)} classes: {', '.join(done.names[:CLASSES])}{', ...' * (len(done.names) > CLASSES)}")
+    for title, counts in (("not read", done.unread), (f"{to} cannot hold", done.lost)):
+        for reason, count in counts.items():
+            typer.echo(f"{title}: {count} x {reason}")
+    if done.hint:
+        typer.echo(f"hint: {done.hint}")

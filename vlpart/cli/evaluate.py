@@ -77,6 +77,10 @@ def evaluate(
     distractors: Annotated[
         str | None, typer.Option(help="Also with names added that are not in the data: how many, a list, or a file.")
     ] = None,
+    at: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Also precision, recall, F1, confusion at this score, and the best score."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="AP only: no pairs, part IoU, recall.")] = False,
     proposals: Annotated[
         bool, typer.Option("--proposals", help="Recall of the region proposals, not of the detections.")
@@ -125,6 +129,7 @@ def evaluate(
         distractors=distractors,
         output=output,
         report=report and output is not None,
+        at=at,
     )
     with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         if model is not None:
@@ -190,9 +195,11 @@ def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None
     headings = ("classes", "number", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75")
     print_table(headings, _rows(evaluation, per_class), right=headings[1:])
     lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
-    typer.echo(f"headline: {', '.join(lines)}")
+    kinds = {path.partition(".")[0] for path in request.dataset.benchmark.headline.values()}
+    typer.echo(f"headline: {', '.join(lines)} ({' and '.join(sorted(kinds))})")
     for line in _more(evaluation):
         typer.echo(line)
+    _show_operating(evaluation)
     for variant in outcome.variants:
         drops = ", ".join(
             f"{k} {_percent(v)} ({_percent(-variant.drop[k], sign=True)})" for k, v in variant.headline.items()
@@ -204,6 +211,34 @@ def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None
         typer.echo(f"note: {note}")
     for path in outcome.files:
         typer.echo(f"wrote {path}")
+
+
+def _show_operating(evaluation: Evaluation) -> None:
+    """Precision, recall and F1 at a threshold, and the classes that are taken for each other most often."""
+    if (point := evaluation.operating) is None:
+        return
+    typer.echo(f"detections with a score of {point.threshold:g} or more ({point.kind}, IoU 0.5):")
+    headings = ("class", "right", "wrong", "missed", "precision", "recall", "F1", "best score", "its F1")
+    rows = [
+        (
+            *(name, str(row.right), str(row.wrong), str(row.missed)),
+            *(_percent(value) for value in (row.precision, row.recall, row.f1)),
+            "-" if row.best_threshold != row.best_threshold else f"{row.best_threshold:.3f}",
+            _percent(row.best_f1),
+        )
+        for name, row in [("all", point.all), *point.per_class.items()]
+    ]
+    print_table(headings, rows, right=headings[1:])
+    if point.confusion is not None:
+        names, counts = point.confusion.names, point.confusion.counts
+        pairs = [
+            (count, f"{names[i]} found as {names[j]}")
+            for i, row in enumerate(counts[:-1])
+            for j, count in enumerate(row)
+            if i != j and count
+        ]
+        for count, text in sorted(pairs, key=lambda pair: -pair[0])[:10]:
+            typer.echo(f"  {count} x {text}")
 
 
 def _against(request: Request, outcome: EvaluationOutcome) -> Iterator[str]:

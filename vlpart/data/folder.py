@@ -15,8 +15,9 @@ from typing import Any
 from vlpart.data.check.findings import Findings
 from vlpart.data.check.images import find_images
 from vlpart.data.check.leaks import source_images
-from vlpart.data.check.split import Split, build_split, file_name, split_kind, split_name
+from vlpart.data.check.split import Split, build_split, split_kind, split_name
 from vlpart.data.readers.coco import load_json
+from vlpart.data.readers.detect import detect
 from vlpart.errors import DataError
 
 JSON_PLACES = ("*.json", "annotations/*.json", "{split}/*annotations*.json")
@@ -48,8 +49,21 @@ def json_files(root: Path, fix: str = "put the annotation file there") -> list[P
     places = [p.format(split=name) for p in JSON_PLACES for name in ("train", "val", "valid", "test")]
     found = [file for place in dict.fromkeys(places) for file in sorted(root.glob(place))]
     if not found:
-        raise DataError(f"no JSON files in {root}, its annotations/ or train/; {fix}")
+        raise DataError(f"no JSON files in {root}, its annotations/ or train/; {conversion(root) or fix}")
     return found
+
+
+def conversion(root: Path) -> str | None:
+    """What to run on a folder that holds a data set of another tool; None if it holds none that is known."""
+    try:
+        found = detect(root)
+    except DataError:
+        return None
+    if found is None or found[0] == "coco":
+        return None
+    return (
+        f"it holds a data set of the kind {found[0]}: `vlpart data convert {root} --to coco --output NEW` makes it COCO"
+    )
 
 
 def open_folder(root: Path) -> DataFolder:
@@ -65,6 +79,8 @@ def open_folder(root: Path) -> DataFolder:
         others = [file for file in files if split_kind(file, root) not in _SPLITS]
         train = _only([file for file in others if read.is_coco(file)], "train", root)
     if train is None:
+        if helped := conversion(root):
+            raise DataError(f"{root}: {helped}")
         names = ", ".join(str(file.relative_to(root)) for file in files[:5])
         raise DataError(
             f"{root}: none of its JSON files is a train split ({names}); call the annotation file train.json"
@@ -147,7 +163,7 @@ def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
     """The split of a file, with the folder of its images."""
     findings = Findings()
     split = build_split(path, content, findings, root)
-    unnamed = [i for i, category in split.categories.items() if not str(category.get("name") or "").strip()]
+    unnamed = [category.file_id for category in split.categories.values() if not (category.name or "").strip()]
     if unnamed:
         raise DataError(f"{path}: categories {unnamed[:5]} have no name; the names are what the model learns to find")
     if errors := [finding for finding in findings.listed() if finding.severity == "error"]:
@@ -157,16 +173,15 @@ def _usable(path: Path, content: dict[str, Any], root: Path) -> Split:
         )
     if not split.annotations:
         raise DataError(f"{path} has no annotations of its images; `vlpart data check {root}` says what is wrong")
-    split.image_root = find_images(split, root, None)
+    find_images(split, root, None)
     if split.image_root is None:
         raise DataError(f"{path}: its images are not in {root}, nor in images/ or another usual place below it")
-    missing = [
-        name for image in split.images.values() if not (split.image_root / (name := str(file_name(image)))).is_file()
-    ]
+    missing = [image.file_name for image in split.images.values() if split.image_path(image) is None]
     if missing:
+        shown = ", ".join(ascii(name)[1:-1][:200] for name in missing[:3])
         raise DataError(
-            f"{path}: {len(missing)} of {len(split.images)} images are not in {split.image_root}, first: "
-            f"{', '.join(missing[:3])}; `vlpart data check {root}` lists them"
+            f"{path}: {len(missing)} of {len(split.images)} images are not in {split.image_root}, first: {shown}; "
+            f"`vlpart data check {root}` lists them"
         )
     return split
 
@@ -193,5 +208,5 @@ def _refuse_overlap(train: Split, val: Split, root: Path) -> None:
 def _files(split: Split) -> dict[str, Path]:
     """File name -> image, links followed."""
     assert split.image_root is not None
-    folder = split.image_root.resolve()
-    return {name: (folder / name).resolve() for image in split.images.values() if (name := str(file_name(image)))}
+    paths = {image.file_name: split.image_path(image) for image in split.images.values()}
+    return {name: path.resolve() for name, path in paths.items() if path is not None}

@@ -5,7 +5,6 @@ was left out.
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.data.locate import ImageFinder
 from vlpart.data.readers import AnnotationEntry, CategoryEntry, ImageEntry, get_reader
+from vlpart.data.readers.coco import EMPTY_BOX
+from vlpart.data.readers.problems import Collected
+from vlpart.data.readers.values import class_key
 from vlpart.data.records import RecordStore, RecordStoreBuilder
 from vlpart.data.source import LoadedSource, LoadReport, Source
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import DataError
-from vlpart.masks.rasterise import Segmentation, parse_segmentation, segmentation_box
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import AnnotationKind
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from vlpart.data.source import LoadReport, Source
 
 
-EMPTY_BOX = 1e-5  # docs/method.md, 'Augmentation': boxes this thin are dropped
 Box = tuple[float, float, float, float]
 
 
@@ -37,22 +38,25 @@ def load_source(source: Source) -> LoadedSource:
     """Read, check and index a source.
 
     Raises:
-        DataError: broken or missing annotation file, unknown categories, missing images, malformed segmentations, or
-            nothing left to train on. Single annotations that cannot be used (boxes that are not finite or empty, empty
-            masks, crowd regions) are left out and counted in `LoadedSource.report`.
+        DataError: broken or missing annotation file, entries that are not what they should be (see
+            `vlpart.data.readers.coco`), missing images, or nothing left to train on. Single annotations that cannot be
+            used (empty boxes, empty masks, crowd regions) are left out and counted in `LoadedSource.report`.
     """
     path = Path(source.annotations)
-    file = get_reader(source.reader)(path)
+    problems = Collected()
+    file = get_reader(source.reader)(path, problems, masks=source.wants_masks)
+    problems.refuse(path)
     report = LoadReport(source=source.name)
     vocabulary, class_of = map_categories(source, file.categories, report)
     builder = RecordStoreBuilder(str(source.images), has_masks=source.wants_masks and file.has_masks)
     indexer = _Indexer(source, class_of, report, builder)
     for image in _not_held_out(source, file.images, report):
         indexer.add(image)
+    problems.refuse(path)
     store = indexer.finish()
     if not len(store):
         raise DataError(f"{path}: no image is left to train on: {report}".replace("\n", ";"))
-    refuse_missing_images(store, path)
+    store = with_found_images(store, path, report)
     report.images, report.annotations = len(store), len(store.labels)
     if file.has_masks and source.kind in (AnnotationKind.BOXES, AnnotationKind.PARTS) and not source.masks:
         report.notes.append("boxes only: the masks of the file are not used")
@@ -123,7 +127,6 @@ class _Indexer:
     ) -> None:
         self.source, self.class_of, self.report, self.builder = source, class_of, report, builder
         self.presence: list[Presence] = []
-        self.bad_segmentations: list[str] = []
 
     def add(self, image: ImageEntry) -> None:
         """Index one image, or count it as left out."""
@@ -153,17 +156,7 @@ class _Indexer:
             self.report.drop_image("no labels" if of_image_labels else "no annotations", image.id)
 
     def finish(self) -> RecordStore:
-        """The store.
-
-        Raises:
-            DataError: malformed segmentations were found.
-        """
-        if self.bad_segmentations:
-            first = "; ".join(self.bad_segmentations[:3])
-            raise DataError(
-                f"{self.source.annotations}: {len(self.bad_segmentations)} malformed segmentations, first: {first}; "
-                "fix them, or train on boxes with Source(masks=False)"
-            )
+        """The store."""
         for labels in unknown_classes(self.presence):
             self.builder.add_unknown(labels)
         return self.builder.finish()
@@ -193,27 +186,20 @@ class _Indexer:
 
     def _add_annotation(self, annotation: AnnotationEntry, label: int, image: ImageEntry) -> bool:
         """Add it and return True, or count why not and return False."""
-        segmentation: Segmentation | None = None
-        reason = "crowd region" if annotation.crowd else None
-        if reason is None and self.builder.has_masks:
-            try:
-                segmentation = parse_segmentation(annotation.segmentation, image.height, image.width)
-            except DataError as error:
-                self.bad_segmentations.append(f"annotation {annotation.id}: {error}")
-                return False
-            if annotation.segmentation is None:
-                reason = "no segmentation, while others have one (Source(masks=False) trains on all boxes)"
-            elif segmentation is None:
-                reason = "empty mask"
-        box = annotation.box_xyxy
+        reason, box = "crowd region" if annotation.crowd else annotation.unusable, annotation.box_xyxy
+        if reason == "no box":
+            raise DataError(
+                f"{self.source.annotations}: annotation {annotation.id} of {image.file_name} has neither a box nor a "
+                "mask; take it out, or give it a bbox"
+            )
+        if reason is None and self.builder.has_masks and annotation.segmentation is None:
+            reason = "no segmentation, while others have one (Source(masks=False) trains on all boxes)"
         if reason is None:
-            if box is None and segmentation is not None:
-                box = segmentation_box(segmentation, image.height, image.width)
             reason, box = usable_box(box, image.height, image.width)
         if reason is not None or box is None:
             self.report.drop_annotation(reason or "no box", annotation.id)
             return False
-        self.builder.add_annotation(box, label, segmentation, annotation.scored)
+        self.builder.add_annotation(box, label, annotation.mask if self.builder.has_masks else None, annotation.scored)
         return True
 
 
@@ -231,31 +217,30 @@ def usable_box(box: Box | None, height: int, width: int) -> tuple[str | None, Bo
     return None, (x0, y0, x1, y1)
 
 
-def refuse_missing_images(store: RecordStore, annotations: Path) -> None:
-    """Compare the file names of a store with listings of their folders.
+def with_found_images(store: RecordStore, annotations: Path, report: LoadReport) -> RecordStore:
+    """The store with the names that its images have on disk, see `vlpart.data.locate`.
 
     Raises:
-        DataError: folders or images that do not exist: how many, and the first ones.
+        DataError: images that are not there: how many, and the first ones.
     """
-    wanted: dict[str, list[str]] = {}
-    for index in range(len(store)):
-        folder, name = os.path.split(store.file_name(index))
-        wanted.setdefault(folder, []).append(name)
-    missing: list[Path] = []
-    for folder, names in wanted.items():
-        try:
-            present = set(os.listdir(Path(store.root, folder)))  # noqa: PTH208 - names only, a million at once
-        except OSError:
-            present = set()
-        missing += [Path(folder, name) for name in names if name not in present]
+    names = [store.file_name(index) for index in range(len(store))]
+    found = ImageFinder(store.root).find_all(names)
+    missing = [Path(name) for name in names if found[name] is None]
     if missing:
         endings = ", ".join(
             f"{count} {ending or '(no ending)'}" for ending, count in Counter(m.suffix for m in missing).items()
         )
         raise DataError(
             f"{len(missing)} of {len(store)} images of {annotations} are not in {store.root} ({endings}), "
-            f"first: {', '.join(map(str, missing[:3]))}; check Source.images"
+            f"first: {', '.join(ascii(str(name))[1:-1][:200] for name in missing[:3])}; check Source.images"
         )
+    moved = [name for name in found if found[name] != name]
+    if not moved:
+        return store
+    report.notes.append(
+        f"{len(moved)} images have other folders than the file says, first {moved[0]}: {found[moved[0]]}"
+    )
+    return store.renamed([str(found[name]) for name in names])
 
 
 EXCLUDED = -1
@@ -267,10 +252,10 @@ def map_categories(
 ) -> tuple[Vocabulary, dict[int, int]]:
     """The vocabulary of a source, and category id -> index in it, or `EXCLUDED`.
 
-    With "dataset" the classes are the file's categories in the order given (readers sort by id); names that differ in
-    case only become one class, since they give one text embedding. With a list, a category is the entry of the same
-    name (of the same id where the file has no names); categories that are not in the list stay unmapped, an error once
-    something is annotated with one.
+    With "dataset" the classes are the file's categories in the order given (readers sort by id). Names that are
+    equal, or differ in case, spaces and underscores only, become one class: they give one text embedding. With a list,
+    a category is the entry of the same name (of the same id where the file has no names); categories that are not in
+    the list stay unmapped, an error once something is annotated with one.
 
     Raises:
         DataError: unnamed categories with "dataset", a filter that names an unknown object, or one that leaves nothing.
@@ -287,7 +272,7 @@ def map_categories(
     first: dict[str, CategoryEntry] = {}
     for category in categories:
         if _wanted(source, category.object_name, category.part is not None):
-            first.setdefault(str(category.name).casefold(), category)
+            first.setdefault(class_key(str(category.name)), category)
     merged = sum(_wanted(source, c.object_name, c.part is not None) for c in categories) - len(first)
     if merged:
         report.notes.append(f"{merged} categories share their name with another one and were merged into it")
@@ -308,7 +293,7 @@ def map_categories(
         title=source.name,
     )
     place = {folded: index for index, folded in enumerate(first)}
-    return vocabulary, {category.id: place.get(str(category.name).casefold(), EXCLUDED) for category in categories}
+    return vocabulary, {category.id: place.get(class_key(str(category.name)), EXCLUDED) for category in categories}
 
 
 def _map_to_list(source: Source, categories: Sequence[CategoryEntry]) -> tuple[Vocabulary, dict[int, int]]:

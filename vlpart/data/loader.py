@@ -28,7 +28,8 @@ from vlpart.data.preprocess import normalise_and_pad
 from vlpart.data.sampling import BatchSampler, Draw, augmentation_generator
 from vlpart.data.source import LoadedSource
 from vlpart.data.transforms import augment
-from vlpart.errors import DataError, ImageError, VlpartError
+from vlpart.data.upright import EXIF_ORIENTATION, check_size, read_annotated
+from vlpart.errors import DataError, VlpartError
 from vlpart.types import AnnotationKind, Batch, Sample, Targets
 
 
@@ -319,9 +320,6 @@ def _targets(sample: PackedSample) -> Targets:
     )
 
 
-_EXIF_ORIENTATION = 0x0112
-
-
 def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None = None) -> NDArray[np.uint8]:
     """Read a training image as RGB.
 
@@ -340,8 +338,8 @@ def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None 
     """
     try:
         with Image.open(path) as image:
-            if image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
-                _check_size(path, (image.height, image.width), size)
+            if image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(EXIF_ORIENTATION, 1) == 1:
+                check_size(path, (image.height, image.width), size)
                 if shortest_needed is not None:
                     scale = shortest_needed / min(size)
                     image.draft("RGB", (max(1, int(size[1] * scale)), max(1, int(size[0] * scale))))
@@ -350,28 +348,4 @@ def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None 
         raise DataError(f"the image {path} is missing") from None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
-    return _decode_other(path, size)
-
-
-def _decode_other(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Rotated JPEGs, CMYK, PNG and everything else."""
-    from vlpart.data.images import read_image
-
-    try:
-        array = read_image(path)
-        if array.shape[:2] != size:
-            with Image.open(path) as image:
-                if (image.height, image.width) == size:
-                    array = np.array(image.convert("RGB"))
-    except (ImageError, OSError) as error:
-        raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
-    _check_size(path, (array.shape[0], array.shape[1]), size)
-    return array
-
-
-def _check_size(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> None:
-    if found != stated:
-        raise DataError(
-            f"{path} is {found[1]}x{found[0]} pixels, its annotations say {stated[1]}x{stated[0]}; "
-            "correct width and height in the annotation file"
-        )
+    return read_annotated(path, size)

@@ -8,7 +8,8 @@ are touched. Here an index is about twenty arrays whatever its size: forked work
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,17 @@ class RecordStore:
 
     def file_name(self, index: int) -> str:
         """File name of image `index`, relative to `root`."""
-        return self.names[self.names_start[index] : self.names_start[index + 1]].tobytes().decode()
+        name = self.names[self.names_start[index] : self.names_start[index + 1]].tobytes()
+        return name.decode(errors="surrogateescape")  # names of files may be bytes that are no UTF-8
+
+    def renamed(self, names: Sequence[str]) -> RecordStore:
+        """The same store with other file names."""
+        encoded = [name.encode(errors="surrogateescape") for name in names]
+        return replace(
+            self,
+            names=np.frombuffer(b"".join(encoded), dtype=np.uint8),
+            names_start=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        )
 
     @property
     def nbytes(self) -> int:
@@ -174,7 +185,7 @@ class RecordStoreBuilder:
         self.image_ids.append(image_id)
         self.heights.append(height)
         self.widths.append(width)
-        self.names += file_name.encode()
+        self.names += file_name.encode(errors="surrogateescape")
         self.names_start.append(len(self.names))
         self.annotations_start.append(len(self.labels))
         self.image_labels.extend(image_labels)

@@ -158,20 +158,20 @@ class LoadReport:
     annotations: int = 0
     dropped_annotations: dict[str, int] = field(default_factory=dict)
     dropped_images: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[int]] = field(default_factory=dict)
+    examples: dict[str, list[int | str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def drop_annotation(self, reason: str, annotation_id: int) -> None:
+    def drop_annotation(self, reason: str, annotation_id: int | str) -> None:
         """Count an annotation that is left out."""
         self.dropped_annotations[reason] = self.dropped_annotations.get(reason, 0) + 1
         self._example(reason, annotation_id)
 
-    def drop_image(self, reason: str, image_id: int) -> None:
+    def drop_image(self, reason: str, image_id: int | str) -> None:
         """Count an image that is left out."""
         self.dropped_images[reason] = self.dropped_images.get(reason, 0) + 1
         self._example(reason, image_id)
 
-    def _example(self, reason: str, identifier: int) -> None:
+    def _example(self, reason: str, identifier: int | str) -> None:
         known = self.examples.setdefault(reason, [])
         if len(known) < 5:
             known.append(identifier)

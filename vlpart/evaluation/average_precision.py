@@ -24,6 +24,7 @@ from vlpart.evaluation.truth import (
     check_form,
     clean_annotations,
     federated_categories,
+    for_kind,
     is_part,
     ordered_categories,
     read_ground_truth,
@@ -38,9 +39,10 @@ class Checked:
     """Ground truth and detections that may be scored: checked, and cut down to what the rule lets count.
 
     Attributes:
-        truth: as given.
+        truth: see `check_form`.
         annotations: see `clean_annotations`.
         index: the ground truth in the form of the metric library.
+        mask_index: the same for masks, where some annotations have none (`for_kind`); None where all have one.
         table: the detections that count.
     """
 
@@ -50,6 +52,11 @@ class Checked:
     table: DetectionTable
     rule: Rule
     max_detections: int
+    mask_index: engine.Index | None = None
+
+    def index_of(self, kind: str) -> engine.Index:
+        """The index for "masks" or "boxes"."""
+        return self.mask_index if kind == "masks" and self.mask_index is not None else self.index
 
     def counted(self, kind: str) -> DetectionTable:
         """The detections that count for "masks" or "boxes": lvis-api leaves out what has no area, by mask or by box."""
@@ -71,12 +78,14 @@ def score_detections(
     Args:
         ground_truth: content or path of a COCO file.
         detections: dictionaries with image_id, category_id, score (finite), bbox [x, y, w, h] in pixels and, for masks,
-            segmentation (compressed or uncompressed RLE of the image's size).
+            segmentation (compressed or uncompressed RLE of the image's size). Ids are those of the ground truth.
         annotated_classes_only: short for `rule="lvis"`.
         rule: "coco" (default): everything counts, `max_detections` is per image and class. "lvis": in each image
             only the classes annotated in it and its `neg_category_ids` count, and unmatched detections of its
             `not_exhaustive_category_ids` do not; the best `max_detections` of an image are kept, over all classes.
-            "voc": boxes, 11-point interpolation, annotations marked `difficult` are ignored.
+            "voc": boxes, 11-point interpolation, annotations marked `difficult` are ignored. Crowd regions (`iscrowd`)
+            are ignored under every rule, also under that of LVIS, whose own tool does not know them and scores them as
+            objects.
         max_detections: see above.
         kinds: "masks", "boxes" or both.
         groups: category ids of what is to be averaged besides all, parts and objects. LVIS frequencies are added.
@@ -120,10 +129,14 @@ def check(
         counted = federated_categories(truth)
         annotations = [annotation for annotation in annotations if annotation["area"] > 0]
         table = _federated(table, counted, max_detections)
+    mixed = None  # boxes only
+    if "masks" in kinds:
+        mixed = not all(annotation["segmentation"] for annotation in annotations)
     return Checked(
         truth=truth,
         annotations=annotations,
-        index=engine.Index(truth, annotations),
+        index=engine.Index(truth, for_kind(annotations, "masks" if mixed is False else "boxes")),
+        mask_index=engine.Index(truth, for_kind(annotations, "masks")) if mixed else None,
         table=table,
         rule=rule,
         max_detections=max_detections,
@@ -140,7 +153,7 @@ def score(checked: Checked, *, kinds: Sequence[str], groups: Groups | None = Non
             scores[kind] = _voc_scores(truth, checked.table, wanted)
             continue
         tensors = engine.measure(
-            checked.index, checked.counted(kind), kind, rule=rule, max_detections=checked.max_detections
+            checked.index_of(kind), checked.counted(kind), kind, rule=rule, max_detections=checked.max_detections
         )
         scores[kind] = summarise(truth, tensors, wanted)
     return Evaluation(

@@ -220,19 +220,26 @@ def get_benchmark(name: str) -> Benchmark:
 
 
 def custom(path: Path, truth: Truth) -> Benchmark:
-    """The benchmark of a file that is none of the known ones: LVIS rule if it lists absent or unexhaustive classes."""
+    """The benchmark of a file that is none of the known ones: LVIS rule if it lists absent or unexhaustive classes.
+
+    Masks are scored if there are any. The headline is that of masks unless fewer than half of the annotations have one,
+    and says which it is where only some have.
+    """
     lists = ("neg_category_ids", "not_exhaustive_category_ids")
     federated = any(image.get(key) for image in truth["images"] for key in lists)
-    with_masks = all(annotation.get("segmentation") for annotation in truth["annotations"])
-    kind = "masks" if with_masks else "boxes"
+    scored = [a for a in truth["annotations"] if not a.get("iscrowd")] or truth["annotations"]
+    masked = sum(bool(annotation.get("segmentation")) for annotation in scored)
+    with_masks = masked > 0 or not scored
+    kind = "masks" if with_masks and 2 * masked >= len(scored) else "boxes"
     group = "parts" if any(is_part(category) for category in truth["categories"]) else "all"
+    prefix = "" if masked in (0, len(scored)) else {"masks": "mask ", "boxes": "box "}[kind]
     return Benchmark(
         name=path.stem,
         title=str(path),
         rule="lvis" if federated else "coco",
         max_detections=300 if federated else 100,
         kinds=("masks", "boxes") if with_masks else ("boxes",),
-        headline={"AP": f"{kind}.{group}.ap", "AP50": f"{kind}.{group}.ap50"},
+        headline={f"{prefix}AP": f"{kind}.{group}.ap", f"{prefix}AP50": f"{kind}.{group}.ap50"},
     )
 
 

@@ -12,6 +12,7 @@ from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked
 from vlpart.evaluation.scores import Rule
+from vlpart.evaluation.truth import for_kind
 from vlpart.jobs import Progress
 
 #: Times that the images are drawn anew, and the share of them whose differences lie within the interval.
@@ -86,7 +87,7 @@ def compare(
     found = {}
     for number, (name, ids) in enumerate(groups.items(), start=1):
         if annotated & set(ids):
-            index = _index(first, set(ids))
+            index = _index(first, set(ids), kind)
             pair = [_evaluator(checked, index, kind) for checked in (first, second)]
             result = engine.library().compare(*pair, n_bootstrap=samples, seed=0, confidence=confidence)
             found[name] = {ours: _difference(result, theirs) for ours, theirs in METRICS.items()}
@@ -95,10 +96,11 @@ def compare(
     return found
 
 
-def _index(checked: Checked, ids: set[int]) -> engine.Index:
+def _index(checked: Checked, ids: set[int], kind: str) -> engine.Index:
     """The ground truth of some classes."""
     truth = {**checked.truth, "categories": [c for c in checked.truth["categories"] if c["id"] in ids]}
-    return engine.Index(truth, [annotation for annotation in checked.annotations if annotation["category_id"] in ids])
+    chosen = [annotation for annotation in checked.annotations if annotation["category_id"] in ids]
+    return engine.Index(truth, for_kind(chosen, kind))
 
 
 def _evaluator(checked: Checked, index: engine.Index, kind: str) -> object:

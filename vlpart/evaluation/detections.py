@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlpart.errors import EvaluationError
-from vlpart.masks.rle import check_rles, decode_runs, encode_runs
+from vlpart.data.readers.coco import parse_json
+from vlpart.errors import DataError, EvaluationError
+from vlpart.evaluation.identity import is_renumbered, translated
+from vlpart.masks.rle import check_rles, decode_runs, encode_runs, runs_box
 
 Detection = Mapping[str, Any]
 _FIELDS = ("image_id", "category_id", "bbox", "score")
@@ -66,14 +68,25 @@ class DetectionTable:
 def check_detections(truth: Mapping[str, Any], detections: Iterable[Detection], *, with_masks: bool) -> DetectionTable:
     """Validate detections against the images and categories of the ground truth.
 
+    Args:
+        truth: from `vlpart.evaluation.truth.check_form`.
+        detections: with the ids of the annotation file. Where one has a mask and no box, it has the box of the mask.
+        with_masks: they need a mask of the size of their image.
+
     Raises:
         EvaluationError: naming the place of the first bad detection and what is wrong with it.
     """
     rows = detections if isinstance(detections, list) else list(detections)
     sizes = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
     categories = {category["id"] for category in truth["categories"]}
+    renumbered = is_renumbered(truth)
+    if renumbered:
+        rows = translated(rows, truth)
     table = _fast_table(rows, sizes, categories, with_masks)
-    if table is None:  # something is wrong: look again, slowly, for what to say
+    if table is None:  # something is unusual or wrong: look again, slowly, for what to say
+        if not renumbered:
+            rows = translated(rows, truth)
+        rows = [_with_box(row) for row in rows]
         for place, detection in enumerate(rows):
             problem = _problem(detection, sizes, categories, with_masks)
             if problem:
@@ -108,15 +121,16 @@ def _table(rows: Sequence[Detection], with_masks: bool) -> DetectionTable:
     """The columns; raises one of several errors where a field is missing or of another type."""
     columns = [list(map(itemgetter(field), rows)) for field in _FIELDS]
     image_ids, category_ids = (_whole(column) for column in columns[:2])
-    boxes = np.array(columns[2], dtype=np.float64).reshape(len(rows), -1 if rows else 4)
+    boxes = _floats(columns[2]).reshape(len(rows), -1 if rows else 4)
     if boxes.shape[1] != 4:
         raise ValueError("boxes are x, y, width, height")
     masks = areas = None
     if with_masks:
         masks = [_as_text(row["segmentation"]) for row in rows]
         sizes = np.array([mask["size"] for mask in masks]).reshape(-1, 2)
-        if sizes.size and sizes.dtype.kind != "i":
-            raise ValueError("sizes are whole numbers")
+        if sizes.size and sizes.dtype.kind != "i":  # 120.0 is as good as 120, "120" is not
+            masks = [{**mask, "size": list(decode_runs(mask)[0])} for mask in masks]
+            sizes = np.array([mask["size"] for mask in masks]).reshape(-1, 2)
         checked = check_rles([mask["counts"].encode("ascii") for mask in masks], sizes)
         if checked.bad is not None:
             raise ValueError("a mask cannot be decoded")
@@ -125,10 +139,17 @@ def _table(rows: Sequence[Detection], with_masks: bool) -> DetectionTable:
         image_ids=image_ids,
         category_ids=category_ids,
         boxes_xywh=boxes,
-        scores=np.array(columns[3], dtype=np.float64).reshape(len(rows)),
+        scores=_floats(columns[3]).reshape(len(rows)),
         masks=masks,
         mask_areas=areas,
     )
+
+
+def _floats(values: list[Any]) -> NDArray[np.float64]:
+    array = np.array(values)
+    if len(values) and array.dtype.kind not in "fi":  # text that reads as a number is none
+        raise ValueError("boxes and scores are numbers")
+    return array.astype(np.float64)
 
 
 def _whole(values: list[Any]) -> NDArray[np.int64]:
@@ -147,6 +168,18 @@ def _as_text(segmentation: Any) -> dict[str, Any]:
         return {"size": segmentation["size"], "counts": counts.decode("ascii")}
     size, runs = decode_runs(segmentation)
     return encode_runs(runs, size)
+
+
+def _with_box(row: Any) -> Any:
+    """A detection without a box gets that of its mask."""
+    if not isinstance(row, Mapping) or row.get("bbox") is not None or not isinstance(row.get("segmentation"), Mapping):
+        return row
+    try:
+        (height, _), runs = decode_runs(row["segmentation"])
+    except ValueError:  # told as a problem of the mask
+        return {**row, "bbox": [0.0, 0.0, 0.0, 0.0]}
+    x0, y0, x1, y1 = runs_box(runs, height) if len(runs) else (0.0, 0.0, 0.0, 0.0)
+    return {**row, "bbox": [x0, y0, x1 - x0, y1 - y0]}
 
 
 def _has_size(mask: Mapping[str, Any], size_hw: tuple[Any, Any]) -> bool:
@@ -169,7 +202,7 @@ def _problem(
     for field, known in (("image_id", sizes), ("category_id", categories)):
         value = detection[field]
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value not in known:
-            return f"{field} {value!r} is not in the ground truth"
+            return f"{field} {value!r:.60} is not in the ground truth"
     box = detection["bbox"]
     numbers = isinstance(box, Sequence | np.ndarray) and len(box) == 4 and all(map(_is_finite, box))
     if not numbers or box[2] < 0 or box[3] < 0:
@@ -182,7 +215,12 @@ def _problem(
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def _mask_problem(segmentation: Any, size_hw: tuple[Any, Any]) -> str | None:
@@ -202,30 +240,41 @@ def read_detections(path: Path) -> list[dict[str, Any]]:
     Raises:
         EvaluationError: missing, or none of these; an entry that is no object is named.
     """
-    from vlpart.evaluation.shards import read_shards
+    content = read_content(path)
+    return listed(content.get("annotations") if isinstance(content, Mapping) else content, path)
 
-    found = read_shards(path) if path.is_dir() else _read_file(path)
+
+def listed(found: Any, path: Path) -> list[dict[str, Any]]:
+    """The entries of a list of detections.
+
+    Raises:
+        EvaluationError: it is no list, or an entry is no object.
+    """
+    if not isinstance(found, list):
+        raise EvaluationError(f"{path} is neither a list of detections nor an object with annotations")
     for place, each in enumerate(found):
         if not isinstance(each, dict):
             raise EvaluationError(f"{path}: detection {place} is no JSON object: {str(each)[:60]}")
     return found
 
 
-def _read_file(path: Path) -> list[Any]:
-    """The entries of a file, whatever they are."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+def read_content(path: Path) -> Any:
+    """What a file of detections holds: a list, or an object that may bring its own images and categories.
+
+    Raises:
+        EvaluationError: missing or broken.
+    """
+    from vlpart.evaluation.shards import read_shards
+
+    if path.is_dir():
+        return read_shards(path)
     try:
         if path.suffix == ".jsonl":
-            content: Any = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            content = json.loads(text)
+            return [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        return parse_json(path, "")
+    except OSError as error:
+        raise EvaluationError(f"cannot read {path}: {error.strerror or error}") from error
+    except DataError as error:
+        raise EvaluationError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise EvaluationError(f"{path} is not valid JSON: {error}") from error
-    if isinstance(content, Mapping):
-        content = content.get("annotations")
-    if not isinstance(content, list):
-        raise EvaluationError(f"{path} is neither a list of detections nor an object with annotations")
-    return content

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.data.readers.coco import OWNER_FIELDS
 from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, summarise
 from vlpart.evaluation.detections import DetectionTable
 from vlpart.evaluation.scores import AveragePrecision
-from vlpart.evaluation.truth import federated_categories, is_part, ordered_categories
+from vlpart.evaluation.truth import federated_categories, for_kind, is_part, ordered_categories
 from vlpart.masks.rle import coco_rle
 from vlpart.masks.stack import MaskStack
 from vlpart.results.grouping import assign_parts
@@ -46,14 +45,15 @@ def _annotated_owners(checked: Checked) -> dict[int, int | None]:
     """Clean id of every annotated part -> clean id of its object, or None."""
     original = checked.truth["annotations"]
     kept = {annotation["id"] for annotation in checked.annotations}
-    number_of = {a.get("id"): number for number, a in enumerate(original, start=1) if number in kept}
+    places: dict[Any, int | None] = {}
+    for number, annotation in enumerate(original, start=1):
+        if number in kept:  # an id that two annotations have names neither
+            places[annotation["id"]] = None if annotation["id"] in places else number
     parts = {category["id"] for category in checked.truth["categories"] if is_part(category)}
     owners: dict[int, int | None] = {}
     for annotation in checked.annotations:
         if annotation["category_id"] in parts:
-            raw = original[annotation["id"] - 1]
-            named = next((raw[field] for field in OWNER_FIELDS if raw.get(field) is not None), None)
-            owners[annotation["id"]] = number_of.get(named)
+            owners[annotation["id"]] = places.get(annotation["object_annotation_id"])
     return owners
 
 
@@ -73,7 +73,7 @@ class _Regrouped:
     def precision(self) -> AveragePrecision:
         """Regroup everything and score it."""
         annotations: dict[int, list[dict[str, Any]]] = {}
-        for annotation in self.checked.annotations:
+        for annotation in for_kind(self.checked.annotations, "masks"):
             annotations.setdefault(annotation["image_id"], []).append(annotation)
         order = np.argsort(self.checked.table.image_ids, kind="stable")
         ids = self.checked.table.image_ids[order]

@@ -64,7 +64,7 @@ def _count(
     whole, inside = np.zeros((2, size * size), dtype=np.int64)
     truth_by_image: dict[int, list[dict[str, Any]]] = {}
     for annotation in checked.annotations:
-        if annotation["category_id"] in label_of and not annotation["iscrowd"]:
+        if annotation["category_id"] in label_of and not annotation["iscrowd"] and annotation["segmentation"]:
             truth_by_image.setdefault(annotation["image_id"], []).append(annotation)
     table = checked.table
     chosen = np.flatnonzero((table.scores >= score_threshold) & np.isin(table.category_ids, list(label_of)))

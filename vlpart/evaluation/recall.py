@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.data.readers.values import Id
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked
 from vlpart.evaluation.detections import DetectionTable
+from vlpart.evaluation.identity import numbers
 from vlpart.evaluation.scores import NAN, Recall
 
 if TYPE_CHECKING:
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 LIMITS = (100, 300, 1000)
 
 
-def box_recall(checked: Checked, proposals: Mapping[int, Sequence[Sequence[float]]] | None = None) -> Recall:
+def box_recall(checked: Checked, proposals: Mapping[Id, Sequence[Sequence[float]]] | None = None) -> Recall:
     """Average recall over IoU 0.50:0.95 with the best 100, 300 and 1000 boxes of an image, by size of the annotation.
 
     Args:
         checked: ground truth and detections.
-        proposals: by image id rows of x, y, width, height, score; None takes the detections.
+        proposals: by image id of the file rows of x, y, width, height, score; None takes the detections.
     """
     table = checked.table if proposals is None else _proposal_table(checked, proposals)
     result = engine.evaluator(checked.index, table, "boxes", federated=False, limits=LIMITS, use_categories=False).eval
@@ -39,10 +41,11 @@ def _mean(values: NDArray[np.float64]) -> float:
     return NAN if (values < 0).any() else float(values.mean())
 
 
-def _proposal_table(checked: Checked, proposals: Mapping[int, Sequence[Sequence[float]]]) -> DetectionTable:
+def _proposal_table(checked: Checked, proposals: Mapping[Id, Sequence[Sequence[float]]]) -> DetectionTable:
     rows = [np.asarray(boxes, dtype=np.float64).reshape(-1, 5) for boxes in proposals.values()]
     boxes = np.concatenate(rows) if rows else np.zeros((0, 5))
-    ids = np.repeat(np.array(list(proposals), dtype=np.int64), [len(each) for each in rows])
+    known = numbers(checked.truth["images"])
+    ids = np.repeat(np.array([known[key] for key in proposals], dtype=np.int64), [len(each) for each in rows])
     return DetectionTable(
         image_ids=ids,
         category_ids=np.full(len(boxes), checked.index.category_ids[0], dtype=np.int64),

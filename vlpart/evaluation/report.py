@@ -67,7 +67,7 @@ def build_report(
     assert scores is not None
     counts = _annotation_counts(checked)
     judge = engine.evaluator(
-        checked.index,
+        checked.index_of(kind),
         checked.table.take(checked.table.scores >= SCORE_THRESHOLD),
         kind,
         federated=evaluation.rule == "lvis",

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,19 +15,24 @@ from vlpart.data.check.findings import Findings
 from vlpart.data.check.images import find_images
 from vlpart.data.check.split import build_split
 from vlpart.data.folder import find_val
+from vlpart.data.locate import ImageFinder
+from vlpart.data.readers import values
 from vlpart.data.readers.coco import image_name
+from vlpart.data.readers.values import Id
+from vlpart.data.upright import check_size, is_annotated_as_stored, read_annotated
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, check, score
 from vlpart.evaluation.benchmarks import Benchmark, PartSplit, custom, part_split
+from vlpart.evaluation.identity import file_id
 from vlpart.evaluation.pairs import pair_precision
 from vlpart.evaluation.part_iou import part_iou
 from vlpart.evaluation.recall import box_recall, predict_proposals
 from vlpart.evaluation.scores import Evaluation, Rule
 from vlpart.evaluation.shards import Predictions, ShardFolder
-from vlpart.evaluation.truth import held_out_part, is_part, read_ground_truth, subset
+from vlpart.evaluation.truth import NOTES, held_out_part, is_part, read_ground_truth, subset
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
-from vlpart.files import write_file
+from vlpart.files import is_file, write_file
 from vlpart.jobs import Progress
 from vlpart.runtime import World
 
@@ -67,13 +72,13 @@ class Dataset:
         truth: content of the annotation file.
         images: folder of the images; None where only predictions from a file are scored.
         benchmark: the protocol.
-        left_out: ids of the images of the file that are not in `truth` because a subset was asked for.
+        left_out: images of the file that are not in `truth` because a subset was asked for: name by id in the file.
     """
 
     truth: dict[str, Any]
     images: Path | None
     benchmark: Benchmark
-    left_out: frozenset[int] = frozenset()
+    left_out: Mapping[Id, str] = field(default_factory=dict)
 
     def image_path(self, image: Mapping[str, Any]) -> Path:
         """The file of an image: by its name, or where LVIS says it is.
@@ -83,12 +88,39 @@ class Dataset:
         """
         if self.images is None:
             raise DataError("the folder of the images is not known: give it (--images)")
-        names = [name for name in (image.get("file_name"), image_name(image)) if isinstance(name, str) and name]
-        for name in names:
-            if (self.images / name).is_file():
-                return self.images / name
-        shown = self.images / names[0] if names else f"of image {image['id']}, which has no file_name"
-        raise DataError(f"missing image {shown}: give the folder of the images")
+        for name in _names_of(image):
+            if (found := self._places.get(name)) is not None and is_file(self.images / found):
+                return self.images / found
+        names = _names_of(image)
+        shown = self.images / names[0] if names else f"of image {file_id(image)}, which has no file_name"
+        raise DataError(f"missing image {ascii(str(shown))[1:-1]}: give the folder of the images")
+
+    @cached_property
+    def _places(self) -> dict[str, str | None]:
+        """File name -> name below the folder."""
+        assert self.images is not None
+        return ImageFinder(self.images).find_all(name for image in self.truth["images"] for name in _names_of(image))
+
+    def pixels_or_path(self, image: Mapping[str, Any]) -> Any:
+        """What a model is given of an image, so that its answers are in the frame of the annotations.
+
+        Its path, or (H, W, 3) uint8 pixels where only the stored frame, without the EXIF orientation, has the size that
+        the annotations say.
+
+        Raises:
+            DataError: it is not there, or it is annotated as stored and damaged.
+        """
+        path = self.image_path(image)
+        size = (image.get("height"), image.get("width"))
+        if None not in size and is_annotated_as_stored(path, size):  # type: ignore[arg-type]
+            return read_annotated(path, size)  # type: ignore[arg-type]
+        return str(path)
+
+
+def _names_of(image: Mapping[str, Any]) -> list[str]:
+    """What the file of an image may be called, as `values.file_path` has it."""
+    names = (values.file_path(name) for name in (image.get("file_name"), image_name(image)) if name)
+    return [name for name in dict.fromkeys(names) if name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +164,16 @@ def open_dataset(
     Raises:
         DataError: the file is missing or malformed.
     """
-    whole = read_ground_truth(Path(annotations))
+    own_names = benchmark is None or benchmark.vocabulary is None
+    whole = read_ground_truth(Path(annotations), merge_names=own_names)
     truth = subset(held_out_part(whole, validation_split) if validation_split else whole, max_images)
-    left_out = {image["id"] for image in whole["images"]} - {image["id"] for image in truth["images"]}
+    kept = {image["id"] for image in truth["images"]}
+    left_out = {file_id(image): image["file_name"] for image in whole["images"] if image["id"] not in kept}
     return Dataset(
         truth=truth,
         images=None if images is None else Path(images),
         benchmark=benchmark or custom(Path(annotations), truth),
-        left_out=frozenset(left_out),
+        left_out=left_out,
     )
 
 
@@ -160,7 +194,8 @@ def open_own(path: Path, images: Path | None, *, max_images: int | None = None) 
     if images is not None:
         return dataset
     split = build_split(file, dataset.truth, Findings(), root)
-    return replace(dataset, images=find_images(split, root or file.parent, None))
+    find_images(split, root or file.parent, None)
+    return replace(dataset, images=split.image_root)
 
 
 def predict(
@@ -191,24 +226,36 @@ def predict(
         "score_threshold": asked.score_threshold,
         "max_detections": limit,
         "proposals": asked.proposals,
-        "first_image": dataset.truth["images"][0]["id"],
-        "last_image": dataset.truth["images"][-1]["id"],
+        "first_image": file_id(dataset.truth["images"][0]),
+        "last_image": file_id(dataset.truth["images"][-1]),
         **(asked.key or {}),
     }
     folder = ShardFolder(asked.output, dataset.truth["images"], key)
     folder.open(together)
 
+    id_of = {category["id"]: file_id(category) for category in dataset.truth["categories"]}
+    file_classes = [None if number is None else id_of[number] for number in classes]
+
     def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
-        read = predictor.read(str(dataset.image_path(image)))
+        read = predictor.read(dataset.pixels_or_path(image))
         (result,) = predictor.detect([read], names, score_threshold=asked.score_threshold, max_detections=limit)
-        found = detections_of(result, image["id"], classes, "masks" in dataset.benchmark.kinds)
-        line: dict[str, Any] = {"image_id": image["id"], "detections": list(found)}
+        _check_frame(result, image)
+        found = detections_of(result, file_id(image), file_classes, "masks" in dataset.benchmark.kinds)
+        line: dict[str, Any] = {"image_id": file_id(image), "detections": list(found)}
         if asked.proposals:
             line["proposals"] = predict_proposals(predictor, read)  # type: ignore[arg-type]
         return line
 
     folder.predict(line_of, together, None if progress is None else partial(progress, label))
     return folder.merge(together)
+
+
+def _check_frame(result: Any, image: Mapping[str, Any]) -> None:
+    """Refuse answers about an image of another size than the annotations say: their boxes would be silently wrong."""
+    height, width = getattr(result, "image_size", (None, None))
+    stated = (image.get("height"), image.get("width"))
+    if None not in stated and height is not None and (height, width) != stated:
+        check_size(Path(str(image.get("file_name") or file_id(image))), (height, width), stated)  # type: ignore[arg-type]
 
 
 def _weights_digest(predictor: Predicts) -> str | None:
@@ -285,7 +332,7 @@ def groups_of(dataset: Dataset) -> tuple[dict[str, list[int]], PartSplit | None]
 
 
 def _notes(dataset: Dataset, predictions: Predictions, result: Evaluation) -> tuple[str, ...]:
-    notes = []
+    notes = [*dataset.truth.get(NOTES, ()), *predictions.notes]
     counts = Counter(detection["image_id"] for detection in predictions.detections)
     full = sum(count >= result.max_detections for count in counts.values()) / result.images
     if full >= FULL:
@@ -300,6 +347,18 @@ def _notes(dataset: Dataset, predictions: Predictions, result: Evaluation) -> tu
         )
     if result.recall is not None and result.recall.source == "detections":
         notes.append("Class-agnostic recall is that of the detections, not of the proposals of the model.")
+    without = sum(not a["segmentation"] and not a["iscrowd"] for a in dataset.truth["annotations"])
+    if "masks" in dataset.benchmark.kinds and without:
+        notes.append(
+            f"Masks are scored over the annotations that have one; {without} have a box only, and detections in these "
+            "boxes count neither way for masks."
+        )
+    crowds = sum(a["iscrowd"] for a in dataset.truth["annotations"])
+    if crowds and (result.rule == "lvis" or crowds == len(dataset.truth["annotations"])):
+        every = "All annotations are" if crowds == len(dataset.truth["annotations"]) else f"{crowds} annotations are"
+        notes.append(
+            f"{every} crowd regions (iscrowd 1), which are no ground truth: detections there count neither way."
+        )
     if not result.detections:
         notes.append("There is no detection that counts.")
     return tuple(notes)
@@ -350,7 +409,7 @@ def evaluate(
 
 
 def detections_of(
-    result: Result, image_id: int, classes: Sequence[int | None], with_masks: bool = True
+    result: Result, image_id: Id, classes: Sequence[Id | None], with_masks: bool = True
 ) -> Iterator[dict[str, Any]]:
     """A `Result` as COCO detections; class k of the result is category `classes[k]`, None leaves it out."""
     for i in range(len(result)):

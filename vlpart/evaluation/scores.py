@@ -98,6 +98,53 @@ class Recall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassOperation:
+    """Detections of one class (or of all) at a score threshold.
+
+    Attributes:
+        right, wrong: detections that are and that are not annotated; missed: annotations that were not found.
+        precision, recall, f1: in 0..1, NaN where there is nothing to divide by.
+        best_threshold, best_f1: the score with the highest F1, and that; NaN for all classes together.
+    """
+
+    right: int
+    wrong: int
+    missed: int
+    precision: float
+    recall: float
+    f1: float
+    best_threshold: float = NAN
+    best_f1: float = NAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionCounts:
+    """`counts[i][j]`: annotations of class i found as class j, by `names`; the last one is "nothing"."""
+
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """What happens at one score threshold, see `vlpart.evaluation.operating`.
+
+    Attributes:
+        kind: "masks" or "boxes".
+        threshold: of the score.
+        all: sums over all classes.
+        per_class: by category name.
+        confusion: None under the rule of VOC.
+    """
+
+    kind: str
+    threshold: float
+    all: ClassOperation
+    per_class: Mapping[str, ClassOperation]
+    confusion: ConfusionCounts | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The scores of a set of detections.
 
@@ -109,6 +156,7 @@ class Evaluation:
         pairs: AP of parts that must also lie in the right object; None where the data does not say which that is.
         part_iou: all pixels; part_iou_in_objects: only pixels that carry a part, and only that object's parts compete.
         recall: class-agnostic.
+        operating: what happens at one score threshold; None where that was not asked for.
         notes: what a reader of the figures must know, one line each.
     """
 
@@ -123,6 +171,7 @@ class Evaluation:
     part_iou: PartIou | None = None
     part_iou_in_objects: PartIou | None = None
     recall: Recall | None = None
+    operating: OperatingPoint | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

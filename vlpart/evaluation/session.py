@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlpart.data.readers.values import identifier
 from vlpart.errors import DataError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, check
 from vlpart.evaluation.benchmarks import get_benchmark
 from vlpart.evaluation.compare import Difference, check_rule, compare
-from vlpart.evaluation.detections import read_detections
+from vlpart.evaluation.detections import listed, read_content
+from vlpart.evaluation.identity import matched
+from vlpart.evaluation.operating import operating_point
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
 from vlpart.evaluation.run import (
     Dataset,
@@ -55,6 +58,7 @@ class Request:
         wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
         output: folder for scores, predictions and report; None writes nothing.
         report: write the page.
+        at: also precision, recall, F1 and the confusion of classes at this score threshold.
     """
 
     dataset: Dataset
@@ -68,6 +72,7 @@ class Request:
     distractors: str | None = None
     output: Path | None = None
     report: bool = False
+    at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,9 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
     checked: Checked | None = None
     if predictions is not None:
         evaluation, checked = score_all(dataset, predictions, extras=request.extras)
+        if request.at is not None:
+            kind = "masks" if "masks" in dataset.benchmark.kinds else "boxes"
+            evaluation = replace(evaluation, operating=operating_point(checked, kind, request.at))
     compared = []
     for name, (about, options) in variants.items():
         assert request.predictor is not None
@@ -142,7 +150,7 @@ def _predictions(request: Request, group: World, progress: Progress | None) -> P
         assert request.predictions is not None
         if group.rank > 0:
             return None
-        return Predictions(detections=_read(request.predictions, request.dataset), proposals={})
+        return _read(request.predictions, request.dataset)
     options = replace(
         request.options,
         output=_folder(request, "predictions"),
@@ -151,13 +159,16 @@ def _predictions(request: Request, group: World, progress: Progress | None) -> P
     return predict(request.predictor, request.dataset, options, group=group, progress=progress)
 
 
-def _read(path: Path, dataset: Dataset) -> list[dict[str, Any]]:
+def _read(path: Path, dataset: Dataset) -> Predictions:
     """Detections of a file; those of images that are left out are no mistake."""
-
-    def is_left_out(image_id: Any) -> bool:
-        return type(image_id) is int and image_id in dataset.left_out  # what is no id is refused later
-
-    return [each for each in read_detections(path) if not is_left_out(each.get("image_id"))]
+    content: Any = read_content(path)
+    notes: list[str] = []
+    if isinstance(content, Mapping):
+        found, notes = matched(content, dataset.truth, path, dataset.left_out.values())
+    else:
+        found = listed(content, path)
+    kept = [each for each in found if identifier(each.get("image_id")) not in dataset.left_out]
+    return Predictions(detections=kept, proposals={}, notes=tuple(notes))
 
 
 def _others(request: Request) -> Checked | None:
@@ -168,7 +179,7 @@ def _others(request: Request) -> Checked | None:
     check_rule(dataset.benchmark.rule)
     return check(
         dataset.truth,
-        _read(request.against, dataset),
+        _read(request.against, dataset).detections,
         rule=dataset.benchmark.rule,
         max_detections=dataset.benchmark.max_detections,
         kinds=dataset.benchmark.kinds,

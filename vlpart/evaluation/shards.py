@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlpart.data.readers.values import Id
 from vlpart.errors import EvaluationError
+from vlpart.evaluation.identity import file_id
 from vlpart.files import write_file
 from vlpart.runtime import World
 
@@ -27,10 +29,14 @@ Predict = Callable[[Mapping[str, Any]], Line]
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What was predicted: COCO-style detections in the order of the images, and proposals by image id."""
+    """What was predicted: COCO-style detections in the order of the images, and proposals by image id.
+
+    Ids are those of the annotation file. `notes`: what a reader of the figures must know, one line each.
+    """
 
     detections: list[dict[str, Any]]
-    proposals: dict[int, list[list[float]]]
+    proposals: dict[Id, list[list[float]]]
+    notes: tuple[str, ...] = ()
 
 
 class ShardFolder:
@@ -85,7 +91,7 @@ class ShardFolder:
             lines = _read_lines(path)
         except EvaluationError:
             return None
-        wanted = [image["id"] for image in self.blocks[number]]
+        wanted = [file_id(image) for image in self.blocks[number]]
         return lines if [line.get("image_id") for line in lines] == wanted else None
 
     def write(self, number: int, lines: list[Line]) -> None:

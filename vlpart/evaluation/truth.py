@@ -1,59 +1,195 @@
-"""Ground truth in COCO form: read it, check it, and say what its categories are."""
+"""Ground truth in COCO form: read it through the one reader, number it for the metrics, say what its categories are.
+
+The metrics work with whole numbers from 0 on. Where a file has other ids, or two categories of one name, its images
+and categories are numbered anew; their entries then carry the ids of the file as `file_id` and `file_ids`. Detections
+always speak of the ids of the file, see `vlpart.evaluation.identity`.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vlpart.data.readers.coco import image_name
+from vlpart.data.readers.base import AnnotationEntry, CategoryEntry, ImageEntry
+from vlpart.data.readers.coco import Header, Raw, image_name, parse_json, read_annotation, read_header
+from vlpart.data.readers.problems import refuse
+from vlpart.data.readers.values import Id, class_key, identifier
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import DataError
-from vlpart.masks.rle import check_rles, decode_runs, encode_runs
+from vlpart.masks.polygons import rectangle
+from vlpart.masks.rasterise import mask_area
 
 Truth = dict[str, Any]
 
+#: Key of ground truth that was read: lines about what was left out or put together.
+NOTES = "vlpart_notes"
 
-def read_ground_truth(path: Path) -> Truth:
-    """A COCO-style file with `images`, `annotations` and `categories`.
+
+def read_ground_truth(path: Path, *, merge_names: bool = True) -> Truth:
+    """A COCO-style file with `images`, `annotations` and `categories`; see `check_form`.
 
     Raises:
         DataError: missing, not JSON, or not of that form.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}") from error
-    return check_form(content, str(path))
+    return check_form(parse_json(Path(path), ""), str(path), merge_names=merge_names, with_files=True)
 
 
-def check_form(content: Any, name: str) -> Truth:
-    """The content of a COCO file if it has the three lists, with whole, distinct ids; `name` is for the message.
+def check_form(content: Any, name: str, *, merge_names: bool = True, with_files: bool = False) -> Truth:
+    """The content of a COCO file, checked and in one form; what went through here before is given back as it is.
+
+    Images and categories have numbers as `id`; annotations have `id`, `image_id`, `category_id`, `bbox` (four floats),
+    `area` (of the mask where the file gives none), `iscrowd`, `difficult` (0 or 1), `object_annotation_id`, and
+    `segmentation` (polygons, compressed RLE, or None). Annotations with an empty box or mask are left out.
+
+    Args:
+        content: the parsed file.
+        name: for messages.
+        merge_names: categories of one name are one class (`class_key`), as in training. Lists that come with the
+            package keep theirs apart.
+        with_files: images need names and sizes; scoring detections of boxes needs neither.
 
     Raises:
-        DataError: it has not.
+        DataError: it is not of that form; the first entry that is wrong is named.
     """
     lists = ("images", "annotations", "categories")
     if not isinstance(content, Mapping) or not all(isinstance(content.get(key), list) for key in lists):
         raise DataError(f"{name} is not a COCO file: it needs the lists images, annotations and categories")
-    for key in ("images", "categories"):
-        if not content[key]:
-            raise DataError(f"{name} has no {key}")
-        ids = [entry.get("id") if isinstance(entry, Mapping) else None for entry in content[key]]
-        if not all(type(each) is int for each in ids) or len(set(ids)) != len(ids):
-            raise DataError(f"{name}: {key} need distinct whole numbers as id")
-    if not all(isinstance(entry, Mapping) for entry in content["annotations"]):
-        raise DataError(f"{name}: some annotations are no JSON objects")
-    if not all(isinstance(category.get("name"), str) for category in content["categories"]):
+    if NOTES in content:
+        return dict(content)
+    if not all(str(each.get("name") or "").strip() for each in content["categories"] if isinstance(each, Mapping)):
         raise DataError(f"{name}: some categories have no name")
-    return dict(content)
+    header = read_header(content, Path(name), refuse(name), with_files=with_files)
+    for key, entries in (("images", header.images), ("categories", header.categories)):
+        if not entries:
+            raise DataError(f"{name} has no {key}")
+    notes: list[str] = []
+    class_of = _classes(header.categories.values(), merge_names, notes)
+    return {
+        **content,
+        "images": _images(content["images"], header, class_of),
+        "categories": _category_entries(content["categories"], header, class_of),
+        "annotations": _annotations(header, class_of, name, notes),
+        NOTES: notes,
+    }
+
+
+def _classes(categories: Any, merge_names: bool, notes: list[str]) -> dict[int, CategoryEntry]:
+    """Number of a category -> the category that it counts as: the first of its name."""
+    first: dict[str, CategoryEntry] = {}
+    class_of = {}
+    for category in categories:
+        key = class_key(category.name) if merge_names else str(category.id)
+        class_of[category.id] = first.setdefault(key, category)
+    merged = [category.name for category in categories if class_of[category.id] is not category]
+    if merged:
+        shown = ", ".join(repr(name)[:60] for name in merged[:3])
+        notes.append(f"{len(merged)} categories share their name with another one and count as it ({shown}).")
+    return class_of
+
+
+def _by_file_id(entries: Sequence[Raw]) -> dict[Id | None, Raw]:
+    found: dict[Id | None, Raw] = {}
+    for entry in entries:
+        found.setdefault(identifier(entry["id"]), entry)
+    return found
+
+
+def _images(raw: Sequence[Raw], header: Header, class_of: Mapping[int, CategoryEntry]) -> list[dict[str, Any]]:
+    entries = _by_file_id(raw)
+    found = []
+    for file_id, image in header.images.items():
+        known = {"height": image.height or None, "width": image.width or None, "file_name": image.file_name or None}
+        clean = {**entries[file_id], **known, "id": image.id}
+        lists = {
+            "pos_category_ids": image.positive_ids,
+            "neg_category_ids": image.negative_ids,
+            "not_exhaustive_category_ids": image.not_exhaustive_ids,
+        }
+        for field, ids in lists.items():
+            if clean.get(field) is None:
+                clean.pop(field, None)
+            else:
+                clean[field] = list(dict.fromkeys(class_of[number].id for number in ids))
+        if image.id != file_id:
+            clean["file_id"] = file_id
+        found.append(clean)
+    return found
+
+
+def _category_entries(
+    raw: Sequence[Raw], header: Header, class_of: Mapping[int, CategoryEntry]
+) -> list[dict[str, Any]]:
+    """In the order of the file, without those that count as another."""
+    entries = _by_file_id(raw)
+    found: dict[int, dict[str, Any]] = {}
+    for file_id in dict.fromkeys(entries):
+        if file_id is None or (category := header.categories.get(file_id)) is None:
+            continue
+        if class_of[category.id] is category:
+            clean = {**entries[file_id], "id": category.id, "name": category.name}
+            if category.part is not None or "part" in clean:
+                clean |= {"object": category.object, "part": category.part}
+            found[category.id] = clean
+    same: dict[int, list[Id]] = {}
+    for file_id, category in header.categories.items():
+        same.setdefault(class_of[category.id].id, []).append(file_id)
+    for number, ids in same.items():
+        if ids != [number]:
+            found[number]["file_ids"] = ids
+    return list(found.values())
+
+
+def _annotations(
+    header: Header, class_of: Mapping[int, CategoryEntry], name: str, notes: list[str]
+) -> list[dict[str, Any]]:
+    report = refuse(name)
+    found: list[dict[str, Any]] = []
+    left_out: Counter[str] = Counter()
+    for file_id, image in header.images.items():
+        for raw in header.annotations.get(file_id, ()):
+            given = raw if "id" in raw else {**raw, "id": len(found) + 1}
+            entry = read_annotation(given, image, header.categories, report)
+            if entry is None:
+                continue
+            if entry.unusable == "no box":
+                report("no-box-no-mask", f"annotation {entry.id} of {image.file_name} has neither a box nor a mask")
+            if entry.unusable == "empty mask" or (entry.unusable == "empty box" and entry.mask is None):
+                left_out[entry.unusable] += 1
+                continue
+            found.append(_annotation(entry, raw, image, class_of[entry.category_id].id))
+    notes.extend(f"{count} annotations are left out: {reason}." for reason, count in left_out.items())
+    return found
+
+
+def _annotation(entry: AnnotationEntry, raw: Raw, image: ImageEntry, category_id: int) -> dict[str, Any]:
+    assert entry.box_xyxy is not None
+    x0, y0, x1, y1 = entry.box_xyxy
+    given = raw.get("bbox")
+    box = [float(value) for value in given] if given and any(given) else [x0, y0, x1 - x0, y1 - y0]
+    box[2:] = [max(value, 0.0) for value in box[2:]]
+    area = entry.area
+    if area is None and entry.mask is not None:
+        area = float(mask_area(entry.mask, image.height, image.width))
+    mask: Any = entry.mask
+    if isinstance(mask, bytes):
+        mask = {"size": [image.height, image.width], "counts": mask.decode("ascii")}
+    elif mask is not None:
+        mask = [polygon.ravel().tolist() for polygon in mask]
+    elif entry.segmentation is not None:  # an image without a size: only boxes can be scored
+        mask = entry.segmentation
+    return {
+        "id": entry.id,
+        "image_id": image.id,
+        "category_id": category_id,
+        "bbox": box,
+        "area": box[2] * box[3] if area is None else area,
+        "iscrowd": int(entry.crowd),
+        "difficult": int(entry.difficult),
+        "object_annotation_id": entry.owner_id,
+        "segmentation": mask,
+    }
 
 
 def is_part(category: Mapping[str, Any]) -> bool:
@@ -112,94 +248,36 @@ def federated_categories(truth: Mapping[str, Any]) -> dict[int, set[int]]:
 
 
 def clean_annotations(truth: Mapping[str, Any], *, with_masks: bool) -> list[dict[str, Any]]:
-    """The annotations as the metric library needs them: checked, ids from 1, masks as RLE or polygons, area filled in.
+    """The annotations of `check_form` as the metric library needs them, with ids from 1.
 
     Ids are given anew because an annotation with the id 0 counts as "no match" in the matching.
 
     Raises:
-        DataError: naming the first annotation with an unknown image or category, a box that is not finite, or a
-            missing, damaged or wrongly sized mask.
+        DataError: masks are to be scored and there is none, or an image has no size.
     """
-    sizes = {image["id"]: [image.get("height"), image.get("width")] for image in truth["images"]}
-    categories = {category["id"] for category in truth["categories"]}
-    cleaned = []
-    for number, annotation in enumerate(truth["annotations"], start=1):
-        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        if image_id not in sizes or category_id not in categories:
-            label = f"annotation {annotation.get('id', number)}"
-            raise DataError(f"{label}: image_id {image_id!r} or category_id {category_id!r} is not in the file")
-        clean = {
-            "id": number,
-            "image_id": image_id,
-            "category_id": category_id,
-            "bbox": annotation.get("bbox"),
-            "iscrowd": int(annotation.get("iscrowd", 0)),
-            "area": annotation.get("area"),
-        }
-        if with_masks:
-            clean["segmentation"] = _checked_mask(annotation, sizes[image_id], number)
-        cleaned.append(clean)
-    _check_boxes(cleaned, truth["annotations"])
-    areas = _mask_areas(cleaned, truth["annotations"]) if with_masks else {}
-    for clean in cleaned:
-        area = clean["area"]
-        if not isinstance(area, int | float) or not math.isfinite(area):
-            box = clean["bbox"]
-            clean["area"] = float(areas.get(clean["id"], box[2] * box[3]))
-    return cleaned
+    annotations = truth["annotations"]
+    if with_masks:
+        sizeless = next((image for image in truth["images"] if not (image.get("height") and image.get("width"))), None)
+        if sizeless is not None:
+            raise DataError(f"image {sizeless['id']} has no height and width, which masks need: score boxes (--boxes)")
+        if annotations and not any(annotation["segmentation"] for annotation in annotations):
+            raise DataError("no annotation has a mask: score boxes only (--boxes)")
+    return [{**annotation, "id": number} for number, annotation in enumerate(annotations, start=1)]
 
 
-def _check_boxes(cleaned: Sequence[Mapping[str, Any]], original: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what is not four finite numbers with sides of 0 or more."""
-    boxes = [clean["bbox"] for clean in cleaned]
-    with suppress(TypeError, ValueError):
-        array = np.array(boxes, dtype=np.float64).reshape(len(boxes), 4)
-        if np.isfinite(array).all() and (array[:, 2:] >= 0).all():
-            return
-    for box, annotation in zip(boxes, original, strict=True):
-        if not isinstance(box, Sequence) or len(box) != 4 or not _finite(box) or min(box[2:]) < 0:
-            raise DataError(f"annotation {annotation.get('id')}: bbox {box!r} is not a finite [x, y, width, height]")
+def for_kind(annotations: Sequence[Mapping[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The annotations that count for "masks" or "boxes".
 
-
-def _finite(values: Iterable[Any]) -> bool:
-    return all(isinstance(x, int | float) and math.isfinite(x) for x in values)
-
-
-def _checked_mask(annotation: Mapping[str, Any], size_hw: list[Any], number: int) -> Any:
-    """Polygons as they are, uncompressed RLE compressed, compressed RLE with `counts` as str (checked later)."""
-    segmentation = annotation.get("segmentation")
-    if type(segmentation) is dict and type(segmentation.get("counts")) is str and segmentation.get("size") == size_hw:
-        return segmentation
-    label = f"annotation {annotation.get('id', number)}"
-    if isinstance(segmentation, Mapping):
-        given = segmentation.get("size")
-        if not isinstance(given, Sequence) or list(given) != size_hw:
-            raise DataError(f"{label}: its mask has the size {given!r}, its image {size_hw}")
-        counts = segmentation.get("counts")
-        if isinstance(counts, bytes):
-            counts = counts.decode("ascii", errors="replace")
-        if not isinstance(counts, str):
-            try:
-                size, runs = decode_runs(segmentation)
-            except ValueError as error:
-                raise DataError(f"{label}: mask: {error}") from error
-            return encode_runs(runs, size)
-        return {"size": size_hw, "counts": counts}
-    polygons: list[Any] = segmentation if isinstance(segmentation, list) else []
-    if not polygons or not all(isinstance(p, list) and len(p) >= 6 and not len(p) % 2 for p in polygons):
-        raise DataError(f"{label}: segmentation is neither RLE nor polygons of three points or more")
-    if not all(_finite(polygon) for polygon in polygons):
-        raise DataError(f"{label}: a polygon is not finite")
-    return polygons
-
-
-def _mask_areas(cleaned: Sequence[Mapping[str, Any]], original: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Check all compressed masks at once; their pixels by clean id."""
-    rows = [a for a in cleaned if isinstance(a["segmentation"], dict)]
-    counts = [a["segmentation"]["counts"].encode("ascii", errors="replace") for a in rows]
-    checked = check_rles(counts, [a["segmentation"]["size"] for a in rows])
-    if checked.bad is not None:
-        number = rows[checked.bad]["id"]
-        identifier = original[number - 1].get("id", number)
-        raise DataError(f"annotation {identifier}: its mask is damaged: the RLE cannot be decoded")
-    return dict(zip((a["id"] for a in rows), checked.areas.tolist(), strict=True))
+    An annotation without a mask among others with one is no ground truth for masks: its box is a region where
+    detections of its class count neither way, like a crowd.
+    """
+    if kind != "masks":
+        return [{k: v for k, v in annotation.items() if k != "segmentation"} for annotation in annotations]
+    found = []
+    for annotation in annotations:
+        clean = dict(annotation)
+        if not clean["segmentation"]:
+            x, y, w, h = clean["bbox"]
+            clean |= {"iscrowd": 1, "segmentation": [rectangle((x, y, x + w, y + h)).ravel().tolist()]}
+        found.append(clean)
+    return found

@@ -41,10 +41,11 @@ def categories_of_classes(truth: Mapping[str, Any], vocabulary: Vocabulary) -> l
     """For every entry of a vocabulary the category that it stands for; None = none, a distractor.
 
     By id and name where the vocabulary is that of the file, else by name where it has every category (and maybe more),
-    else by position in ascending id where it has as many entries: other wordings of the same classes.
+    else by position in ascending id where it has as many entries: other wordings of the same classes. No name of a
+    category ever stands for another category.
 
     Raises:
-        DataError: neither fits.
+        DataError: none of these fits.
     """
     ordered = ordered_categories(truth)
     ids = [category["id"] for category in ordered]
@@ -57,6 +58,13 @@ def categories_of_classes(truth: Mapping[str, Any], vocabulary: Vocabulary) -> l
     if len(by_name) == len(ids) and set(by_name) <= set(names) and len(set(names)) == len(names):
         return [by_name.get(name) for name in names]
     if len(vocabulary) == len(ids):
+        for place, name in enumerate(names):
+            if name in by_name and by_id[ids[place]] != name:
+                raise DataError(
+                    f"the vocabulary has {vocabulary.names[place]!r} at place {place + 1}, where the data has "
+                    f"{by_id[ids[place]]!r}: name all categories as the data does, or give other words for them in the "
+                    "order of their ids"
+                )
         return list(ids)
     missing = next((category["name"] for category in ordered if plain_prompt(category["name"]) not in names), "")
     raise DataError(

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -372,6 +373,8 @@ class ResultWriter:
             self._drop_earlier_pieces(folder, files)
         for path, data in files.items():
             write_file(path, data)
+        if "yolo" in self.formats:
+            _link_images(self.names.output, image, result, files)
         if "coco" in self.formats:
             if self.coco is None:
                 self.coco = self.stack.enter_context(_open_coco(self.names.target("coco.json"), result))
@@ -441,6 +444,35 @@ def _write_yolo_data(path: Path, vocabulary: Vocabulary) -> Path:
                 f"{path} names other classes, so its labels would no longer fit: choose another folder with --output"
             )
     return write_file(path, data)
+
+
+def _link_images(output: Path, image: str, result: Result, files: Iterable[Path]) -> None:
+    """Put the image of each label file `labels/NAME.txt` into `images/`, where readers of YOLO data look for it.
+
+    A link where the file system has links, else a copy; of an address, its pixels. Raises `OutputError`.
+    """
+    for label in files:
+        if label.suffix != ".txt" or not label.is_relative_to(output / "labels"):
+            continue
+        name = output / "images" / label.relative_to(output / "labels")
+        if is_url(image):
+            if result.image is not None:
+                write_file(name.with_suffix(".png"), encode_image(Image.fromarray(result.image), "PNG", name.name))
+            continue
+        source = local_path(image).resolve()
+        link = name.with_name(name.stem + source.suffix)
+        with output_errors(link):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if link.is_symlink():
+                link.unlink()
+            elif link.exists():
+                if not link.samefile(source) and link.read_bytes() != source.read_bytes():
+                    raise OutputError(f"{link} is another image: choose another folder with --output")
+                continue
+            try:
+                link.symlink_to(source)
+            except OSError:  # no links on this file system, or none allowed
+                shutil.copyfile(source, link)
 
 
 def _annotations(result: Result) -> list[dict[str, Any]]:

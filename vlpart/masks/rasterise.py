@@ -10,12 +10,32 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from vlpart.errors import DataError
-from vlpart.masks.rle import bitmap_of_runs, decode_runs, encode_runs
+from vlpart.masks.rle import bitmap_of_runs, decode_runs, encode_runs, runs_box
 
-Polygons = list[NDArray[np.float32]]
-"""One instance: polygons as (P, 2) float32 x, y in pixels."""
+Polygons = list[NDArray[Any]]
+"""One instance: polygons as (P, 2) float x, y in pixels; float64 as annotated, float32 in the record store."""
 Segmentation = Polygons | bytes
 """Polygons, or the `counts` of a compressed COCO RLE at the size of its image."""
+
+
+FAR = 1e30
+"""Coordinates beyond this are as good as infinite."""
+FAR_OUT = 10
+"""Times the longer side of its image that a polygon may reach out of it."""
+LENGTH = 200
+"""Times width + height that the outlines of one annotation may be long (but any may have `LEAST_LENGTH` pixels).
+
+Filling them takes time and memory that grow with their length, whatever the size of the image.
+"""
+LEAST_LENGTH = 200_000
+
+
+class MaskError(DataError):
+    """A segmentation that cannot be used. `kind`: "malformed-mask", "mask-size" or "not-finite"."""
+
+    def __init__(self, text: str, kind: str = "malformed-mask") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None:
@@ -26,43 +46,63 @@ def parse_segmentation(raw: Any, height: int, width: int) -> Segmentation | None
         height, width: size of the image.
 
     Returns:
-        Polygons with three points or more, or RLE counts; None where nothing is left (an empty mask).
+        Polygons with three points or more, or RLE counts; None where nothing is left (an empty mask: no pixel, or
+        wholly outside of the image).
 
     Raises:
-        DataError: values that are no numbers, an RLE of another size or with runs that do not fill the image.
+        MaskError: values that are no numbers or not finite, polygons far out of the image or too long to be filled, an
+            RLE of another size or with runs that do not fill the image.
     """
     if raw is None:
         return None
     if isinstance(raw, Mapping):
         return _parse_rle(raw, height, width)
     if not isinstance(raw, list):
-        raise DataError(f"a segmentation is a list of polygons or an RLE, got a {type(raw).__name__}")
-    polygons: Polygons = []
-    for flat in raw:
-        try:
-            points = np.asarray(flat, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):
-            raise DataError("a polygon holds something that is not a number") from None
-        if points.ndim != 1 or points.size % 2 or not np.isfinite(points).all():
-            raise DataError(
-                f"a polygon is a flat list of finite x, y pairs, got {points.size} values of shape {points.shape}"
-            )
-        if points.size and np.abs(points).max() > 10 * max(height, width):
-            raise DataError(f"a polygon reaches far out of its image of {height}x{width} pixels")
-        if points.size >= 6:
-            polygons.append(points.reshape(-1, 2).astype(np.float32))
-    return polygons or None
+        raise MaskError(f"a segmentation is a list of polygons or an RLE, got a {type(raw).__name__}")
+    polygons = [points for flat in raw if len(points := _points(flat)) >= 3]
+    if not polygons:
+        return None
+    corners = np.concatenate(polygons)
+    if np.abs(corners).max() > FAR_OUT * max(height, width):
+        raise MaskError(f"a polygon reaches far out of its image of {height}x{width} pixels")
+    lengths = (np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum() for points in polygons)
+    if (length := float(sum(lengths))) > max(LENGTH * (height + width), LEAST_LENGTH):
+        raise MaskError(f"the polygons of one mask are {length:.3g} pixels long in an image of {height}x{width} pixels")
+    (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+    return None if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height else polygons
+
+
+def _points(flat: Any) -> NDArray[np.float64]:
+    """(P, 2) corners of one polygon, unless they are no finite numbers."""
+    if not isinstance(flat, list | tuple | np.ndarray) or any(isinstance(value, str | bool) for value in flat):
+        raise MaskError("a polygon holds something that is not a number")
+    try:
+        points = np.asarray(flat, dtype=np.float64)
+    except OverflowError:
+        raise MaskError("a polygon is not finite", "not-finite") from None
+    except (TypeError, ValueError):
+        raise MaskError("a polygon holds something that is not a number") from None
+    if points.ndim != 1 or points.size % 2:
+        raise MaskError(
+            f"a polygon is a flat list of finite x, y pairs, got {points.size} values of shape {points.shape}"
+        )
+    if not np.isfinite(points).all() or (points.size and np.abs(points).max() > FAR):
+        missing = any(value is None for value in flat)  # numpy takes null for NaN
+        raise MaskError("a polygon is not finite", "malformed-mask" if missing else "not-finite")
+    return points.reshape(-1, 2)
 
 
 def _parse_rle(raw: Mapping[str, Any], height: int, width: int) -> bytes | None:
     try:
-        _, runs = decode_runs(raw, (height, width))
+        size, runs = decode_runs(raw)
     except ValueError as error:
-        raise DataError(str(error)) from None
+        raise MaskError(str(error)) from None
+    if size != (height, width):
+        raise MaskError(f"RLE of size {list(size)} (height, width) for an image of {[height, width]}", "mask-size")
     if not len(runs):
         return None
     counts = raw["counts"]
-    if isinstance(counts, list):
+    if not isinstance(counts, str | bytes):
         counts = encode_runs(runs, (height, width))["counts"]
     return counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
 
@@ -88,7 +128,8 @@ def unpack_segmentation(packed: bytes) -> Segmentation:
 def segmentation_box(segmentation: Segmentation, height: int, width: int) -> tuple[float, float, float, float]:
     """Extents in pixels, xyxy with exclusive ends: of the polygon points, or of the pixels of an RLE."""
     if isinstance(segmentation, bytes):
-        return tight_box(*decode_rle(segmentation, height, width))
+        _, runs = decode_runs({"size": [height, width], "counts": segmentation})
+        return runs_box(runs, height)
     points = np.concatenate(segmentation)
     (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return x0, y0, x1, y1
@@ -105,6 +146,14 @@ def rasterise_polygons(polygons: Polygons, height: int, width: int) -> tuple[int
     flat = [polygon.ravel().astype(np.float64).tolist() for polygon in polygons]
     code = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
     return decode_rle(code["counts"], height, width)
+
+
+def mask_area(segmentation: Segmentation, height: int, width: int) -> int:
+    """Pixels of a mask: the filled polygons, or the RLE."""
+    if not isinstance(segmentation, bytes):
+        return int(np.count_nonzero(rasterise_polygons(segmentation, height, width)[2]))
+    _, runs = decode_runs({"size": [height, width], "counts": segmentation})
+    return int((runs[:, 1] - runs[:, 0]).sum())
 
 
 def tight_box(x0: int, y0: int, bitmap: NDArray[np.bool_]) -> tuple[int, int, int, int]:

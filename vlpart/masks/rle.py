@@ -24,6 +24,7 @@ _MORE = 0x20  # another character follows
 _SIGN = 0x10  # the top payload bit of the last character: the number is negative
 _OFFSET = 48  # "0"
 _MAX_CHARACTERS = 8  # 40 bits: far more pixels than any image
+_MOST_PIXELS = 1 << 39
 
 
 def runs_of_bitmap(bitmap: NDArray[np.bool_], x0: int, y0: int, height: int) -> Runs:
@@ -59,6 +60,15 @@ def bitmap_of_runs(runs: Runs, height: int) -> tuple[int, int, NDArray[np.bool_]
     return x0, y0, filled.reshape(x1 - x0, height)[:, y0:y1].T
 
 
+def runs_box(runs: Runs, height: int) -> tuple[float, float, float, float]:
+    """Extents x0, y0, x1, y1 (ends exclusive) of foreground runs; at least one run."""
+    starts, last = runs[:, 0], runs[:, 1] - 1
+    x0, x1 = int(starts[0] // height), int(last[-1] // height) + 1
+    if np.any(starts // height != last // height):
+        return float(x0), 0.0, float(x1), float(height)
+    return float(x0), float((starts % height).min()), float(x1), float((last % height).max() + 1)
+
+
 def encode_runs(runs: Runs, image_size: tuple[int, int]) -> dict[str, Any]:
     """COCO RLE `{"size": [height, width], "counts": str}` of foreground runs; equal to what pycocotools writes."""
     height, width = image_size
@@ -92,21 +102,18 @@ def decode_runs(rle: Mapping[str, Any], image_size: tuple[int, int] | None = Non
         ValueError: not an RLE, a damaged string, counts that do not fill the size, a size other than `image_size`.
     """
     try:
-        height, width = (int(side) for side in rle["size"])
+        height, width = (_side(side) for side in rle["size"])
         packed = rle["counts"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ValueError('not a COCO RLE: expected {"size": [height, width], "counts": ...}') from None
-    if height < 1 or width < 1:
-        raise ValueError(f"RLE size {[height, width]} is not a positive height and width")
+    if height < 1 or width < 1 or height * width > _MOST_PIXELS:
+        raise ValueError(f"RLE size {[height, width]} is not the height and width of an image")
     if image_size is not None and (height, width) != tuple(image_size):
         raise ValueError(f"RLE of size {[height, width]} (height, width) for an image of {list(image_size)}")
     if isinstance(packed, (str, bytes)):
         counts = _unpack(packed)
     else:
-        try:
-            counts = np.asarray(packed, dtype=np.int64).reshape(-1)
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError("RLE counts are neither a string nor a list of whole numbers") from None
+        counts = _whole_counts(packed)
     if np.any(counts < 0) or np.any(counts > height * width) or int(counts.sum()) != height * width:
         raise ValueError(f"RLE counts do not add up to the {height * width} pixels of their size {[height, width]}")
     edges = np.cumsum(counts)
@@ -117,6 +124,31 @@ def decode_runs(rle: Mapping[str, Any], image_size: tuple[int, int] | None = Non
     starts = ends.copy()
     starts[1:], ends[:-1] = apart, apart
     return (height, width), np.stack([edges[starts, 0], edges[ends, 1]], axis=1)
+
+
+def _whole_counts(packed: Any) -> NDArray[np.int64]:
+    """Counts given as a list of whole numbers; what is none is refused, not rounded."""
+    try:
+        counts = np.asarray(packed).reshape(-1)
+        if counts.size and counts.dtype.kind not in "iu" and not (counts.dtype.kind == "f" and _all_whole(counts)):
+            raise ValueError
+        return counts.astype(np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("RLE counts are neither a string nor a list of whole numbers") from None
+
+
+def _all_whole(values: NDArray[Any]) -> bool:
+    return bool(
+        np.isfinite(values).all() and (np.abs(values) < _MOST_PIXELS).all() and (values == values.round()).all()
+    )
+
+
+def _side(value: Any) -> int:
+    """A whole number, also as 120.0: no other value is made one."""
+    whole = int(value)
+    if isinstance(value, str | bytes | bool) or whole != value:
+        raise ValueError(f"{value!r} is no whole number")
+    return whole
 
 
 def _pack(counts: NDArray[np.int64]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlpart.masks.polygons import Polygon, area, outlines, simplified
+from vlpart.masks.polygons import Polygon, area, faithful, outlines, simplified
 from vlpart.masks.rle import Runs, bitmap_of_runs, decode_runs, encode_runs, runs_of_bitmap
 
 BoolArray = NDArray[np.bool_]
@@ -377,6 +377,15 @@ class MaskStack:
         """The mask of instance `i` as a bitmap of the region around it (cheap; it may have empty margins)."""
         return self._store.crop(range(len(self))[i])
 
+    def tight_crop(self, i: int) -> MaskCrop:
+        """The same without empty margins: of size 0 for an empty mask."""
+        x0, y0, bitmap = self.crop(i)
+        rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
+        if not len(rows):
+            return MaskCrop(x0, y0, np.zeros((0, 0), dtype=bool))
+        tight = bitmap[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return MaskCrop(x0 + int(columns[0]), y0 + int(rows[0]), tight)
+
     def areas(self) -> IntArray:
         """(N,) int64: number of pixels of every mask."""
         return np.array([np.count_nonzero(self.crop(i).bitmap) for i in range(len(self))], dtype=np.int64)
@@ -408,6 +417,15 @@ class MaskStack:
             if len(piece) >= 3 and area(piece) >= 1:
                 pieces.append(piece)
         return sorted(pieces, key=area, reverse=True)
+
+    def rings(self, i: int) -> list[Polygon]:
+        """The mask `i` as rings: outlines, and holes as rings inside of them, to be filled by the even-odd rule.
+
+        They differ from the mask in 2 % of its pixels at most: where `polygons` are not as good (thin masks, holes,
+        many small pieces) these are the edges of its pixels. Empty only for an empty mask.
+        """
+        crop = self.tight_crop(i)
+        return faithful(crop.bitmap, crop.x0, crop.y0, self.polygons(i)) if crop.bitmap.size else []
 
     def fractions_inside(
         self, i: int, others: Sequence[int], limit: int = 512, shift_xy: tuple[float, float] = (0, 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlpart.data.check.split import Split, file_name
+from vlpart.data.check.split import Split
 from vlpart.data.folder import DataFolder, open_folder
+from vlpart.data.readers.values import flag
 from vlpart.data.source import Source
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import TrainingError
@@ -135,7 +136,8 @@ def steps_for(images: int, batch_size: int) -> int:
 
 def _source(name: str, folder: DataFolder, sizes: _Sizes, validation_split: float) -> Source:
     """The train split. Masks are used if most annotations have one, else boxes only."""
-    annotations = [a for entries in folder.train.annotations.values() for a in entries if not a.get("iscrowd")]
+    entries = (entry for group in folder.train.annotations.values() for entry in group)
+    annotations = [entry for entry in entries if not flag(entry.get("iscrowd"))]
     masks = sum(bool(a.get("segmentation")) for a in annotations)
     return Source(
         name=name,
@@ -171,7 +173,7 @@ def _evaluation(name: str, folder: DataFolder, validation_split: float) -> tuple
 
 
 def _held_out(split: Split, fraction: float) -> frozenset[int]:
-    names = {i: original_image(image.get("source_image"), str(file_name(image))) for i, image in split.images.items()}
+    names = {i: original_image(image.source_image, image.file_name) for i, image in split.images.items()}
     return held_out(names, fraction)
 
 

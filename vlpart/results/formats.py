@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from vlpart.errors import DataError, OutputError
 from vlpart.masks.polygons import Polygon, joined, rectangle
+from vlpart.masks.shapes import LABELME_VERSION, labelme_shapes, yolo_names
 from vlpart.masks.stack import MaskStack
 from vlpart.text.vocabulary import Vocabulary
 
@@ -26,9 +28,6 @@ VERSION = 2
 
 #: What reading a saved result raises where a value is missing or of the wrong kind.
 DAMAGED = (KeyError, TypeError, ValueError, IndexError)
-
-#: What LabelMe wants to read in its files: the version whose keys these are.
-LABELME_VERSION = "5.5.0"
 
 
 def to_coco(result: NamedDetections, image_id: int | str) -> list[dict[str, Any]]:
@@ -52,20 +51,13 @@ def to_labelme(result: NamedDetections, image_path: str | None = None) -> dict[s
     """See `Result.to_labelme`."""
     names, owners, shapes = result.names, result.owners.tolist(), []
     for i, name in enumerate(names):
-        outlines = [] if result.masks is None else result.masks.polygons(i)
         owner = owners[i] if owners[i] >= 0 else None
-        for outline in outlines or [result.boxes_xyxy[i].reshape(2, 2).astype(np.float64)]:
-            shape = {
-                "label": name,
-                "points": outline.round(2).tolist(),
-                "group_id": i + 1,
-                "description": "" if owner is None else f"part of {names[owner]} {owner + 1}",
-                "shape_type": "polygon" if outlines else "rectangle",
-                "flags": {},
-                "mask": None,
-                "score": _short(result.scores[i]),
-            }
-            shapes.append(shape)
+        more = {
+            "group_id": i + 1,
+            "description": "" if owner is None else f"part of {names[owner]} {owner + 1}",
+            "score": _short(result.scores[i]),
+        }
+        shapes += [{**shape, **more} for shape in labelme_shapes(name, result.masks, i, result.boxes_xyxy[i])]
     if image_path is None:
         image_path = "" if result.path is None else Path(result.path).name
     return {
@@ -94,15 +86,14 @@ def to_yolo(result: NamedDetections) -> str:
 
 
 def _one_polygon(masks: MaskStack, box_xyxy: NDArray[np.float32], i: int) -> Polygon:
-    """All of a mask in one outline; of a mask that is too small to have one, the box."""
-    pieces = masks.polygons(i)
-    return joined(pieces) if pieces else rectangle(box_xyxy)
+    """All of a mask in one outline, holes cut out by bridges; of an empty mask, the box."""
+    rings = masks.rings(i)
+    return joined(rings) if rings else rectangle(box_xyxy)
 
 
 def yolo_data(vocabulary: Vocabulary) -> str:
-    """The data file (YAML) that goes with `to_yolo`: the names of the classes, and where images and labels are."""
-    names = [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(vocabulary.names)]
-    return "\n".join(["path: .", "train: images", "val: images", "names:", *names, ""])
+    """The data file (YAML) that goes with `to_yolo`, see `vlpart.masks.shapes.yolo_names`."""
+    return yolo_names(vocabulary.names)
 
 
 def to_supervision(result: NamedDetections) -> supervision.Detections:
@@ -111,13 +102,28 @@ def to_supervision(result: NamedDetections) -> supervision.Detections:
         from supervision import Detections
     except ImportError as error:
         raise OutputError('supervision is not installed: pip install "vlpart[supervision]"') from error
+    ids = _instance_ids(result)
+    owners = result.owners
     return Detections(
         xyxy=result.boxes_xyxy.copy(),
         mask=None if result.masks is None else np.asarray(result.masks),
         confidence=result.scores.copy(),
         class_id=result.class_ids.copy(),
-        data={"class_name": np.array(result.names, dtype=str), "owner": result.owners.copy()},
+        data={
+            "class_name": np.array(result.names, dtype=str),
+            "id": ids,
+            "owner": np.where(owners >= 0, ids[owners], -1) if len(ids) else ids.copy(),
+        },
     )
+
+
+def _instance_ids(result: NamedDetections) -> NDArray[np.int64]:
+    """(N,) numbers that no detection of another image has, the same ones for the same result."""
+    content = hashlib.blake2b(repr((result.path, result.image_size, len(result))).encode(), digest_size=5)
+    for column in (result.boxes_xyxy, result.scores, result.class_ids):
+        content.update(np.ascontiguousarray(column).tobytes())
+    start = int.from_bytes(content.digest()) >> 1
+    return (np.int64(start) << np.int64(22)) + np.arange(len(result), dtype=np.int64)
 
 
 def to_dict(result: NamedDetections, full_vocabulary: bool = False) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def to_dict(result: NamedDetections, full_vocabulary: bool = False) -> dict[str,
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file; see `Result.load`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_bytes())  # a byte order mark, UTF-16: as for annotation files
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
         raise DataError(f"cannot read the saved result {os.fspath(path)}: {reason}") from error

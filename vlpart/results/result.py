@@ -438,7 +438,8 @@ class Result:
         """What LabelMe reads: a polygon for every piece of a mask, a rectangle for a detection without one.
 
         The `group_id` of a shape is the place of its detection in the result, counted from 1; a part names its object
-        in the description. Holes of masks are filled.
+        in the description. A mask that polygons would change in more than 2 % of its pixels (holes, thin lines) is a
+        shape of the type "mask", which LabelMe knows from version 5.4 on.
 
         Args:
             image_path: where the image is, seen from the folder of the LabelMe file; default: beside it.
@@ -448,13 +449,16 @@ class Result:
     def to_yolo(self) -> str:
         """YOLO labels: a line of "class x y x y ..." per detection, or "class x y width height" without masks.
 
-        Classes are `class_ids`, coordinates are shares of the width and height. A mask of several pieces is one
-        polygon, with bridges of no width; holes are filled; there are no scores. An empty text means nothing was found.
+        Classes are `class_ids`, coordinates are shares of the width and height. A mask of several pieces, or with
+        holes, is one polygon with bridges of no width; there are no scores. An empty text means nothing was found.
         """
         return formats.to_yolo(self)
 
     def to_supervision(self) -> supervision.Detections:
-        """`supervision.Detections` with an (N, H, W) bool mask array, `data["class_name"]` and `data["owner"]`.
+        """`supervision.Detections` with an (N, H, W) bool mask array and `data` of (N,) columns.
+
+        `data["class_name"]`, `data["id"]` (a number that no detection of another image has), and `data["owner"]`: of a
+        part, the id of its object, else -1. Both stay right when detections are merged or filtered.
 
         Raises:
             OutputError: supervision is not installed.

@@ -34,6 +34,8 @@ def clean_name(name: object, where: str) -> str:
     for character in name:
         if unicodedata.category(character) in ("Cc", "Cs"):
             raise VocabularyError(f"{where} has a control character (U+{ord(character):04X}); remove it.")
+    if len(name) > 10 * MAX_NAME_LENGTH:  # the time of composing grows with the square of the length
+        raise VocabularyError(f"{where} has {len(name)} characters ('{name[:40]}...'); the limit is {MAX_NAME_LENGTH}.")
     text = " ".join(unicodedata.normalize("NFC", name).split())
     if not text:
         raise VocabularyError(f"{where} is empty; name an object or a part.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from vlpart.errors import TextEncoderError
@@ -45,3 +46,18 @@ def prompts_for(encoder: str, names: Sequence[str]) -> list[str]:
     """The phrases that this encoder reads: the published prompt for "clip_rn50", plain words for any other."""
     prompt = clip_prompt if encoder == "clip_rn50" else plain_prompt
     return [prompt(name) for name in names]
+
+
+MAX_TOKENS = 77
+"""What CLIP's encoder reads of a phrase, its start and end included."""
+
+
+def tokens_over(name: str) -> int:
+    """How many tokens a name has at least, if that is more than `MAX_TOKENS`, else 0; the rest is not read.
+
+    Counted without the tokenizer, hence too few: a word, and every sign that is no letter or digit, is at least one.
+    Letters beyond ASCII are at least half a token each.
+    """
+    words = re.findall(r"[^\W\d_]+|\d|[^\w\s]|_", name)
+    count = 3 + sum(max(1, len(word) // 2) if not word.isascii() else 1 for word in words)  # start, "a", end
+    return count if count > MAX_TOKENS else 0

@@ -5,20 +5,21 @@ One HTML file without scripts and without anything from outside; the images are 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlpart.data.check.annotations import all_finite, runs_box
-from vlpart.data.check.split import Entry, Split, file_name
-from vlpart.data.images import read_image
+from vlpart.data.check.split import Split
+from vlpart.data.readers.base import CategoryEntry, ImageEntry
+from vlpart.data.readers.coco import read_annotation
+from vlpart.data.readers.values import Id
+from vlpart.data.upright import read_annotated
 from vlpart.errors import DataError, ImageError, VocabularyError
 from vlpart.files import encode_image, write_file
-from vlpart.masks.rasterise import parse_segmentation
-from vlpart.masks.rle import coco_rle, decode_runs
+from vlpart.masks.rasterise import Segmentation
+from vlpart.masks.rle import coco_rle
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.visualize.page import render
 
@@ -96,8 +97,7 @@ def choose_samples(split: Split, number: int) -> list[int]:
 
 
 def _classes(split: Split, image_id: int) -> set[int]:
-    found = {entry["category_id"] for entry in split.annotations.get(image_id, ())}
-    return found.union(split.known_labels(split.images[image_id]))
+    return set(split.labels(image_id)).union(split.images[image_id].positive_ids)
 
 
 def draw_samples(split: Split, number: int) -> Iterator[DrawnSample]:
@@ -105,7 +105,10 @@ def draw_samples(split: Split, number: int) -> Iterator[DrawnSample]:
     if split.image_root is None or not split.categories:
         return
     try:
-        vocabulary = Vocabulary.from_categories(split.categories.values(), title=split.name)
+        categories = [
+            {"id": c.id, "name": c.name, "object": c.object, "part": c.part} for c in split.categories.values()
+        ]
+        vocabulary = Vocabulary.from_categories(categories, title=split.name)
     except VocabularyError:
         names = [{"id": i, "name": f"category {i}"} for i in split.categories]
         vocabulary = Vocabulary.from_categories(names, title=split.name)
@@ -117,38 +120,49 @@ def draw_samples(split: Split, number: int) -> Iterator[DrawnSample]:
             continue
 
 
-def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> DrawnSample:
+def draw_sample(split: Split, image: ImageEntry, vocabulary: Vocabulary) -> DrawnSample:
     """One image with its annotations.
 
     Raises:
-        ImageError: the image cannot be read.
-        DataError: it has another size than the file says.
+        DataError: the image cannot be read, or has another size than the file says.
     """
     from vlpart.visualize.draw import draw_result
 
-    pixels = read_image(Path(str(split.image_root)) / str(file_name(image)))
-    height, width = image["height"], image["width"]
-    if pixels.shape[:2] != (height, width):
-        raise DataError(f"{file_name(image)} is not {width}x{height}")
-    entries = split.annotations.get(image["id"], [])
-    result, left_out = to_result(entries, (height, width), vocabulary)
+    path = split.image_path(image)
+    if path is None:
+        raise DataError(f"{image.file_name} is missing")
+    height, width = image.height, image.width
+    pixels = read_annotated(path, (height, width))
+    raw = split.annotations.get(image.id, [])
+    result, left_out = to_result(raw, (height, width), vocabulary, split.header.categories)
     scale = min(1.0, SIDE / max(height, width))
     small, drawn = _scaled(pixels, result, scale)
     annotated = draw_result(small, drawn, scores=False, legend=False)
-    labels = [split.category_name(i) for i in split.known_labels(image)]
-    counted = Counter(split.category_name(entry["category_id"]) for entry in entries)
+    labels = [split.category_name(i) for i in image.positive_ids]
+    counted = Counter(split.category_name(number) for number in split.labels(image.id))
     listed = ", ".join(f"{n} {name}" for name, n in counted.most_common()) or "no annotations"
-    caption = f"labels: {', '.join(labels)}" if labels and not entries else listed
+    caption = f"labels: {', '.join(labels)}" if labels and not raw else listed
     if left_out:
         caption += f"; {left_out} could not be drawn"
-    title = f"{file_name(image)} (id {image['id']}, {width}x{height})"
-    return DrawnSample(encode_image(annotated, "JPEG", str(file_name(image))), title, caption)
+    title = f"{image.file_name} (id {image.known_as}, {width}x{height})"
+    return DrawnSample(encode_image(annotated, "JPEG", image.file_name), title, caption)
 
 
-def to_result(entries: list[Entry], size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Result, int]:
+def to_result(
+    entries: Sequence[Mapping[str, Any]],
+    size: tuple[int, int],
+    vocabulary: Vocabulary,
+    categories: Mapping[Id, CategoryEntry] | None = None,
+) -> tuple[Result, int]:
     """Annotations as a `Result` with scores of 1, and how many could not be used (no box, a broken mask).
 
     Where only some have masks, the others get the filled box as theirs.
+
+    Args:
+        entries: of the file.
+        size: (height, width) of their image.
+        vocabulary: its ids are those of the reader.
+        categories: of the file, by its ids; default: those of the vocabulary.
     """
     from vlpart.masks.stack import MaskStack
     from vlpart.results.result import Result
@@ -156,16 +170,15 @@ def to_result(entries: list[Entry], size: tuple[int, int], vocabulary: Vocabular
     boxes: list[tuple[float, float, float, float]] = []
     rles: list[dict[str, Any] | None] = []
     classes: list[int] = []
-    for entry in entries:
-        try:
-            rle = _rle(entry.get("segmentation"), size)
-        except (DataError, ValueError, OverflowError):
-            continue
-        box = _box(entry.get("bbox"), rle, size)
-        if box is not None:
+    image = ImageEntry(id=0, file_name="", height=size[0], width=size[1])
+    known = categories or {entry.id: CategoryEntry(id=entry.id, name=entry.name) for entry in vocabulary.entries}
+    for number, raw in enumerate(entries):
+        entry = read_annotation({"id": number, **raw}, image, known, lambda *_: None)
+        box = None if entry is None else _clipped(entry.box_xyxy, size)
+        if entry is not None and box is not None:
             boxes.append(box)
-            rles.append(rle)
-            classes.append(vocabulary.index_of_id[entry["category_id"]])
+            rles.append(None if entry.mask is None else _rle(entry.mask, size))
+            classes.append(vocabulary.index_of_id[entry.category_id])
     masks = None
     if any(rle is not None for rle in rles):
         filled = [_filled(box, size) if rle is None else rle for box, rle in zip(boxes, rles, strict=True)]
@@ -181,31 +194,19 @@ def to_result(entries: list[Entry], size: tuple[int, int], vocabulary: Vocabular
     return result, len(entries) - len(boxes)
 
 
-def _rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any] | None:
-    if not segmentation:
-        return None
-    if not all_finite(segmentation):
-        raise ValueError("a segmentation holds NaN or infinity")
-    parsed = parse_segmentation(segmentation, *size)
-    if parsed is None:
-        return None
-    if isinstance(parsed, bytes):
-        return {"size": list(size), "counts": parsed}
-    return coco_rle([polygon.ravel().astype(float).tolist() for polygon in parsed], size)
+def _rle(mask: Segmentation, size: tuple[int, int]) -> dict[str, Any]:
+    if isinstance(mask, bytes):
+        return {"size": list(size), "counts": mask}
+    return coco_rle([polygon.ravel().astype(float).tolist() for polygon in mask], size)
 
 
-def _box(raw: Any, rle: dict[str, Any] | None, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    if raw is None and rle is not None:
-        runs = decode_runs(rle)[1]
-        return runs_box(runs, size[0]) if len(runs) else None
-    try:
-        x, y, w, h = (float(value) for value in raw)
-    except (TypeError, ValueError, OverflowError):
+def _clipped(
+    box: tuple[float, float, float, float] | None, size: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
+    if box is None:
         return None
-    if not all(map(math.isfinite, (x, y, w, h))):
-        return None
-    x0, x1 = (min(max(value, 0.0), float(size[1])) for value in (x, x + w))
-    y0, y1 = (min(max(value, 0.0), float(size[0])) for value in (y, y + h))
+    x0, x1 = (min(max(value, 0.0), float(size[1])) for value in (box[0], box[2]))
+    y0, y1 = (min(max(value, 0.0), float(size[0])) for value in (box[1], box[3]))
     return (x0, y0, x1, y1) if x1 >= x0 and y1 >= y0 else None
 
 

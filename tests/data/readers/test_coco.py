@@ -55,7 +55,7 @@ def test_reads_boxes_categories_and_presence(tmp_path: Path) -> None:
     crowd, masked = entry.annotations
     assert crowd.box_xyxy == (1, 2, 4, 6.5)
     assert crowd.crowd
-    assert masked.box_xyxy is None
+    assert masked.box_xyxy == (0, 0, 5, 5)
     assert masked.segmentation == [[0, 0, 5, 0, 5, 5]]
 
 
@@ -80,7 +80,9 @@ def test_crowd_masks_do_not_make_a_source_with_masks(tmp_path: Path) -> None:
         (minimal(categories={}), "no list 'categories'"),
         (minimal(images=[{"file_name": "x"}]), "no 'id'"),
         (minimal(images=["x"]), "no 'id'"),
-        (minimal(images=[{"id": "4", "file_name": "x"}]), "whole number"),
+        (minimal(images=[{"id": 4.5, "file_name": "x"}]), "whole number"),
+        (minimal(images=[{"id": True, "file_name": "x"}]), "whole number"),
+        (minimal(images=[{"id": [4], "file_name": "x"}]), "whole number"),
         (minimal(images=minimal()["images"] * 2), "image ids occur twice"),
         (minimal(categories=minimal()["categories"] * 2), "2 category ids occur twice"),
         (minimal(categories=[{"id": 1, "name": 3}]), "not a string"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePath
 
 from vlpart.data.check.findings import Findings
-from vlpart.data.check.split import Split, file_name, split_name
+from vlpart.data.check.split import Split, split_name
+from vlpart.data.locate import ImageFinder
+from vlpart.data.upright import EXIF_ORIENTATION
+from vlpart.files import is_file, is_folder
 from vlpart.jobs import Progress, run_over
 
 FOLDERS = (
@@ -17,22 +20,41 @@ FOLDERS = (
 )
 """Where images usually are, tried in this order below the folder that was given and beside the annotation file."""
 _TRIED = 200
-_EXIF_ORIENTATION = 0x0112
 
 
-def find_images(split: Split, root: Path, given: Path | None) -> Path | None:
-    """The folder that holds most of the first images of a split: the one given, or a usual place below `root`."""
+def find_images(split: Split, root: Path, given: Path | None) -> None:
+    """Fill in the folder of the images of a split, and where in it they are.
+
+    The folder is the one given, or the one of the usual places below `root` that holds most of the first images. It
+    stays None where none of them holds any.
+    """
+    if given is None:
+        names = [image.file_name for image in list(split.images.values())[:_TRIED]]
+        folders = [folder.format(kind=split.kind or "train", stem=split.path.stem) for folder in FOLDERS]
+        beside = split.path.parent
+        places = dict.fromkeys(parent / folder for parent in (root, beside, beside.parent) for folder in folders)
+        if (
+            beside != root and split_name(split.path) != split.path.name
+        ):  # the folder of a split: its images are its own
+            places = {beside: None, **places}
+        given = _fullest(places, names)
+    split.image_root = given
     if given is not None:
-        return given
-    names = [str(file_name(image)) for image in list(split.images.values())[:_TRIED]]
-    folders = [folder.format(kind=split.kind or "train", stem=split.path.stem) for folder in FOLDERS]
-    beside = split.path.parent
-    places = dict.fromkeys(parent / folder for parent in (root, beside, beside.parent) for folder in folders)
-    if beside != root and split_name(split.path) != split.path.name:  # the folder of a split: its images are its own
-        places = {beside: None, **places}
-    counts = {place: sum((place / name).is_file() for name in names) for place in places if place.is_dir()}
-    best = max(counts, key=lambda place: counts[place], default=None)
-    return best if best is not None and counts[best] else None
+        split.found = ImageFinder(given).find_all(image.file_name for image in split.images.values())
+
+
+def _fullest(places: Iterable[Path], names: Sequence[str]) -> Path | None:
+    """The folder that holds most images by their names, or (where none does) by their names without folders."""
+    finders = {place: ImageFinder(place) for place in places if is_folder(place)}
+    for count in (
+        lambda finder: sum(finder.has(name) for name in names),
+        lambda finder: sum(finder.find(name) is not None for name in names),
+    ):
+        counts = {place: count(finder) for place, finder in finders.items()}
+        best = max(counts, key=lambda place: counts[place], default=None)
+        if best is not None and counts[best]:
+            return best
+    return None
 
 
 def check_images(
@@ -40,19 +62,23 @@ def check_images(
 ) -> dict[int, Path]:
     """Report missing and unreadable images and those of another size; gives image id -> file for those there."""
     if split.image_root is None:
+        first = next(iter(split.images.values()), None)
+        if first is not None and first.file_name != (PurePath(first.file_name).name):
+            findings.add("missing-image", split.name, f"{first.file_name}: no folder beside {split.path} holds it")
         findings.add("images-not-found", split.name, f"looked beside {split.path}")
         return {}
-    listed: dict[Path, set[str]] = {}
     there: dict[int, Path] = {}
+    listed: dict[Path, set[str]] = {}
     for image_id, image in split.images.items():
-        path = split.image_root / str(file_name(image))
+        found = split.image_path(image)
+        if found is not None:
+            there[image_id] = found
+            continue
+        path = split.image_root / image.file_name
         if path.parent not in listed:
             listed[path.parent] = _names(path.parent)
-        if path.name in listed[path.parent]:
-            there[image_id] = path
-        else:
-            findings.add("missing-image", split.name, f"{path}{_near(path.name, listed[path.parent])}")
-    tasks = [(path, split.images[i]["width"], split.images[i]["height"]) for i, path in there.items()]
+        findings.add("missing-image", split.name, f"{path}{_near(path.name, listed[path.parent])}")
+    tasks = [(path, split.images[i].width, split.images[i].height) for i, path in there.items()]
     inspect = partial(inspect_image, decode=decode)
     label = f"images of {split.name}"
     answers = run_over(inspect, tasks, processes=processes, label=label, progress=progress, chunk=32)
@@ -65,7 +91,7 @@ def check_images(
 def _names(folder: Path) -> set[str]:
     try:
         return set(os.listdir(folder))  # noqa: PTH208 - names only, a million at once
-    except OSError:
+    except (OSError, ValueError):
         return set()
 
 
@@ -85,10 +111,12 @@ def inspect_image(task: tuple[Path, int, int], *, decode: bool) -> tuple[str | N
     from vlpart.errors import ImageError
 
     path, width, height = task
+    if not is_file(path):
+        return "unreadable-image", "is no file"
     try:
         with Image.open(path) as image:
             stored = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged header
         return "unreadable-image", " ".join(str(error).split()) or type(error).__name__
     if decode:
@@ -96,8 +124,12 @@ def inspect_image(task: tuple[Path, int, int], *, decode: bool) -> tuple[str | N
             read_image(path)
         except ImageError as error:
             return "unreadable-image", str(error)
-    if (width, height) not in (stored, stored[::-1] if turned else stored):
+    turned = orientation in (5, 6, 7, 8)
+    upright = stored[::-1] if turned else stored
+    if (width, height) not in (stored, upright):
         return "image-size", f"is {stored[0]}x{stored[1]}, the file says {width}x{height}"
+    if orientation in range(2, 9) and stored == upright:
+        return "orientation-unclear", f"EXIF orientation {orientation}"
     return None, ""
 
 

@@ -9,21 +9,25 @@ from pathlib import Path
 
 from vlpart.data.check.findings import Findings
 from vlpart.data.check.images import sizes_on_disk
-from vlpart.data.check.split import Split, file_name
+from vlpart.data.check.split import Split
 from vlpart.data.validation_split import made_from
 from vlpart.jobs import Progress, run_over
 
 
 def check_categories(splits: Sequence[Split], findings: Findings) -> None:
     """Report ids that two files use for different names, and categories that nothing is annotated with."""
-    names = [{i: split.category_name(i).casefold() for i in split.categories} for split in splits]
+    names = [
+        {category.file_id: split.category_name(i).casefold() for i, category in split.categories.items()}
+        for split in splits
+    ]
     for (one, own), (other, others) in combinations(zip(splits, names, strict=True), 2):
         kind = "categories-differ" if set(own.values()) == set(others.values()) else "category-ids-clash"
-        for i in sorted(set(own) & set(others)):
+        for i in (i for i in own if i in others):
             if own[i] != others[i]:
                 findings.add(kind, f"{one.name}, {other.name}", f"{i} is {own[i]!r} and {others[i]!r}")
-    used = {own[i] for split, own in zip(splits, names, strict=True) for i in split.images_with}
+    used = {split.category_name(i).casefold() for split in splits for i in split.images_with}
     files = ", ".join(split.name for split in splits)
+    names = [own for split, own in zip(splits, names, strict=True) if not split.is_predicted]
     for name in dict.fromkeys(name for own in names for name in own.values() if name not in used):
         findings.add("class-without-annotations", files, name)
 
@@ -51,10 +55,8 @@ def check_leaks(
             findings.add("leak-file", pair, name)
         for source in sorted(source_images(one) & source_images(other)):
             findings.add("leak-source", pair, source)
-        left = {i: path for i, path in files.get(one.name, {}).items() if str(file_name(one.images[i])) not in same}
-        right = {
-            i: path for i, path in files.get(other.name, {}).items() if str(file_name(other.images[i])) not in same
-        }
+        left = {i: path for i, path in files.get(one.name, {}).items() if one.images[i].file_name not in same}
+        right = {i: path for i, path in files.get(other.name, {}).items() if other.images[i].file_name not in same}
         for a, b in _equal_content(list(left.values()), list(right.values()), pair, processes, progress):
             findings.add("leak-content", pair, f"{a} = {b}")
 
@@ -63,13 +65,13 @@ def _same_files(one: Split, other: Split) -> list[str]:
     """File names in both; none where the images of the two lie in different folders."""
     if one.image_root is not None and other.image_root is not None and one.image_root != other.image_root:
         return []
-    names = {str(file_name(image)) for image in one.images.values()}
-    return sorted(names & {str(file_name(image)) for image in other.images.values()})
+    names = {image.file_name for image in one.images.values()}
+    return sorted(names & {image.file_name for image in other.images.values()})
 
 
 def source_images(split: Split) -> set[str]:
     """Names of the images that those of a split are crops or variants of."""
-    names = (made_from(image.get("source_image"), str(file_name(image))) for image in split.images.values())
+    names = (made_from(image.source_image, image.file_name) for image in split.images.values())
     return {name for name in names if name is not None}
 
 

@@ -13,7 +13,7 @@ from vlpart.data.check.findings import Finding, Findings
 from vlpart.data.check.images import check_images, find_images
 from vlpart.data.check.leaks import check_categories, check_leaks
 from vlpart.data.check.split import Split, build_split, split_name
-from vlpart.data.folder import json_files
+from vlpart.data.folder import conversion, json_files
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
 from vlpart.files import local_path
@@ -120,12 +120,13 @@ def check(
         split = _read(path, None if is_named else root, report, findings)
         if split is None:
             continue
-        split.image_root = find_images(split, root, folder)
+        find_images(split, root, folder)
         check_annotations(split, findings, progress)
         files[split.name] = check_images(split, findings, decode=decode, processes=processes, progress=progress)
         report.splits.append(split)
     if not report.splits and not findings.listed():
-        raise DataError(f"{given[0]}: none of its JSON files has images and categories; name the annotation file")
+        helped = conversion(Path(given[0])) or "name the annotation file"
+        raise DataError(f"{given[0]}: none of its JSON files has images and categories; {helped}")
     check_categories(report.splits, findings)
     check_leaks(report.splits, files, findings, processes=processes, progress=progress)
     report.findings = findings.listed()

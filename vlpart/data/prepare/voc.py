@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.prepare.common import PrepareReport, Task, categories_of, list_names, write_coco
-from vlpart.data.readers.voc import VocImage, image_ids, list_voc, parse_voc, plain_name, voc_category_ids
+from vlpart.data.readers.voc import (
+    VocImage,
+    image_ids,
+    list_voc,
+    parse_voc,
+    plain_name,
+    swapped_corners,
+    voc_category_ids,
+)
 from vlpart.errors import DataError
 from vlpart.jobs import run_over
 from vlpart.text.vocabulary import Vocabulary
@@ -83,6 +91,9 @@ def _write_split(task: Task, report: PrepareReport, year: str, split: str, path:
             category_id = known.get(plain_name(item.name))
             if category_id is None:
                 report.problem(f"{year} {split}: {stem}.xml", f"{item.name!r} is none of the 20 classes of VOC")
+                continue
+            if swapped := swapped_corners(item):
+                report.problem(f"{year} {split}: {stem}.xml", swapped)
                 continue
             x0, y0, x1, y1 = item.box_xyxy
             annotations.append(

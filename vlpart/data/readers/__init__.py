@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
 from vlpart.data.readers.coco import read_coco, read_lvis
+from vlpart.data.readers.problems import Problem
 from vlpart.data.readers.voc import read_voc
 from vlpart.errors import DataError
 
@@ -22,13 +23,20 @@ __all__ = [
 ]
 
 
-def get_reader(name: str) -> Callable[[Path], AnnotationFile]:
+class Reader(Protocol):
+    """See `read_coco`."""
+
+    def __call__(self, path: Path, problem: Problem | None = None, *, masks: bool = True) -> AnnotationFile:
+        """Read a file."""
+
+
+def get_reader(name: str) -> Reader:
     """The reader of that name.
 
     Raises:
         DataError: unknown name; the message lists the known ones.
     """
-    readers: dict[str, Callable[[Path], AnnotationFile]] = {
+    readers: dict[str, Reader] = {
         "coco": read_coco,
         "lvis": read_lvis,
         "paco": read_lvis,

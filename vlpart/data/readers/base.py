@@ -6,10 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vlpart.data.readers.values import Id
+from vlpart.masks.rasterise import Segmentation
+
 
 @dataclass(kw_only=True, slots=True)
 class CategoryEntry:
-    """One category of a file. `object`, `part`: from the file, or from a name `object:part`; the rest is LVIS's."""
+    """One category of a file. `object`, `part`: from the file, or from a name `object:part`; the rest is LVIS's.
+
+    `id` is a number from 0 on: the id of the file where all of its category ids are such numbers, else the category's
+    place. `file_id` is always the id of the file, see `vlpart.data.readers.values.identifier`; None = the same.
+    `name` has single spaces; `written` is the name of the file where that has other white space.
+    """
 
     id: int
     name: str | None
@@ -17,6 +25,8 @@ class CategoryEntry:
     part: str | None = None
     image_count: int | None = None
     frequency: str | None = None
+    file_id: Id | None = None
+    written: str | None = None
 
     @property
     def object_name(self) -> str:
@@ -29,25 +39,40 @@ class AnnotationEntry:
     """One annotated region.
 
     Attributes:
-        box_xyxy: pixels, x1 and y1 exclusive, or None where the file has no box.
-        segmentation: polygons (lists of x, y, ...), RLE (`{"size": [h, w], "counts": str | bytes | list}`) or None.
+        id: of the file (0 where it has none).
+        category_id: `CategoryEntry.id`.
+        box_xyxy: pixels, x1 and y1 exclusive; the box of the mask where the file gives none (null, [], [0, 0, 0, 0]).
+            None where there is neither.
+        segmentation: polygons (lists of x, y, ...; points and lines that enclose nothing are left out), RLE
+            (`{"size": [h, w], "counts": str | bytes | list}`) or None.
+        mask: the same, checked and parsed; None where there is none, where it is empty, or masks were not asked for.
         crowd: a region of many instances, left out of training.
         scored: it has a score: a program found it, nobody drew it.
+        difficult: VOC's flag.
         owner_id: of a part, the annotation of the object that it belongs to, where the file says so.
+        area: pixels, where the file says so.
+        unusable: why training and evaluation leave it out ("empty mask", "empty box", "no box"), or None.
     """
 
-    id: int
+    id: Id
     category_id: int
     box_xyxy: tuple[float, float, float, float] | None
     segmentation: Any = None
+    mask: Segmentation | None = None
     crowd: bool = False
     scored: bool = False
-    owner_id: int | None = None
+    difficult: bool = False
+    owner_id: Id | None = None
+    area: float | None = None
+    unusable: str | None = None
 
 
 @dataclass(kw_only=True, slots=True)
 class ImageEntry:
-    """One image. The three id lists follow LVIS; `source_image` names the image that this one was cropped from."""
+    """One image. The three id lists follow LVIS; `source_image` names the image that this one was cropped from.
+
+    `id` and `file_id`: as those of `CategoryEntry`. `file_name`: a path with "/", see `vlpart.data.readers.values`.
+    """
 
     id: int
     file_name: str
@@ -58,6 +83,12 @@ class ImageEntry:
     negative_ids: Sequence[int] = ()
     not_exhaustive_ids: Sequence[int] = ()
     source_image: str | None = None
+    file_id: Id | None = None
+
+    @property
+    def known_as(self) -> Id:
+        """The id in the file."""
+        return self.id if self.file_id is None else self.file_id
 
 
 @dataclass(kw_only=True)

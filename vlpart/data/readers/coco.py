@@ -1,168 +1,102 @@
 """COCO JSON with the additions of LVIS (`pos_category_ids` and kin, `coco_url`) and of crops (`source_image`); and LVIS
 JSON (LVIS itself and PACO), whose file names come from `coco_url`.
+
+This is the only place that says what a valid file is: training, the check, evaluation and conversion all read through
+`read_header` and `read_annotation`, and differ only in what they do with a problem (`vlpart.data.readers.problems`).
 """
 
 from __future__ import annotations
 
 import json
+import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlpart.data.readers import values
 from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
+from vlpart.data.readers.problems import Problem, refuse
+from vlpart.data.readers.values import Id, identifier
 from vlpart.errors import DataError
+from vlpart.masks.rasterise import FAR, MaskError, Segmentation, parse_segmentation, segmentation_box
+from vlpart.text.naming import MAX_NAME_LENGTH
+
+EMPTY_BOX = 1e-5
+"""Boxes this thin are empty."""
 
 #: Fields of a part that name the annotation of its object: our own, and that of PACO.
 OWNER_FIELDS = ("object_annotation_id", "obj_ann_id")
 
+#: Fields of an image with ids of categories -> those of `ImageEntry`.
+_ID_LISTS = {
+    "pos_category_ids": "positive_ids",
+    "neg_category_ids": "negative_ids",
+    "not_exhaustive_category_ids": "not_exhaustive_ids",
+}
 
-def read_coco(path: Path) -> AnnotationFile:
+Raw = Mapping[str, Any]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(kw_only=True)
+class Header:
+    """A file without the regions of its annotations.
+
+    Attributes:
+        path: of the file, for messages.
+        images, categories: by the id in the file, in the order of the file; categories in ascending id.
+        annotations: raw entries of listed images, by the id of the image in the file.
+        total_annotations: of the file, usable or not.
+    """
+
+    path: Path
+    images: dict[Id, ImageEntry]
+    categories: dict[Id, CategoryEntry]
+    annotations: dict[Id, list[Raw]]
+    total_annotations: int
+
+
+def read_coco(path: Path, problem: Problem | None = None, *, masks: bool = True) -> AnnotationFile:
     """Read a COCO-style JSON file.
 
     Args:
         path: a file with `images` and `categories`, and `annotations` unless the images carry `pos_category_ids` only.
+        problem: what to do about entries that cannot be used; default: raise.
+        masks: parse and check segmentations; without, only where a box is missing.
 
     Returns:
         Categories sorted by id and images in file order. `bbox` [x, y, w, h] becomes (x, y, x + w, y + h).
 
     Raises:
-        DataError: missing file, broken JSON, missing fields, duplicate ids, annotations of images that are not listed.
+        DataError: missing file, broken JSON, or (unless `problem` collects them) missing fields, ids that are none or
+            occur twice, annotations of images that are not listed, boxes and masks that are not what they should be.
     """
-    return read_content(load_json(path), path)
+    return read_content(load_json(path), path, problem, masks=masks)
 
 
-def read_content(content: dict[str, Any], path: Path) -> AnnotationFile:
+def read_content(
+    content: dict[str, Any], path: Path, problem: Problem | None = None, *, masks: bool = True
+) -> AnnotationFile:
     """What `read_coco` does with the parsed content of `path`."""
-    images = _list_of(content, "images", path)
-    categories = [_category(entry, path) for entry in _list_of(content, "categories", path)]
-    categories.sort(key=lambda category: category.id)
-    _refuse_duplicates([category.id for category in categories], "category", path)
-    _refuse_duplicates([_integer(image, "id", "an image", path) for image in images], "image", path)
-    by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for annotation in _list_of(content, "annotations", path, required=False):
-        by_image[_integer(annotation, "image_id", "an annotation", path)].append(annotation)
-    strays = sorted(set(by_image) - {image["id"] for image in images})
-    if strays:
-        raise DataError(
-            f"{path}: annotations of {len(strays)} images that are not listed, first ids {strays[:3]}; fix the file"
-        )
-    has_masks = any(a.get("segmentation") and not a.get("iscrowd") for group in by_image.values() for a in group)
-    return AnnotationFile(categories=categories, images=_images(images, by_image, path), has_masks=has_masks)
-
-
-def _images(images: list[Any], by_image: dict[int, list[Mapping[str, Any]]], path: Path) -> Iterator[ImageEntry]:
-    for image in images:
-        annotations = [_annotation(annotation, path) for annotation in by_image.get(image["id"], ())]
-        yield ImageEntry(
-            id=image["id"],
-            file_name=_file_name(image, path),
-            width=_integer(image, "width", f"image {image['id']}", path),
-            height=_integer(image, "height", f"image {image['id']}", path),
-            annotations=annotations,
-            positive_ids=image.get("pos_category_ids") or (),
-            negative_ids=image.get("neg_category_ids") or (),
-            not_exhaustive_ids=image.get("not_exhaustive_category_ids") or (),
-            source_image=None if (source := image.get("source_image")) in (None, "") else str(source),
-        )
-
-
-def _annotation(annotation: Mapping[str, Any], path: Path) -> AnnotationEntry:
-    where = f"annotation {annotation.get('id', '(no id)')}"
-    box = annotation.get("bbox")
-    if box is not None:
-        try:
-            x, y, w, h = (float(value) for value in box)
-        except (TypeError, ValueError):
-            raise DataError(f"{path}: {where} has the box {box!r}; expected four numbers [x, y, w, h]") from None
-        box = (x, y, x + w, y + h)
-    return AnnotationEntry(
-        id=_integer(annotation, "id", where, path) if "id" in annotation else 0,
-        category_id=_integer(annotation, "category_id", where, path),
-        box_xyxy=box,
-        segmentation=annotation.get("segmentation") or None,
-        crowd=bool(annotation.get("iscrowd", 0)),
-        scored=annotation.get("score") is not None,
-        owner_id=next((owner for field in OWNER_FIELDS if isinstance(owner := annotation.get(field), int)), None),
+    report = problem or refuse(path)
+    header = read_header(content, path, report)
+    has_masks = any(
+        a.get("segmentation") and not values.flag(a.get("iscrowd"))
+        for group in header.annotations.values()
+        for a in group
     )
+    images = _images(header, report, masks=masks)
+    return AnnotationFile(categories=list(header.categories.values()), images=images, has_masks=has_masks)
 
 
-def _category(entry: Any, path: Path) -> CategoryEntry:
-    identifier = _integer(entry, "id", "a category", path)
-    name, object_name, part_name = entry.get("name"), entry.get("object"), entry.get("part")
-    if not all(value is None or isinstance(value, str) for value in (name, object_name, part_name)):
-        raise DataError(f"{path}: category {identifier} has a name, object or part that is not a string")
-    if name and object_name is None and ":" in name:
-        object_name, part_name = name.split(":", 1)
-    return CategoryEntry(
-        id=identifier,
-        name=name,
-        object=object_name,
-        part=part_name,
-        image_count=entry.get("image_count"),
-        frequency=entry.get("frequency"),
-    )
-
-
-def _file_name(image: Mapping[str, Any], path: Path) -> str:
-    """`file_name`, or the last two parts of `coco_url` (LVIS): `train2017/000000000009.jpg`."""
-    if image.get("file_name"):
-        return str(image["file_name"])
-    if image.get("coco_url"):
-        return "/".join(str(image["coco_url"]).split("/")[-2:])
-    raise DataError(f"{path}: image {image['id']} has neither file_name nor coco_url; add one")
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """The parsed content of a COCO-style JSON file.
-
-    Raises:
-        DataError: missing file, broken JSON, or something else than an object.
-    """
-    try:
-        with path.open("rb") as file:
-            content = json.load(file)
-    except OSError as error:
-        raise DataError(f"cannot read the annotations {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}); is the download complete?") from None
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path} is not a COCO file: the outermost value is a {type(content).__name__}, expected an object"
-        )
-    return content
-
-
-def _list_of(content: dict[str, Any], key: str, path: Path, required: bool = True) -> list[Any]:
-    value = content.get(key)
-    if value is None and not required:
-        return []
-    if not isinstance(value, list):
-        raise DataError(f"{path} is not a COCO file: it has no list {key!r}")
-    return value
-
-
-def _integer(entry: Any, key: str, where: str, path: Path) -> int:
-    if not isinstance(entry, dict) or entry.get(key) is None:
-        raise DataError(f"{path}: {where} has no {key!r}")
-    if not isinstance(entry[key], int) or isinstance(entry[key], bool):
-        raise DataError(f"{path}: {where} has the {key} {entry[key]!r}, expected a whole number")
-    return entry[key]
-
-
-def _refuse_duplicates(ids: list[int], what: str, path: Path) -> None:
-    if len(set(ids)) == len(ids):
-        return
-    seen: set[int] = set()
-    repeated = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-    raise DataError(f"{path}: {len(repeated)} {what} ids occur twice, first {repeated[:3]}; ids must be unique")
-
-
-def read_lvis(path: Path) -> AnnotationFile:
+def read_lvis(path: Path, problem: Problem | None = None, *, masks: bool = True) -> AnnotationFile:
     """Read an LVIS-style JSON file; like `read_coco`, but with the file names of LVIS.
 
     Args:
         path: LVIS v1 (`lvis_v1_train.json`, minival) or PACO (`paco_lvis_v1_train.json`).
+        problem, masks: as for `read_coco`.
 
     Returns:
         As `read_coco`. A file name is the last two parts of `coco_url` ("train2017/000000000009.jpg"), or `file_name`
@@ -180,14 +114,392 @@ def read_lvis(path: Path) -> AnnotationFile:
                 f"{path}: {plain} images have no neg_category_ids, so this is no LVIS file; use reader='coco'"
             )
         content["images"] = [_renamed(image) for image in images]
-    return read_content(content, path)
+    return read_content(content, path, problem, masks=masks)
+
+
+def _images(header: Header, problem: Problem, *, masks: bool) -> Iterator[ImageEntry]:
+    for file_id, image in header.images.items():
+        found = [
+            read_annotation(raw, image, header.categories, problem, masks=masks)
+            for raw in header.annotations.get(file_id, ())
+        ]
+        image.annotations = [annotation for annotation in found if annotation is not None]
+        yield image
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The parsed content of a COCO-style JSON file, in UTF-8 (with or without a byte order mark), UTF-16 or UTF-32.
+
+    Raises:
+        DataError: missing file, no regular file, broken JSON, or something else than an object.
+    """
+    content = parse_json(path, "the annotations ")
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path} is not a COCO file: the outermost value is a {type(content).__name__}, expected an object"
+        )
+    return content
+
+
+def parse_json(path: Path, what: str) -> Any:
+    """Any JSON file; see `load_json`. `what`: "" or what it is with a space, for the message."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise DataError(f"cannot read {what}{path}: it is no regular file")
+        with path.open("rb") as file:
+            return json.load(file)
+    except OSError as error:
+        raise DataError(f"cannot read {what}{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON ({error}); is the download complete?") from None
+    except MemoryError:
+        raise DataError(f"{path} is too large for the memory of this machine") from None
+
+
+def read_header(
+    content: Mapping[str, Any], path: Path, problem: Problem | None = None, *, with_files: bool = True
+) -> Header:
+    """Images and categories of the parsed content of a file, and its annotations by image.
+
+    Args:
+        content: the parsed file.
+        path: of the file, for messages.
+        problem: what to do about entries that cannot be used; default: raise.
+        with_files: images need a file name and a size. Scoring detections needs neither.
+
+    Raises:
+        DataError: the lists are missing; with the default `problem` any entry that cannot be used.
+    """
+    report = problem or refuse(path)
+    if content.get("info") is not None and not isinstance(content["info"], Mapping):
+        report("broken-entry", f"'info' is a {type(content['info']).__name__}, expected an object")
+    listed = _list_of(content, "images", path)
+    categories = _categories(_list_of(content, "categories", path), report)
+    images = _image_entries(listed, categories, report, with_files=with_files)
+    raw = content.get("annotations")
+    if raw is not None and not isinstance(raw, list):
+        report("broken-entry", f"annotations are a {type(raw).__name__}, expected a list")
+        raw = None
+    by_image = _by_image(raw or [], images, report)
+    return Header(
+        path=path, images=images, categories=categories, annotations=by_image, total_annotations=len(raw or ())
+    )
+
+
+def _list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
+    value = content.get(key)
+    if not isinstance(value, list):
+        raise DataError(f"{path} is not a COCO file: it has no list {key!r}")
+    return value
+
+
+def _identified(entries: Sequence[Any], what: str, problem: Problem) -> dict[Id, Raw]:
+    """Entries by id; those without one, or with that of another, are reported."""
+    found: dict[Id, Raw] = {}
+    repeated: list[Id] = []
+    article = "an" if what[0] in "aeiou" else "a"
+    for entry in entries:
+        if not isinstance(entry, Mapping) or entry.get("id") is None:
+            problem("broken-entry", f"{article} {what} has no 'id': {str(entry)[:60]}")
+        elif (key := identifier(entry["id"])) is None:
+            shown = str(entry["id"])[:60]
+            problem("broken-entry", f"{article} {what} has the id {shown}, expected a whole number or a string")
+        elif key in found:
+            repeated.append(key)
+        else:
+            found[key] = entry
+    if repeated:
+        shown = ", ".join(str(key)[:40] for key in repeated[:3])
+        text = f"{len(repeated)} {what} ids occur twice, first [{shown}]; ids must be unique"
+        problem(f"duplicate-{what}-id", text)
+    return found
+
+
+def _numbers(ids: Sequence[Id]) -> dict[Id, int]:
+    """Ids as numbers from 0 on: themselves where all of them are such numbers, else 1, 2, ... in this order."""
+    if all(isinstance(key, int) and key >= 0 for key in ids):
+        return {key: int(key) for key in ids}
+    return {key: place for place, key in enumerate(ids, start=1)}
+
+
+def _categories(entries: Sequence[Any], problem: Problem) -> dict[Id, CategoryEntry]:
+    raw = _identified(entries, "category", problem)
+    ids = sorted(raw, key=values.order)
+    return {key: _category(raw[key], key, number, problem) for key, number in _numbers(ids).items()}
+
+
+def _category(entry: Raw, key: Id, number: int, problem: Problem) -> CategoryEntry:
+    texts = {field: entry.get(field) for field in ("name", "object", "part", "frequency")}
+    for field, value in texts.items():
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            problem("broken-entry", f"category {key} has a name, object, part or frequency that is not a string")
+        elif len(value) > MAX_NAME_LENGTH:
+            said = f"a {field} of {len(value)} characters, {MAX_NAME_LENGTH} are the limit"
+            problem("broken-entry", f"category {key} has {said}: {value[:40]!a}...")
+        elif not (shown := " ".join(value.split())).isprintable():
+            problem("broken-entry", f"category {key} has a {field} with a character that nothing shows: {value!a:.80}")
+        else:
+            texts[field] = shown
+            continue
+        texts[field] = None
+    name, object_name, part_name = texts["name"], texts["object"], texts["part"]
+    if name and object_name is None and ":" in name:
+        object_name, part_name = (text.strip() for text in name.split(":", 1))
+    count = values.number(entry.get("image_count"))
+    if entry.get("image_count") is not None and (count is None or not count.is_integer() or count < 0):
+        problem("broken-entry", f"category {key} has the image_count {str(entry['image_count'])[:40]}")
+        count = None
+    return CategoryEntry(
+        id=number,
+        name=name,
+        object=object_name,
+        part=part_name,
+        image_count=None if count is None else int(count),
+        frequency=texts["frequency"],
+        file_id=key,
+        written=entry["name"] if name is not None and name != entry["name"] else None,
+    )
+
+
+def _image_entries(
+    entries: Sequence[Any], categories: Mapping[Id, CategoryEntry], problem: Problem, *, with_files: bool
+) -> dict[Id, ImageEntry]:
+    raw = _identified(entries, "image", problem)
+    images: dict[Id, ImageEntry] = {}
+    for key, number in _numbers(list(raw)).items():
+        found = _image(raw[key], key, number, problem, with_files=with_files)
+        if found is None:
+            continue
+        for field, given in (
+            ("pos", "positive_ids"),
+            ("neg", "negative_ids"),
+            ("not_exhaustive", "not_exhaustive_ids"),
+        ):
+            setattr(found, given, _known_ids(raw[key], f"{field}_category_ids", key, categories, problem))
+        images[key] = found
+    return images
+
+
+def _image(entry: Raw, key: Id, number: int, problem: Problem, *, with_files: bool) -> ImageEntry | None:
+    name = entry.get("file_name") or _address_name(entry.get("coco_url"))
+    path = values.file_path(name)
+    if path is None and (with_files or name is not None):
+        said = (
+            "has neither file_name nor coco_url; add one" if name is None else f"has no usable file_name: {name!a:.80}"
+        )
+        problem("broken-entry", f"image {key} {said}")
+        return None
+    height, width = (values.side(entry.get(side)) for side in ("height", "width"))
+    if height is None or width is None:
+        given = {side: entry.get(side) for side in ("height", "width")}
+        if with_files or any(value is not None for value in given.values()):
+            missing = next((side for side, value in given.items() if value is None), None)
+            size = f"{given['width']!r:.40}x{given['height']!r:.40}"
+            said = f"has no {missing!r}" if missing else f"has the size {size}, expected whole pixels"
+            problem("broken-entry", f"image {key} {said}")
+            return None
+        height = width = 0
+    if height * width > values.MAX_PIXELS:
+        problem("broken-entry", f"image {key} has the size {width}x{height}, more than {values.MAX_PIXELS:,} pixels")
+        return None
+    source = entry.get("source_image")
+    if source is not None and not isinstance(source, str | int | float):
+        problem("broken-entry", f"image {key} has the source_image {str(source)[:40]}, expected a name")
+        source = None
+    return ImageEntry(
+        id=number,
+        file_name=path or "",
+        width=width,
+        height=height,
+        source_image=None if source in (None, "") else str(source)[: values.LONGEST_NAME],
+        file_id=key,
+    )
+
+
+def _known_ids(
+    entry: Raw, field: str, image: Id, categories: Mapping[Id, CategoryEntry], problem: Problem
+) -> list[int]:
+    """A list of category ids of an image."""
+    given = entry.get(field)
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        problem("broken-entry", f"image {image}: {field} {str(given)[:60]}, expected a list")
+        return []
+    found = []
+    for value in given:
+        key = identifier(value)
+        if key is None or key not in categories:
+            problem("unknown-category", f"image {image} has the unknown category {str(value)[:60]} in {field}")
+        else:
+            found.append(categories[key].id)
+    return found
+
+
+def _by_image(entries: Sequence[Any], images: Mapping[Id, ImageEntry], problem: Problem) -> dict[Id, list[Raw]]:
+    """Annotations by image; those of images that are not listed are reported."""
+    by_image: dict[Id, list[Raw]] = defaultdict(list)
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            problem("broken-entry", f"an annotation is no object: {str(entry)[:60]}")
+            continue
+        given = entry.get("image_id")
+        key = identifier(given)
+        if key is not None and key in images:
+            by_image[key].append(entry)
+        elif given is None:
+            problem("annotation-without-image", f"annotation {str(entry.get('id'))[:40]} has no 'image_id'")
+        else:
+            shown = str(given)[:40]
+            text = (
+                f"annotation {str(entry.get('id'))[:40]} is of image {shown}: annotations of images that are not listed"
+            )
+            problem("annotation-without-image", text)
+    return dict(by_image)
+
+
+def annotation_ids(
+    raw: Raw, categories: Mapping[Id, CategoryEntry], problem: Problem
+) -> tuple[Id, CategoryEntry] | None:
+    """The id of an annotation and its category, or None where one of them was reported."""
+    where = f"annotation {str(raw.get('id', '(no id)'))[:40]}"
+    key, category = identifier(raw.get("id")), identifier(raw.get("category_id"))
+    if key is None:
+        said = "no 'id'" if raw.get("id") is None else "an id that is no whole number or string"
+        problem("broken-entry", f"{where} of image {str(raw.get('image_id'))[:40]} has {said}")
+        return None
+    if category is None or category not in categories:
+        given, missing = raw.get("category_id"), "has no 'category_id'"
+        said = f"has the category id {str(given)[:60]}, which is not among the file's categories"
+        problem("unknown-category", f"{where} {said if given is not None else missing}")
+        return None
+    return key, categories[category]
+
+
+def read_annotation(
+    raw: Raw, image: ImageEntry, categories: Mapping[Id, CategoryEntry], problem: Problem, *, masks: bool = True
+) -> AnnotationEntry | None:
+    """One annotation of an image, or None where it was reported.
+
+    Args:
+        raw: the entry of the file.
+        image: of a `Header`.
+        categories: of the same `Header`.
+        problem: what to do about what cannot be used.
+        masks: parse and check the segmentation; without, only where the box is missing.
+    """
+    where = f"annotation {str(raw.get('id', '(no id)'))[:40]}"
+    if (ids := annotation_ids(raw, categories, problem)) is None:
+        return None
+    key, category = ids
+    crowd, difficult = (values.flag(raw.get(field)) for field in ("iscrowd", "difficult"))
+    if crowd is None or difficult is None:
+        field = "iscrowd" if crowd is None else "difficult"
+        problem("malformed-flag", f"{where} has the {field} {str(raw[field])[:40]!r}, expected 0 or 1")
+        return None
+    owner = next((raw[field] for field in OWNER_FIELDS if raw.get(field) is not None), None)
+    owner_id = identifier(owner)
+    if owner is not None and owner_id is None:
+        problem("broken-entry", f"{where} names the object {str(owner)[:40]}, expected one id")
+        return None
+    box, area, fine = _box(raw.get("bbox"), where, problem), None, True
+    if raw.get("area") is not None:
+        area = values.number(raw["area"])
+        fine = area is not None and area >= 0
+        if not fine:
+            kind = "not-finite" if area is None and type(raw["area"]) in (int, float) else "broken-entry"
+            problem(kind, f"{where}: area {str(raw['area'])[:40]}")
+    if box is _BROKEN or not fine:
+        return None
+    entry = AnnotationEntry(
+        id=key,
+        category_id=category.id,
+        box_xyxy=None,
+        crowd=crowd,
+        scored=raw.get("score") is not None,
+        difficult=difficult,
+        owner_id=owner_id,
+        area=area,
+    )
+    return _with_region(entry, raw, box, image, f"{where} of {image.file_name}", problem, masks=masks)
+
+
+def _with_region(
+    entry: AnnotationEntry, raw: Raw, box: Any, image: ImageEntry, where: str, problem: Problem, *, masks: bool
+) -> AnnotationEntry | None:
+    """Fill in the box and the mask."""
+    segmentation = raw.get("segmentation") or None
+    if box == (0, 0, 0, 0) and segmentation is not None:
+        box = None  # not filled in
+    if segmentation is not None:
+        entry.segmentation = _without_strays(segmentation)
+        if (masks or box is None) and image.height:
+            parsed = _mask(segmentation, image, where, problem)
+            if parsed is _BROKEN:
+                return None
+            entry.mask = parsed
+            if parsed is None:
+                entry.unusable = "empty mask"
+            elif box is None:
+                box = segmentation_box(parsed, image.height, image.width)
+    entry.box_xyxy = box
+    if entry.unusable is None and box is None:
+        entry.unusable = "no box"
+    elif entry.unusable is None and not (box[2] - box[0] > EMPTY_BOX and box[3] - box[1] > EMPTY_BOX):
+        entry.unusable = "empty box"
+    return entry
+
+
+#: Stands for what was reported and cannot be used.
+_BROKEN: Any = object()
+
+
+def _box(raw: Any, where: str, problem: Problem) -> Any:
+    """A `Box`, None where there is none, or `_BROKEN`."""
+    if raw is None or raw == []:
+        return None
+    if not isinstance(raw, list | tuple) or len(raw) != 4 or any(type(value) not in (int, float) for value in raw):
+        problem("malformed-box", f"{where} has the box {str(raw)[:80]}; expected four numbers [x, y, w, h]")
+        return _BROKEN
+    numbers = [values.number(value) for value in raw]
+    if any(value is None or abs(value) > FAR for value in numbers):
+        problem("not-finite", f"{where} has the box {str(raw)[:80]}, which is not finite")
+        return _BROKEN
+    x, y, w, h = (value for value in numbers if value is not None)
+    return (x, y, x + w, y + h)
+
+
+def _mask(segmentation: Any, image: ImageEntry, where: str, problem: Problem) -> Segmentation | Any:
+    """The mask, None where it is empty, or `_BROKEN`."""
+    try:
+        return parse_segmentation(segmentation, image.height, image.width)
+    except MaskError as error:
+        problem(error.kind, f"{where}: {error}")
+    except MemoryError:
+        problem("malformed-mask", f"{where}: its mask is too large for the memory of this machine")
+    return _BROKEN
+
+
+def _without_strays(segmentation: Any) -> Any:
+    """Polygons of three points or more; anything else as it is."""
+    if not isinstance(segmentation, list):
+        return segmentation
+    kept = [polygon for polygon in segmentation if not isinstance(polygon, list) or len(polygon) >= 6]
+    return segmentation if len(kept) == len(segmentation) or not kept else kept
+
+
+def _address_name(address: Any) -> str | None:
+    """File name of an address of LVIS: its last two parts, `train2017/000000000009.jpg`."""
+    return "/".join(address.split("/")[-2:]) if isinstance(address, str) and address else None
 
 
 def image_name(image: Mapping[str, Any]) -> str | None:
     """File name of an LVIS image relative to the COCO folder, or None if the entry has neither address nor name."""
     address, name = image.get("coco_url"), image.get("file_name")
     if isinstance(address, str) and "/" in address:
-        return "/".join(address.split("/")[-2:])
+        return _address_name(address)
     return name if isinstance(name, str) and name else None
 
 

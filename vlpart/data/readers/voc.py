@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -14,6 +14,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
+from vlpart.data.readers.problems import Problem, refuse
+from vlpart.data.readers.values import MAX_PIXELS, MAX_SIDE
 from vlpart.errors import DataError
 
 MAX_BYTES = 10_000_000
@@ -23,12 +25,13 @@ MAX_DEPTH = 100
 
 @dataclass(frozen=True, slots=True)
 class VocObject:
-    """One annotated object: class name as in the file, box in pixels with exclusive ends, and its flags."""
+    """One annotated object: class name as in the file, box in pixels with exclusive ends, its flags and its parts."""
 
     name: str
     box_xyxy: tuple[float, float, float, float]
     difficult: bool = False
     truncated: bool = False
+    parts: tuple[VocObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,14 @@ class VocImage:
     objects: tuple[VocObject, ...]
 
 
-def read_voc(path: Path) -> AnnotationFile:
+def read_voc(path: Path, problem: Problem | None = None, *, masks: bool = True) -> AnnotationFile:
     """Read a split of a VOC data set, or all XML files of a folder.
 
     Args:
         path: a list of names, `VOC2007/ImageSets/Main/train.txt` (the XML files are then in `VOC2007/Annotations`), or
             a folder of XML files.
+        problem: what to do about boxes whose corners are swapped; default: raise. Broken files are always refused.
+        masks: VOC has none.
 
     Returns:
         Images in the order of the list (of their names, for a folder). A box (xmin, ymin, xmax, ymax) becomes
@@ -56,9 +61,16 @@ def read_voc(path: Path) -> AnnotationFile:
     Raises:
         DataError: missing or broken files.
     """
+    del masks
     stems, folder = list_voc(path)
     images = [parse_voc(folder / f"{stem}.xml") for stem in stems]
     ids = image_ids(stems)
+    report = problem or refuse(path)
+    for image in images:
+        for item in image.objects:
+            if swapped := swapped_corners(item):
+                report("malformed-box", f"{image.file_name}: {swapped}")
+    images = [replace(image, objects=tuple(o for o in image.objects if not swapped_corners(o))) for image in images]
     known = voc_category_ids()
     names = sorted({item.name for image in images for item in image.objects})
     if all(plain_name(name) in known for name in names):
@@ -78,7 +90,14 @@ def _entries(images: Sequence[VocImage], ids: Sequence[int], category_of: dict[s
         annotations = []
         for item in image.objects:
             number += 1
-            annotations.append(AnnotationEntry(id=number, category_id=category_of[item.name], box_xyxy=item.box_xyxy))
+            annotations.append(
+                AnnotationEntry(
+                    id=number,
+                    category_id=category_of[item.name],
+                    box_xyxy=item.box_xyxy,
+                    difficult=item.difficult,
+                )
+            )
         yield ImageEntry(
             id=image_id,
             file_name=image.file_name,
@@ -86,6 +105,17 @@ def _entries(images: Sequence[VocImage], ids: Sequence[int], category_of: dict[s
             height=image.height,
             annotations=annotations,
         )
+
+
+def swapped_corners(item: VocObject) -> str | None:
+    """What is wrong with a box whose second corner lies before its first."""
+    x0, y0, x1, y1 = item.box_xyxy
+    if x1 > x0 and y1 > y0:
+        return None
+    corners = f"({x0 + 1:g}, {y0 + 1:g}) and ({x1:g}, {y1:g})"
+    return (
+        f"object {item.name!r} has the corners {corners}: xmin and ymin are not below xmax and ymax; are they swapped?"
+    )
 
 
 def list_voc(path: Path) -> tuple[list[str], Path]:
@@ -99,7 +129,7 @@ def list_voc(path: Path) -> tuple[list[str], Path]:
             stems = sorted(entry.stem for entry in path.iterdir() if entry.suffix.lower() == ".xml")
             folder = path
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
             stems = [line.split()[0] for line in lines if line.strip()]
             folder = path.resolve().parents[2] / "Annotations"
     except (OSError, UnicodeDecodeError, IndexError) as error:
@@ -143,12 +173,12 @@ def parse_voc(path: Path) -> VocImage:
         DataError: missing, not XML, with a document type or entities (refused unread), or without a size, a name or a
             box where one belongs.
     """
-    root = _parse_xml(path)
+    root = parse_xml(path)
     if root.tag != "annotation":
         raise DataError(f"{path} is no VOC file: its outermost element is <{root.tag}>, expected <annotation>")
     size = root.find("size")
     width, height = (_number(size, side, path) for side in ("width", "height"))
-    if not (width >= 1 and height >= 1):
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise DataError(f"{path} gives the image size {width:g}x{height:g}")
     objects = tuple(_object(element, path) for element in root.findall("object"))
     suffix = Path((root.findtext("filename") or "").strip()).suffix or ".jpg"
@@ -162,7 +192,8 @@ def _object(element: Element, path: Path) -> VocObject:
     box = element.find("bndbox")
     x0, y0, x1, y1 = (_number(box, corner, path, name) for corner in ("xmin", "ymin", "xmax", "ymax"))
     difficult, truncated = ((element.findtext(flag) or "0").strip() == "1" for flag in ("difficult", "truncated"))
-    return VocObject(name, (x0 - 1, y0 - 1, x1, y1), difficult, truncated)
+    parts = tuple(_object(part, path) for part in element.findall("part"))  # in files with layout annotations
+    return VocObject(name, (x0 - 1, y0 - 1, x1, y1), difficult, truncated, parts)
 
 
 def _number(parent: Element | None, tag: str, path: Path, name: str = "") -> float:
@@ -177,15 +208,19 @@ def _number(parent: Element | None, tag: str, path: Path, name: str = "") -> flo
     return value
 
 
-def _parse_xml(path: Path) -> Element:
-    """The outermost element. Document types are refused: they can define entities that expand to gigabytes."""
+def parse_xml(path: Path, max_bytes: int = MAX_BYTES) -> Element:
+    """The outermost element. Document types are refused: they can define entities that expand to gigabytes.
+
+    Raises:
+        DataError: missing, too large, not XML, nested too deep, or with a document type.
+    """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path} is over {MAX_BYTES // 1_000_000} MB, which no VOC annotation is")
+    if len(data) > max_bytes:
+        raise DataError(f"{path} is over {max_bytes // 1_000_000} MB, which no annotation of this kind is")
     try:
         root = fromstring(data, forbid_dtd=True)
     except DefusedXmlException:
@@ -199,5 +234,5 @@ def _parse_xml(path: Path) -> Element:
         depth += 1
         elements = [child for element in elements for child in element]
         if depth > MAX_DEPTH:
-            raise DataError(f"{path} nests elements over {MAX_DEPTH} deep, which no VOC annotation does")
+            raise DataError(f"{path} nests elements over {MAX_DEPTH} deep, which no annotation does")
     return root

@@ -1,0 +1,68 @@
+"""Images with an EXIF orientation, in the frame that they were annotated in.
+
+Cameras store what they see and note how to turn it. Some tools annotate the upright image, some the stored one; the
+width and height of the annotation file tell which, unless turning does not change them: then it is the upright one, as
+everybody sees it. The check, training and evaluation ask here, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlpart.errors import DataError, ImageError
+
+EXIF_ORIENTATION = 0x0112
+
+
+def read_annotated(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB: upright, unless only the image as stored has the size that the annotations say.
+
+    Args:
+        path: file.
+        size: (height, width) that the annotations say.
+
+    Raises:
+        DataError: missing or broken file, or another size than the annotations say.
+    """
+    from vlpart.data.images import read_image
+
+    try:
+        array = read_image(path)
+        if array.shape[:2] != size:
+            with Image.open(path) as image:
+                if (image.height, image.width) == size:
+                    array = np.array(image.convert("RGB"))
+    except (ImageError, OSError) as error:
+        raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
+    check_size(path, (array.shape[0], array.shape[1]), size)
+    return array
+
+
+def is_annotated_as_stored(path: Path, size: tuple[int, int]) -> bool:
+    """Whether an image has an EXIF orientation and only its stored frame has the size that the annotations say.
+
+    False for what cannot be read: whoever reads it says so.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            return turned and (image.height, image.width) == size and image.height != image.width
+    except Exception:  # noqa: BLE001 - decoders raise anything on a damaged header
+        return False
+
+
+def check_size(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> None:
+    """Refuse an image of another size than its annotations say.
+
+    Raises:
+        DataError: it has another size.
+    """
+    if found != stated:
+        raise DataError(
+            f"{path} is {found[1]}x{found[0]} pixels, its annotations say {stated[1]}x{stated[0]}; "
+            "correct width and height in the annotation file"
+        )
