@@ -81,7 +81,7 @@ def _opacity(fill: float, edge: float, blur: float, line: float, outside: bool) 
 
 @lru_cache(maxsize=256)
 def _paint_tables(strokes: tuple[Stroke, ...], blur: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """For a blurred mask value (256, 3) colours times opacity, strokes one over the other, and (256,) what shows through."""
+    """For a blurred mask value (256, 3) colours times opacity, strokes over each other, and (256,) the clearness."""
     colours, clear = np.zeros((256, 3)), np.ones((256, 1))
     for stroke in strokes:
         opacity = _opacity(stroke.fill, stroke.edge, blur, stroke.line, stroke.outside)[:, None]
