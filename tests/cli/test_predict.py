@@ -333,3 +333,18 @@ def test_one_region_gets_one_name_unless_asked_otherwise(
     monkeypatch.setattr(fake_predictor, "detect", twice)
     assert ": 1 dog ->" in run("predict", photo, "-o", tmp_path / "a").out
     assert ": 1 dog, 1 cat ->" in run("predict", photo, "-o", tmp_path / "b", "--iou", "1").out
+
+
+def test_the_device_help_says_what_is_chosen(run: Run) -> None:
+    outcome = run("predict", "--help")
+    assert "cuda where there is one, else cpu; mps only when asked for" in " ".join(
+        outcome.out.replace("│", " ").split()
+    )
+
+
+def test_the_embedded_model_shows_no_download() -> None:
+    from vlpart.zoo.resolve import resolve
+
+    seen: list[object] = []
+    assert resolve().fetch(lambda *step: seen.append(step)).is_file()
+    assert seen == []

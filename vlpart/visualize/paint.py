@@ -80,13 +80,14 @@ def _opacity(fill: float, edge: float, blur: float, line: float, outside: bool) 
 
 
 @lru_cache(maxsize=256)
-def _paint_table(strokes: tuple[Stroke, ...], blur: float) -> NDArray[np.uint8]:
-    """(256, 4): premultiplied colour and opacity of the strokes, one over the other, for a blurred mask value."""
-    mixed = np.zeros((256, 4))
+def _paint_tables(strokes: tuple[Stroke, ...], blur: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """For a blurred mask value (256, 3) colours times opacity, strokes over each other, and (256,) the clearness."""
+    colours, clear = np.zeros((256, 3)), np.ones((256, 1))
     for stroke in strokes:
         opacity = _opacity(stroke.fill, stroke.edge, blur, stroke.line, stroke.outside)[:, None]
-        mixed = mixed * (1 - opacity) + np.array([*stroke.colour, 255]) * opacity
-    return np.rint(mixed).astype(np.uint8)
+        colours = colours * (1 - opacity) + np.array(stroke.colour) * opacity
+        clear = clear * (1 - opacity)
+    return np.rint(colours).astype(np.uint8), np.rint(clear[:, 0] * 255).astype(np.uint8)
 
 
 class Layer:
@@ -98,85 +99,98 @@ class Layer:
     Attributes:
         scale: pixels of the image to a pixel of the layer, in each direction.
         size: (width, height) of the layer.
-        paint: (height, width, 4) uint8, RGB multiplied by the opacity, and the opacity.
+        colours: (height, width, 3) uint8 RGB, multiplied by the opacity.
+        clear: (height, width) uint8, how much of the image shows through: 255 = all, nothing is painted there.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
         pixels = size[0] * size[1]
         self.scale = 1 if pixels <= _WHOLE_PIXELS else int(np.ceil(np.sqrt(pixels / _LAYER_PIXELS)))
         self.size = (-(-size[0] // self.scale), -(-size[1] // self.scale))
-        self.paint = np.zeros((self.size[1], self.size[0], 4), dtype=np.uint8)
+        self.colours = np.zeros((self.size[1], self.size[0], 3), dtype=np.uint8)
+        self.clear = np.full((self.size[1], self.size[0]), 255, dtype=np.uint8)
 
     def add(self, brush: Brush, *strokes: Stroke) -> None:
         """Paint with a brush, the first stroke undermost. Pixels that stay clear are not touched."""
         if brush.ramp is None:
             return
-        table = _paint_table(strokes, brush.line)
+        colour_of, clear_of = _paint_tables(strokes, brush.line)
         values = np.asarray(brush.ramp)
         (x, y), (height, width) = brush.corner, values.shape
-        window = self.paint[y : y + height, x : x + width]
-        reached = np.flatnonzero((table[:, 3] > 0)[values])
+        colours, clear = self.colours[y : y + height, x : x + width], self.clear[y : y + height, x : x + width]
+        reached = np.flatnonzero((clear_of < 255)[values])
         if 3 * len(reached) > values.size:
-            window[:] = _over(window, table[values])
+            through = clear_of[values]
+            colours[:] = _through(colours, through, colour_of[values])
+            clear[:] = _through(clear, through)
         else:  # a contour: a thin band
             rows, columns = np.divmod(reached, width)
-            window[rows, columns] = _over(window[rows, columns], table[values.reshape(-1)[reached]])
+            chosen = values.reshape(-1)[reached]
+            through = clear_of[chosen]
+            colours[rows, columns] = _through(colours[rows, columns], through, colour_of[chosen])
+            clear[rows, columns] = _through(clear[rows, columns], through)
 
     def fill(self, box: tuple[int, int, int, int], colour: RGB) -> None:
         """Cover a rectangle x0, y0, x1, y1 of the layer."""
         x0, y0, x1, y1 = box
-        self.paint[y0:y1, x0:x1] = (*colour, 255)
+        self.colours[y0:y1, x0:x1] = colour
+        self.clear[y0:y1, x0:x1] = 0
 
     def over(self, image: NDArray[np.uint8]) -> Image.Image:
         """The (H, W, 3) uint8 image under this layer, tile by tile: what is not painted on is only copied."""
         painted = image.copy()
         width, height = self.size
-        bands = Image.frombytes("CMYK", self.size, self.paint.tobytes())  # four bands that no one multiplies again
+        bands = (Image.fromarray(self.colours), Image.fromarray(self.clear))
         for top in range(0, height, _TILE):
             for left in range(0, width, _TILE):
                 tile = (left, top, min(left + _TILE, width), min(top + _TILE, height))
                 # One pixel more on each side: enlarging reaches over to the neighbours.
-                near = self.paint[max(top - 1, 0) : tile[3] + 1, max(left - 1, 0) : tile[2] + 1]
-                if near[:, :, 3].any():
-                    self._blend(painted, tile, near, bands)
+                rows, columns = slice(max(top - 1, 0), tile[3] + 1), slice(max(left - 1, 0), tile[2] + 1)
+                if self.clear[rows, columns].min() < 255:
+                    self._blend(painted, tile, _is_flat(self.colours[rows, columns], self.clear[rows, columns]), bands)
         return Image.fromarray(painted)
 
     def _blend(
         self,
         painted: NDArray[np.uint8],
         tile: tuple[int, int, int, int],
-        near: NDArray[np.uint8],
-        bands: Image.Image,
+        flat: bool,
+        bands: tuple[Image.Image, Image.Image],
     ) -> None:
-        """One tile, in place; `tile` is left, top, right, bottom in pixels of the layer."""
+        """One tile, in place; `tile` is left, top, right, bottom in pixels of the layer, `flat` = of one colour."""
         scale = self.scale
         x0, y0 = tile[0] * scale, tile[1] * scale
         x1, y1 = min(tile[2] * scale, painted.shape[1]), min(tile[3] * scale, painted.shape[0])
-        if (near == near[:1, :1]).all():  # inside a fill: nothing to enlarge
-            paint = near[:1, :1]
+        if flat:  # inside a fill: nothing to enlarge
+            colours, clear = self.colours[tile[1], tile[0]], self.clear[tile[1] : tile[1] + 1, tile[0] : tile[0] + 1]
         elif scale == 1:
-            paint = self.paint[y0:y1, x0:x1]
+            colours, clear = self.colours[y0:y1, x0:x1], self.clear[y0:y1, x0:x1]
         else:
             box = (x0 / scale, y0 / scale, x1 / scale, y1 / scale)
-            paint = np.asarray(bands.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box=box))
+            size = (x1 - x0, y1 - y0)
+            colours, clear = (np.asarray(each.resize(size, Image.Resampling.BILINEAR, box=box)) for each in bands)
         part = painted[y0:y1, x0:x1]
-        mixed = part * (255 - paint[:, :, 3:]).astype(np.uint16)
-        mixed += 255
-        mixed >>= 8
-        mixed += paint[:, :, :3]
-        np.minimum(mixed, 255, out=part, casting="unsafe")
+        part[:] = _through(part, clear, colours)
 
 
-def _over(below: NDArray[np.uint8], above: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Premultiplied (..., 4) paint over other paint.
+def _is_flat(colours: NDArray[np.uint8], clear: NDArray[np.uint8]) -> bool:
+    """Whether all pixels are alike."""
+    return bool((clear == clear[0, 0]).all() and (colours == colours[0, 0]).all())
+
+
+def _through(
+    below: NDArray[np.uint8], clear: NDArray[np.uint8], above: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint16]:
+    """What shows of (..., 3) colours, or of (...) clearness, through paint of (...) clearness, with the paint above.
 
     Divided by 256 where 255 is meant: the 255 that is added makes up for it, and what is clear stays exactly as it is.
     """
-    mixed = below * (255 - above[..., 3:]).astype(np.uint16)
+    if below.ndim > clear.ndim and clear.size > 1:  # numpy is slow where it has to spread single values over colours
+        clear = np.repeat(clear.reshape(-1), 3).reshape(*clear.shape, 3)
+    mixed = np.multiply(below, clear if clear.size > 1 else clear.reshape(()), dtype=np.uint16)
     mixed += 255
     mixed >>= 8
-    mixed += above
-    return np.minimum(mixed, 255, out=mixed)
+    return mixed if above is None else np.minimum(np.add(mixed, above, out=mixed), 255, out=mixed)
 
 
 _GRID = 32  # masks are thinned to about this many cells a side first
