@@ -21,6 +21,10 @@ def _build_backbone(name: str) -> nn.Module:
         from vlpart.models.backbones.swin import SwinBase
 
         return SwinBase()
+    if name == "lite0_csp":
+        from vlpart.models.backbones.lite_csp import LiteWithTrunk
+
+        return LiteWithTrunk()
     from vlpart.models.backbones.efficientnet_lite import EfficientNetLite0
 
     return EfficientNetLite0()
@@ -44,7 +48,7 @@ def build_detector(architecture: str | Architecture) -> Detector:
     stages = []
     for delta_weights in a.stage_delta_weights:
         classifier = TextClassifier(a.box_width, a.text_dim, scale=a.logit_scale, initial_bias=a.logit_bias)
-        stages.append(BoxStage(a.channels, a.box_width, classifier, delta_weights))
+        stages.append(BoxStage(a.channels, a.box_width, classifier, delta_weights, quality=a.quality))
     return Detector(
         backbone=backbone,
         fpn=FeaturePyramid(backbone.out_channels, a.channels),  # type: ignore[arg-type]

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from vlpart.models.detector import Detector
 
-_BACKBONE_MARKS = {  # a tensor that only this architecture has
+_BACKBONE_MARKS = {  # a tensor that only this architecture has, of those that come after it
     "r50_mask_rcnn": "backbone.layer1.0.conv1.weight",
     "swin_b_cascade": "backbone.layers.0.blocks.0.attn.qkv.weight",
+    "tiny2": "backbone.trunk.stem.weight",
     "tiny": "backbone.stages.0.0.depthwise.weight",
 }
 

@@ -26,9 +26,20 @@ class BoxStage(nn.Module):
         width: width of the fully connected layers.
         classifier: the text classifier of this stage.
         delta_weights: factors of the box deltas, see `boxes.encode`.
+        quality: whether there is one more output, the correction of the proposal's objectness: does the region, now
+            that its features are seen, fit anything at all, and how well. It takes part in the score, not in training
+            the proposals.
     """
 
-    def __init__(self, channels: int, width: int, classifier: TextClassifier, delta_weights: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        classifier: TextClassifier,
+        delta_weights: tuple[float, ...],
+        *,
+        quality: bool = False,
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels * BOX_SIZE**2, width)
         self.fc2 = nn.Linear(width, width)
@@ -41,11 +52,21 @@ class BoxStage(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.deltas.weight, std=0.001)
         nn.init.zeros_(self.deltas.bias)
+        self.quality = nn.Linear(width, 1) if quality else None
+        if self.quality is not None:
+            nn.init.zeros_(self.quality.weight)
+            nn.init.zeros_(self.quality.bias)
 
     def forward(self, pooled: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Region features (N, C, 7, 7) and text (C, D) -> class logits (N, C) and deltas (N, 4), both float32."""
+        logits, deltas, _ = self.judge(pooled, text)
+        return logits, deltas
+
+    def judge(self, pooled: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`forward`, and the (N,) float32 correction of the objectness logits (None without that output)."""
         x = F.relu(self.fc2(F.relu(self.fc1(pooled.flatten(1)))))
-        return self.classifier(x, text), self.deltas(F.relu(self.delta_hidden(x))).float()
+        correction = None if self.quality is None else self.quality(x).float().squeeze(1)
+        return self.classifier(x, text), self.deltas(F.relu(self.delta_hidden(x))).float(), correction
 
     def refine(self, boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
         """(N, 4) boxes moved by their deltas."""
@@ -71,6 +92,7 @@ class RoiHeads(nn.Module):
 
         The boxes of a stage, clipped to the image, are the proposals of the next. The probabilities of the stages are
         averaged, then combined with the objectness of the proposals: sqrt(p * sigmoid(objectness)) (SPEC.md 6.6).
+        Stages with a quality output correct the objectness first.
 
         Returns:
             For every image (N, C) float32 scores in 0..1 and (N, 4) boxes.
@@ -78,15 +100,18 @@ class RoiHeads(nn.Module):
         regions = [p.boxes_xyxy for p in proposals]
         counts = [len(r) for r in regions]
         probabilities = text.new_zeros((sum(counts), len(text)), dtype=torch.float32)
+        objectness = torch.cat([p.logits for p in proposals])
         for module in self.stages:
             stage = cast(BoxStage, module)
-            logits, deltas = stage(pool_regions(pyramid, regions, BOX_SIZE), text)
+            logits, deltas, correction = stage.judge(pool_regions(pyramid, regions, BOX_SIZE), text)
             probabilities += logits.sigmoid() / len(self.stages)
+            if correction is not None:
+                objectness = objectness + correction
             refined = stage.refine(torch.cat(regions), deltas).split(counts)
             regions = [boxes.clip(r, size) for r, size in zip(refined, sizes_hw, strict=True)]
         scores = [
-            (p * proposal.logits.sigmoid()[:, None]).sqrt()
-            for p, proposal in zip(probabilities.split(counts), proposals, strict=True)
+            (p * o.sigmoid()[:, None]).sqrt()
+            for p, o in zip(probabilities.split(counts), objectness.split(counts), strict=True)
         ]
         return scores, regions
 

@@ -69,7 +69,7 @@ class Stepper:
         model: built, initialised, on the device of the process.
         compute: forward pass and losses of one batch (a closure over `model`).
         world: the training processes.
-        channels_last: memory layout of convolutions; by default in half precision only, where it pays.
+        channels_last: memory layout of convolutions; by default the recipe's, or in half precision only, where it pays.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class Stepper:
         channels_last: bool | None = None,
     ) -> None:
         self.recipe, self.model, self.compute, self.world = recipe, model, compute, world
+        if channels_last is None:
+            channels_last = recipe.channels_last
         self.channels_last = recipe.precision in _DTYPES if channels_last is None else channels_last
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
