@@ -69,6 +69,12 @@ def evaluate(
     distractors: Annotated[
         str | None, typer.Option(help="Also with names added that are not in the data: how many, a list, or a file.")
     ] = None,
+    referring: Annotated[
+        bool, typer.Option("--referring", help="Also ask for every annotated part alone: IoU of the first answer.")
+    ] = False,
+    absent: Annotated[
+        int, typer.Option(min=0, help="Also ask every image for so many nouns that are not in it, and for nonsense.")
+    ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="AP only: no pairs, part IoU, recall.")] = False,
     proposals: Annotated[
         bool, typer.Option("--proposals", help="Recall of the region proposals, not of the detections.")
@@ -95,6 +101,8 @@ def evaluate(
 
     if (model is None) == (predictions is None):
         raise typer.BadParameter("give the name of a model, or --predictions FILE (not both)")
+    if predictions is not None and (referring or absent):
+        raise typer.BadParameter("--referring and --absent ask a model: give its name instead of --predictions")
     dataset = _dataset(on, data, images, max_images, need_images=model is not None)
     if boxes:
         dataset = replace(dataset, benchmark=dataset.benchmark.on_boxes())
@@ -117,6 +125,8 @@ def evaluate(
         distractors=distractors,
         output=output,
         report=report and output is not None,
+        referring=referring,
+        absent=absent,
     )
     with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
         if model is not None:
@@ -203,7 +213,7 @@ def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
     print_table(headings, _rows(evaluation, per_class), right=headings[1:])
     lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
     typer.echo(f"headline: {', '.join(lines)}")
-    for line in _more(evaluation):
+    for line in (*_more(evaluation), *_asked(outcome)):
         typer.echo(line)
     for variant in outcome.variants:
         drops = ", ".join(
@@ -274,6 +284,22 @@ def _more(evaluation: Evaluation) -> Iterator[str]:
         for limit, value in recall.all.items():
             sizes = (f"{size} {_percent(getattr(recall, size)[limit])}" for size in ("small", "medium", "large"))
             yield f"class-agnostic recall of {recall.source}, best {limit}: {_percent(value)} ({', '.join(sizes)})"
+
+
+def _asked(outcome: Outcome) -> Iterator[str]:
+    """Precision and recall at the threshold, and the answers to further questions."""
+    point = outcome.operating_point
+    yield f"over {point.threshold:g}: precision {_percent(point.precision)}, recall {_percent(point.recall)}"
+    if (r := outcome.referring) is not None:
+        yield (
+            f"asked alone ({len(r.answers)} questions): mean IoU {_percent(r.mean_iou)}, cumulative IoU "
+            f"{_percent(r.cumulative_iou)}, P50 {_percent(r.p50)}, P50-95 {_percent(r.p50_95)}, best at any rank "
+            f"{_percent(r.any_rank)}"
+        )
+    if (a := outcome.absent) is not None:
+        often = ", ".join(f"{name} ({count})" for name, count in a.worst[:5])
+        yield f"absent: {a.per_image:.2f} detections of {a.names} nouns per image{f', most often {often}' if often else ''}"
+        yield f"random strings found: {a.strings_found} of {a.strings}"
 
 
 def _percent(value: float, sign: bool = False) -> str:

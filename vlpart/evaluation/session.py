@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import DataError
 from vlpart.evaluation import engine
+from vlpart.evaluation.absent import Absent, ask_absent
 from vlpart.evaluation.average_precision import Checked, check
 from vlpart.evaluation.benchmarks import get_benchmark
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import read_detections
+from vlpart.evaluation.operating_point import OperatingPoint, operating_point
+from vlpart.evaluation.referring import Referring, ask
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
 from vlpart.evaluation.run import (
     Dataset,
@@ -55,6 +58,9 @@ class Request:
         wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
         output: folder for scores, predictions and report; None writes nothing.
         report: write the page.
+        referring: also ask for every annotated part alone, see `vlpart.evaluation.referring`.
+        absent: also ask for so many nouns that are not in an image, see `vlpart.evaluation.absent`; 0 = don't.
+        threshold: of the precision and recall that are reported, and of what is found of absent nouns.
     """
 
     dataset: Dataset
@@ -68,6 +74,9 @@ class Request:
     distractors: str | None = None
     output: Path | None = None
     report: bool = False
+    referring: bool = False
+    absent: int = 0
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +89,8 @@ class Outcome:
         variants: of the vocabulary.
         differences: from the detections to compare with: group of classes -> "ap", "ap50".
         files: what was written.
+        operating_point: precision and recall at the threshold of the request.
+        referring, absent: where asked for.
     """
 
     evaluation: Evaluation
@@ -87,6 +98,9 @@ class Outcome:
     variants: tuple[Variant, ...]
     differences: Mapping[str, Mapping[str, Difference]]
     files: tuple[Path, ...]
+    operating_point: OperatingPoint
+    referring: Referring | None = None
+    absent: Absent | None = None
 
 
 def run(
@@ -126,6 +140,7 @@ def run(
             compared.append(found)
     if evaluation is None or checked is None:
         return None
+    referring, absent = _questions(request, progress)
     call = progress("comparing") if progress and others is not None else None
     outcome = Outcome(
         evaluation=evaluation,
@@ -133,8 +148,30 @@ def run(
         variants=tuple(compared),
         differences={} if others is None else _differences(dataset, others, checked, call),
         files=(),
+        operating_point=operating_point(
+            checked, "masks" if evaluation.masks is not None else "boxes", request.threshold
+        ),
+        referring=referring,
+        absent=absent,
     )
     return replace(outcome, files=tuple(_write(request, outcome, checked, predictions)))
+
+
+def _questions(
+    request: Request, progress: Callable[[str], Progress] | None
+) -> tuple[Referring | None, Absent | None]:
+    """The answers to the questions that the request asks besides the scores, from the first process alone."""
+    referring: Referring | None = None
+    absent: Absent | None = None
+    if request.referring and request.predictor is not None:
+        call = progress("asking for parts") if progress else None
+        referring = ask(request.predictor, request.dataset, call)
+    if request.absent and request.predictor is not None:
+        call = progress("asking for what is not there") if progress else None
+        absent = ask_absent(
+            request.predictor, request.dataset, request.absent, threshold=request.threshold, progress=call
+        )
+    return referring, absent
 
 
 def _folder(request: Request, name: str) -> Path | None:
@@ -207,7 +244,14 @@ def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Pr
         from vlpart.visualize.page import render_report
 
         page = render_report(
-            build_report(request.title, request.dataset, checked, outcome.evaluation, outcome.variants)
+            build_report(
+                request.title,
+                request.dataset,
+                checked,
+                outcome.evaluation,
+                outcome.variants,
+                questions=(outcome.operating_point, outcome.referring, outcome.absent),
+            )
         )
         files.append(write_file(request.output / "report.html", page.encode()))
     return files
@@ -221,6 +265,13 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
         "title": request.title,
         "benchmark": request.dataset.benchmark.name,
         "headline": {label: number(value) for label, value in outcome.headline.items()},
+        "operating_point": {
+            **asdict(outcome.operating_point),
+            "precision": number(outcome.operating_point.precision),
+            "recall": number(outcome.operating_point.recall),
+        },
+        "referring": outcome.referring and outcome.referring.to_dict(),
+        "absent": outcome.absent and outcome.absent.to_dict(),
         "vocabulary_variants": [
             {
                 "name": variant.name,
