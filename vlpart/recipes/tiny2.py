@@ -62,7 +62,7 @@ def tiny2(data_root: Path) -> Recipe:
             )
             for name in ("car_parts", "faces", "ade_parts", "coco_more")
         ),
-        learning_rate=2e-4,
+        learning_rate=3e-4,
         weight_decay=1e-2,
         schedule="cosine",
         warmup_iterations=100,
