@@ -1,7 +1,7 @@
 """The table of what a model is worth, in one go: `python benchmarks/quality.py MODEL --data ROOT`.
 
-For every data set below ROOT (`NAME/val.json`, `NAME/images`): mask AP50 of parts and objects, precision and recall over
-0.5, the first answer when a part is asked for alone (and the best at any rank), absent nouns and random strings found;
+For every data set below ROOT (`NAME/val.json`, `NAME/images`): mask AP50 of parts and objects, precision and recall
+over 0.5, the first answer when a part is asked for alone (and the best at any rank), absent nouns and random strings found;
 and the share of detections that share their region with another name, with the model's own vocabulary. `--images N`
 takes an evenly spaced subset of every set. MODEL is a model name, a weight file or a run folder.
 """
@@ -61,7 +61,12 @@ def measure(predictor: Predictor, root: Path, name: str, images: int | None, abs
     }
     if name in WITH_QUESTIONS:
         asked = ask(predictor, dataset)
-        row |= {"first": asked.mean_iou, "cumulative": asked.cumulative_iou, "p50": asked.p50, "any_rank": asked.any_rank}
+        row |= {
+            "first": asked.mean_iou,
+            "cumulative": asked.cumulative_iou,
+            "p50": asked.p50,
+            "any_rank": asked.any_rank,
+        }
     if absent:
         found = ask_absent(predictor, _fewer(dataset, 20), absent)
         row |= {"absent_per_image": found.per_image, "strings": found.strings_found, "worst": list(found.worst[:5])}
@@ -84,11 +89,25 @@ def _two_names(predictor: Predictor, dataset: Dataset) -> list[int]:
 def show(rows: dict[str, dict[str, Any]]) -> None:
     """Print the table, in percent."""
     table = Table(title="val splits; percent, but for counts")
-    headings = ("set", "images", "parts AP50", "objects AP50", "P@0.5", "R@0.5", "first", "any rank", "absent", "strings", "2 names")
+    headings = (
+        "set",
+        "images",
+        "parts AP50",
+        "objects AP50",
+        "P@0.5",
+        "R@0.5",
+        "first",
+        "any rank",
+        "absent",
+        "strings",
+        "2 names",
+    )
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="left" if i == 0 else "right")
     for name, row in rows.items():
-        cells = [_percent(row.get(k)) for k in ("parts_ap50", "objects_ap50", "precision", "recall", "first", "any_rank")]
+        cells = [
+            _percent(row.get(k)) for k in ("parts_ap50", "objects_ap50", "precision", "recall", "first", "any_rank")
+        ]
         shared, total = row["two_names"]
         absent = row.get("absent_per_image")
         table.add_row(

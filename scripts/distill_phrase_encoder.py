@@ -187,7 +187,9 @@ def train(student: Student, rows: Rows, wanted: np.ndarray, index: np.ndarray, e
         print(f"epoch {epoch + 1} loss {total / (step / (epoch + 1)):.4f} {time.time() - began:.0f} s", flush=True)
 
 
-def report(student: Student, rows: Rows, encoder: StaticTextEncoder, phrases: list[str], wanted: np.ndarray, test: np.ndarray) -> None:
+def report(
+    student: Student, rows: Rows, encoder: StaticTextEncoder, phrases: list[str], wanted: np.ndarray, test: np.ndarray
+) -> None:
     """Print the figures on phrases that were not trained on, and the pairs that everybody looks at first."""
     rng = np.random.default_rng(SEED)
     test = rng.choice(test, min(8000, len(test)), replace=False)

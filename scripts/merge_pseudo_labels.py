@@ -1,4 +1,4 @@
-"""Join a set's own annotations with pseudo boxes of COCO's objects: training files for the recipe `tiny` (build time only).
+"""Join a set's own annotations with pseudo boxes of COCO's objects: training files for `tiny2` (build time only).
 
     python scripts/merge_pseudo_labels.py ROOT/furniture boxes.jsonl MERGED/furniture
 
@@ -76,7 +76,9 @@ def annotation(image: int, category: int, box: list[float], score: float, masks:
     return {**entry, "score": score, **({"segmentation": rectangle(box)} if masks else {})}
 
 
-def merged(content: dict[str, Any], lines: dict[str, dict[str, Any]], threshold: float, main_only: bool) -> dict[str, Any]:
+def merged(
+    content: dict[str, Any], lines: dict[str, dict[str, Any]], threshold: float, main_only: bool
+) -> dict[str, Any]:
     """The set with the pseudo annotations of its images."""
     means = meanings(content["categories"])
     own = {c["name"]: c["id"] for c in content["categories"]}
@@ -85,7 +87,9 @@ def merged(content: dict[str, Any], lines: dict[str, dict[str, Any]], threshold:
         if name is not None:
             place.setdefault(name, max(place.values()) + 1)
     content["categories"] += [
-        {"id": i, "name": n, "object": n, "part": None, "supercategory": "OBJECT"} for n, i in place.items() if n not in own
+        {"id": i, "name": n, "object": n, "part": None, "supercategory": "OBJECT"}
+        for n, i in place.items()
+        if n not in own
     ]
     wholes = {c["id"] for c in content["categories"] if not c.get("part")}
     masks = any(a.get("segmentation") for a in content["annotations"])
@@ -144,7 +148,9 @@ def main() -> None:
     lines = {line["file"]: line for line in map(json.loads, options.boxes.read_text().splitlines())}
     source = options.data / ("image_labels.json" if options.labels else "train.json")
     content = json.loads(source.read_text())
-    result = labelled(content, lines) if options.labels else merged(content, lines, options.threshold, options.main_only)
+    result = (
+        labelled(content, lines) if options.labels else merged(content, lines, options.threshold, options.main_only)
+    )
     for number, entry in enumerate(result["annotations"], 1):
         if "score" in entry:
             entry["id"] = number + 10_000_000
@@ -157,7 +163,9 @@ def main() -> None:
         if (options.data / name).exists() and not link.exists():
             link.symlink_to((options.data / name).resolve())
     scored = sum("score" in a for a in result["annotations"])
-    print(f"{options.output}: {len(result['images'])} images, {len(result['annotations'])} annotations, {scored} pseudo")
+    print(
+        f"{options.output}: {len(result['images'])} images, {len(result['annotations'])} annotations, {scored} pseudo"
+    )
 
 
 if __name__ == "__main__":

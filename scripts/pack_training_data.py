@@ -4,8 +4,8 @@
     python scripts/pack_training_data.py unpack parts/ ROOT                # there; parts may come one at a time
 
 ROOT holds one folder per data set (`NAME/train.json`, `NAME/val.json`, `NAME/images/`) and files such as first weights.
-Links are followed. Of the images only those that `train.json` or `val.json` name are packed, and none twice; images come
-last, so the first part holds everything else. A part that was unpacked before is skipped.
+Links are followed. Of the images only those that `train.json` or `val.json` name are packed, and none twice; images
+come last, so the first part holds everything else. A part that was unpacked before is skipped.
 """
 
 from __future__ import annotations

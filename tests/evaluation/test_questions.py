@@ -52,7 +52,9 @@ class Scripted:
     def predict(self, image: Any, vocabulary: Any = None, **options: Any) -> Result:
         self.asked.append((Path(image).name, list(vocabulary.names), options))
         known = [
-            a for a in self.answers.get(Path(image).name, []) if a[0] in vocabulary and a[1] > options["score_threshold"]
+            a
+            for a in self.answers.get(Path(image).name, [])
+            if a[0] in vocabulary and a[1] > options["score_threshold"]
         ]
         return result(vocabulary, known)
 

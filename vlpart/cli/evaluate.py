@@ -298,7 +298,8 @@ def _asked(outcome: Outcome) -> Iterator[str]:
         )
     if (a := outcome.absent) is not None:
         often = ", ".join(f"{name} ({count})" for name, count in a.worst[:5])
-        yield f"absent: {a.per_image:.2f} detections of {a.names} nouns per image{f', most often {often}' if often else ''}"
+        most = f", most often {often}" if often else ""
+        yield f"absent: {a.per_image:.2f} detections of {a.names} nouns per image{most}"
         yield f"random strings found: {a.strings_found} of {a.strings}"
 
 

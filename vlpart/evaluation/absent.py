@@ -1,7 +1,7 @@
 """Names of what is not in an image, asked for one image at a time: whatever is found over the threshold is wrong.
 
-Two kinds: nouns of the package's lists that are unlike all that is annotated in the image, and random strings in several
-scripts, which mean nothing at all. A noun may be in the image unannotated, so a perfect model does not reach 0.
+Two kinds: nouns of the package's lists that are unlike all that is annotated in the image, and random strings in
+several scripts, which mean nothing at all. A noun may be in the image unannotated, so a perfect model does not reach 0.
 """
 
 from __future__ import annotations

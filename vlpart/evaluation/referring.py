@@ -1,4 +1,4 @@
-""""The PART of the OBJECT": every annotated (object, part) pair of an image asked for alone, and the first answer judged.
+""" "The PART of the OBJECT": every annotated (object, part) pair of an image asked for alone, and the first answer judged.
 
 AP rewards a ranking over a whole data set. Somebody who asks for the handle of the mug looks at the best answer only:
 its mask IoU with the nearest annotation of that class. The best of the first hundred answers, whatever their rank, tells

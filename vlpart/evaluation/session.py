@@ -157,9 +157,7 @@ def run(
     return replace(outcome, files=tuple(_write(request, outcome, checked, predictions)))
 
 
-def _questions(
-    request: Request, progress: Callable[[str], Progress] | None
-) -> tuple[Referring | None, Absent | None]:
+def _questions(request: Request, progress: Callable[[str], Progress] | None) -> tuple[Referring | None, Absent | None]:
     """The answers to the questions that the request asks besides the scores, from the first process alone."""
     referring: Referring | None = None
     absent: Absent | None = None

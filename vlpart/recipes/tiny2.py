@@ -38,7 +38,9 @@ def tiny2(data_root: Path) -> Recipe:
         init=str(root / "grown.safetensors"),
         sources=(
             _source(root, "ade_parts", 26, (0.6, 1.4), parts),
-            _source(root, "car_parts", 10, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True),
+            _source(
+                root, "car_parts", 10, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
+            ),
             _source(root, "faces", 8, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
             _source(root, "clothes", 11, (0.6, 1.3), parts),
             _source(root, "coco_more", 14, (0.6, 1.5), boxes, unlabelled="absent"),

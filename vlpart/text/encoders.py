@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from vlpart.text.vocabulary import Vocabulary
 
 
-__all__ = ["ClipTextEncoder", "PhraseTextEncoder", "StaticTextEncoder", "TextEncoder", "encode_vocabulary", "get_text_encoder"]
+__all__ = [
+    "ClipTextEncoder",
+    "PhraseTextEncoder",
+    "StaticTextEncoder",
+    "TextEncoder",
+    "encode_vocabulary",
+    "get_text_encoder",
+]
 
 
 class TextEncoder(Protocol):

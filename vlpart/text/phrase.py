@@ -64,7 +64,9 @@ class PhraseTextEncoder:
         vectors = np.zeros((len(texts), self.dim), np.float32)
         known = [i for i, text in enumerate(texts) if self.knows(text)]
         for i in sorted(set(range(len(texts))) - set(known)):
-            logger.warning("The embedded text encoder does not know %r and will not find it; use English words.", texts[i])
+            logger.warning(
+                "The embedded text encoder does not know %r and will not find it; use English words.", texts[i]
+            )
         if known:
             vectors[known, :128] = self.static.encode([texts[i] for i in known])
         for i in known:
@@ -140,5 +142,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float32]], str]:
         arrays = load(raw)
     except Exception as error:  # safetensors raises its own types
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TextEncoderError(f"The phrase encoder {path} cannot be read ({detail}); install the package again.") from error
+        raise TextEncoderError(
+            f"The phrase encoder {path} cannot be read ({detail}); install the package again."
+        ) from error
     return {name: array.astype(np.float32) for name, array in arrays.items()}, hashlib.sha256(raw).hexdigest()

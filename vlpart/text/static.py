@@ -68,9 +68,7 @@ class StaticTextEncoder:
 
     def pieces(self, word: str) -> list[str | None]:
         """The word pieces of a phrase, without the marks of continuation; None for one that the table does not know."""
-        return [
-            None if self._is_unknown(token) else token.removeprefix("##") for token in self._encoding(word).tokens
-        ]
+        return [None if self._is_unknown(token) else token.removeprefix("##") for token in self._encoding(word).tokens]
 
     def rows(self, phrase: str) -> np.ndarray:
         """(T, dim) float32 rows of the word pieces of a phrase that the table knows, in order."""

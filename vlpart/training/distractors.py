@@ -115,9 +115,9 @@ class Distractors:
         similar = (more @ self._vectors[batch.source][seen].T).amax(dim=1) if seen.any() else torch.zeros(len(more))
         allowed = (similar < SIMILAR).nonzero().squeeze(1)
         hardest = allowed[similar[allowed].argsort(descending=True)[: self.count]]
-        shares = []
-        for group in (hardest, allowed):
-            shares.append(group[torch.randperm(len(group), generator=generator)[: self.count // 4]])
+        shares = [
+            group[torch.randperm(len(group), generator=generator)[: self.count // 4]] for group in (hardest, allowed)
+        ]
         return more[torch.cat(shares).unique()]
 
     def _with_names(self, source: str, target: Targets, classes: int, more: int) -> Targets:

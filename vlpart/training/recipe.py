@@ -97,7 +97,7 @@ class Recipe:
         proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction, roi_regions, roi_positive_fraction,
             stage_ious, federated_classes, unknown_below_iou: see `vlpart.losses.options.LossOptions`.
         distractors: names of other sources that join a batch as negatives, see `vlpart.training.distractors`.
-        negative_vocabularies: lists whose object names may join a batch as negatives, too: what `Vocabulary.load` takes.
+        negative_vocabularies: lists (what `Vocabulary.load` takes) whose objects may join a batch as negatives, too.
         ranking_loss_weight, quality_loss_weight: see `vlpart.losses.ranking`.
         mask_regions: regions per image that the mask head learns from, at most; None = all.
         channels_last: memory layout of the convolutions; None = in half precision only. On CPUs it saves a quarter of

@@ -1,4 +1,4 @@
-"""A convolutional trunk that was trained for detection on COCO: cross-stage partial stages, a small pyramid, class maps.
+"""A convolutional trunk trained for detection on COCO: cross-stage partial stages, a small pyramid, class maps.
 
 The network is NanoDet-g (RangiLyu, NanoDet, 2021; Apache-2.0) without its box branch, written anew from its published
 graph; its batch norms are folded into the convolutions. Its weights stay frozen here: what it saw in 118,000 images is
@@ -93,7 +93,6 @@ class CspTrunk(nn.Module):
         for i in (1, 0):
             levels[i] = levels[i] + _resized(levels[i + 1], levels[i])
         for i in (1, 2):
-            # the coarsest lateral was never summed on the way down, so this holds for it too
             levels[i] = levels[i] + _resized(levels[i - 1], levels[i])
         return levels
 

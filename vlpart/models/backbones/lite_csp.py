@@ -16,7 +16,7 @@ class LiteWithTrunk(EfficientNetLite0):
     with zeros for the new columns: then the detector starts with the very answers that it had.
     """
 
-    out_channels = (24, 40 + CspTrunk.channels, 112 + CspTrunk.channels, 320 + CspTrunk.channels)  # type: ignore[assignment]
+    out_channels = (24, *(c + CspTrunk.channels for c in (40, 112, 320)))  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__()
