@@ -1,9 +1,9 @@
 """The table of what a model is worth, in one go: `python benchmarks/quality.py MODEL --data ROOT`.
 
 For every data set below ROOT (`NAME/val.json`, `NAME/images`): mask AP50 of parts and objects, precision and recall
-over 0.5, the first answer when a part is asked for alone (and the best at any rank), absent nouns and random strings found;
-and the share of detections that share their region with another name, with the model's own vocabulary. `--images N`
-takes an evenly spaced subset of every set. MODEL is a model name, a weight file or a run folder.
+over 0.5, the first answer when a part is asked for alone (and the best at any rank), absent nouns and random strings
+that are found; and the share of detections that share their region with another name, with the model's own vocabulary.
+`--images N` takes an evenly spaced subset of every set. MODEL is a model name, a weight file or a run folder.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-""" "The PART of the OBJECT": every annotated (object, part) pair of an image asked for alone, and the first answer judged.
+"""Parts asked for alone: every annotated (object, part) pair of an image is a question, the first answer is judged.
 
 AP rewards a ranking over a whole data set. Somebody who asks for the handle of the mug looks at the best answer only:
-its mask IoU with the nearest annotation of that class. The best of the first hundred answers, whatever their rank, tells
-how much of what is missing is the ranking's fault.
+its mask IoU with the nearest annotation of that class. The best of the first hundred answers, whatever their rank, says
+how much of what is missing is the fault of the ranking.
 
 All pairs of an image are asked in one call: suppression works class by class and boxes belong to no class, so with a
 limit of `RANKS` answers for each pair every pair gets the answers that it would get alone.

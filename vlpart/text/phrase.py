@@ -63,9 +63,10 @@ class PhraseTextEncoder:
         texts = [" ".join(text.split()) for text in check_phrases(phrases)]
         vectors = np.zeros((len(texts), self.dim), np.float32)
         known = [i for i, text in enumerate(texts) if self.knows(text)]
-        for i in sorted(set(range(len(texts))) - set(known)):
+        if strange := [texts[i] for i in sorted(set(range(len(texts))) - set(known))]:
+            shown = ", ".join(map(repr, strange[:3])) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
             logger.warning(
-                "The embedded text encoder does not know %r and will not find it; use English words.", texts[i]
+                "The embedded text encoder does not know %s and will not find such names; use English words.", shown
             )
         if known:
             vectors[known, :128] = self.static.encode([texts[i] for i in known])

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 beside a frozen trunk trained on COCO: what `tiny` learned, and what a detector of objects knows."""
+"""EfficientNet-Lite0 beside a frozen trunk trained on COCO: what `tiny` learned and what object detection taught."""
 
 from __future__ import annotations
 
