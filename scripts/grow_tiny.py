@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vlpart.models.build import build_detector
+from vlpart.text.phrase import PhraseTextEncoder
+from vlpart.text.vocabulary import Vocabulary
 
 
 def grown(tiny: dict[str, torch.Tensor], trunk: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -27,8 +29,11 @@ def grown(tiny: dict[str, torch.Tensor], trunk: dict[str, torch.Tensor]) -> dict
         state[name] = torch.zeros_like(value)
         if name in tiny:
             state[name][tuple(slice(0, n) for n in tiny[name].shape)] = tiny[name].float()
+        elif name.startswith("roi_heads.evidence."):
+            state[name] = value
         elif not name.startswith("roi_heads.stages.0.quality."):
             raise SystemExit(f"{name} is neither in tiny nor in the trunk")
+    state["roi_heads.evidence.names"] = torch.from_numpy(PhraseTextEncoder().encode(Vocabulary.load("coco").names))
     return state
 
 

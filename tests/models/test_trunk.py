@@ -1,4 +1,6 @@
-"""The frozen trunk beside Lite0: its shapes, that it never trains, and that growing `tiny` changes no answer."""
+"""The frozen trunk beside Lite0: its shapes, that it never trains, that growing `tiny` changes no answer but by the
+evidence of the trunk, and what that evidence is.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from vlpart.models.backbones.csp_trunk import CLASSES, WIDTH, CspTrunk
 from vlpart.models.backbones.lite_csp import LiteWithTrunk
 from vlpart.models.build import build_detector
+from vlpart.models.evidence import ClassEvidence
 from vlpart.models.load import architecture_of
 from vlpart.models.postprocess import DetectionOptions
 from vlpart.types import ImageBatch
@@ -67,6 +70,8 @@ def test_a_grown_detector_gives_the_same_answers(monkeypatch: pytest.MonkeyPatch
     assert architecture_of(old.state_dict(), Path("old")) == "tiny"
     new = build_detector("tiny2").eval()
     new.load_state_dict(state)
+    new.roi_heads.evidence.gain.zero_()  # type: ignore[union-attr, operator]
+    new.roi_heads.evidence.doubt.zero_()  # type: ignore[union-attr, operator]
     text, context = (F.normalize(torch.randn(7, 128), dim=1) for _ in range(2))
     images = ImageBatch(pixels=torch.randn(1, 3, 64, 96), sizes_hw=[(64, 96)])
     options = DetectionOptions(score_threshold=0.0)
@@ -76,6 +81,38 @@ def test_a_grown_detector_gives_the_same_answers(monkeypatch: pytest.MonkeyPatch
     )
     torch.testing.assert_close(after.scores, before.scores)
     torch.testing.assert_close(after.boxes_xyxy, before.boxes_xyxy, atol=1e-3, rtol=1e-4)
+
+
+def test_evidence_is_the_best_probability_inside_a_region() -> None:
+    evidence = ClassEvidence(2, 3)
+    maps = [torch.zeros(1, 5, 16, 16), *(torch.zeros(1, 5, side, side) for side in (8, 4, 2))]
+    maps[1][0, 3, 2, 2] = 0.5  # the first name, at the pixels 16..24
+    maps[2][0, 4, 2:, 2:] = 0.9  # the second, at stride 16: the lower right quarter
+    levels = evidence.map_of(maps)
+    assert levels.shape == (1, 2, 8, 8)
+    assert float(levels[0, 0, 2, 2]) == 0.5
+    assert torch.equal(levels[0, 1] > 0, (torch.arange(8) > 3)[:, None] & (torch.arange(8) > 3))
+    boxes = torch.tensor([[0.0, 0, 40, 40], [40, 40, 64, 64], [40, 0, 64, 24]])
+    pooled = evidence.pool(levels, [boxes])
+    assert pooled.shape == (3, 2)
+    assert 0.3 < float(pooled[0, 0]) <= 0.5
+    assert float(pooled[1, 1]) == pytest.approx(0.9)
+    assert not pooled[2].any()
+
+
+@torch.no_grad()
+def test_names_take_the_evidence_of_those_they_are_near() -> None:
+    evidence = ClassEvidence(2, 2)
+    evidence.names.copy_(torch.eye(2))
+    evidence.gain.fill_(10.0)
+    evidence.doubt.fill_(2.0)
+    angle = 0.85  # half way between NEAR and 1
+    text = torch.tensor([[1.0, 0.0], [angle, (1 - angle**2) ** 0.5], [0.6, 0.8], [-1.0, 0.0], [0.0, 0.0]])
+    pooled = torch.tensor([[0.5, 0.25]])
+    logits = evidence(torch.zeros(1, 5), pooled, text)
+    # the same name; half of it; (0.8 - 0.7) / 0.3 of the second name; no name; a vector of zeros
+    wanted = [10 * 0.5 - 2, 10 * 0.25 - 1, (10 * 0.25 - 2) / 3, 0.0, 0.0]
+    torch.testing.assert_close(logits, torch.tensor([wanted]))
 
 
 @torch.no_grad()

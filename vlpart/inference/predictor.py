@@ -19,15 +19,17 @@ from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
 from vlpart.errors import ImageError, ModelNotFoundError
 from vlpart.masks.stack import MaskStack
 from vlpart.models.config import get_architecture
-from vlpart.models.load import LoadedDetector, detector_of, load_detector
+from vlpart.models.load import LoadedDetector, architecture_of, detector_of, load_detector
 from vlpart.models.postprocess import DetectionOptions, Detections, rescale
 from vlpart.results.result import Result
 from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import ImageBatch
-from vlpart.zoo.catalogue import ModelEntry, list_models
+from vlpart.zoo.catalogue import FIRST_EDITION, ModelEntry, model_like
+from vlpart.zoo.published_names import is_published
 from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model
+from vlpart.zoo.weights import load_state_dict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +58,7 @@ class Predictor:
 
     Attributes:
         name: of the model in the catalogue, of the run folder, or of the weight file.
-        architecture: `r50_mask_rcnn`, `swin_b_cascade` or `tiny`.
+        architecture: `r50_mask_rcnn`, `swin_b_cascade`, `tiny2` or `tiny`.
         device: where it runs.
         precision: "float32" or "bf16".
         vocabulary: what is looked for unless a call says otherwise.
@@ -318,6 +320,8 @@ def _loaded(name: str | None, weights: str | Path | None) -> tuple[ModelEntry, L
             f"{model} and {weights} are two weight files: give a model name with the second, or one"
         )
     entry = model.entry if isinstance(model, RunFolder) else model
+    if weights is not None and entry.embedded:
+        return _of_an_edition(entry, Path(weights))
     if weights is not None:
         return entry, load_detector(Path(weights), entry.architecture), ""
     if isinstance(model, RunFolder):
@@ -327,13 +331,21 @@ def _loaded(name: str | None, weights: str | Path | None) -> tuple[ModelEntry, L
     return entry, load_detector(download_model(entry.name), entry.architecture), ""
 
 
+def _of_an_edition(entry: ModelEntry, path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
+    """Own weights of the embedded model: of its present architecture, or of that of its first edition."""
+    state = load_state_dict(path)
+    first = not is_published(state) and architecture_of(state, path) == FIRST_EDITION
+    loaded = detector_of(state, path, FIRST_EDITION if first else entry.architecture)
+    return replace(entry, text_encoder=model_like(loaded.architecture).text_encoder), loaded, ""
+
+
 def _of_file(path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
     """`_loaded` of a weight file alone."""
     loaded = load_detector(path)
     entry = entry_of_file(path, loaded.architecture)
     if entry is not None:
         return entry, loaded, ""
-    like = next(e for e in list_models() if e.architecture == loaded.architecture)
+    like = model_like(loaded.architecture)
     note = (
         f"{path} does not say which names it was made for, so the list '{like.vocabulary}' is looked for: choose "
         "another with --vocabulary (argument vocabulary), or name its model with --model (argument name) beside "

@@ -149,7 +149,8 @@ def _box_losses(step: _Step) -> dict[str, Tensor]:
         regions = [r.boxes_xyxy for r in labelled]
         text = step.text if step.teacher is None else torch.cat((step.text, step.teacher.text))
         answers, deltas, correction = stage.judge(pool_regions(pyramid, regions, BOX_SIZE), text)
-        logits, held = answers[:, :classes], answers[:, classes:]
+        logits, held = answers[:, :classes], answers[:, classes:]  # a teacher holds what is learned, not the evidence
+        logits = step.detector.roi_heads.with_evidence(logits, pyramid, regions, step.text)
         labels, weights = torch.cat([r.labels for r in labelled]), _class_weights(step, labelled)
         losses[_named("classification", number, count)] = classification_loss(logits, labels, weights)
         if options.ranking_weight:

@@ -37,6 +37,7 @@ def build_detector(architecture: str | Architecture) -> Detector:
         ModelNotFoundError: no architecture of that name.
     """
     from vlpart.models.detector import Detector
+    from vlpart.models.evidence import ClassEvidence
     from vlpart.models.fpn import FeaturePyramid
     from vlpart.models.mask_head import MaskHead
     from vlpart.models.roi_heads import BoxStage, RoiHeads
@@ -53,6 +54,10 @@ def build_detector(architecture: str | Architecture) -> Detector:
         backbone=backbone,
         fpn=FeaturePyramid(backbone.out_channels, a.channels),  # type: ignore[arg-type]
         rpn=RegionProposalNetwork(a.channels, AnchorGenerator(a.anchor_sides, strides=(4, 8, 16, 32, 64))),
-        roi_heads=RoiHeads(stages, MaskHead(a.channels, a.mask_width, a.mask_convs)),
+        roi_heads=RoiHeads(
+            stages,
+            MaskHead(a.channels, a.mask_width, a.mask_convs),
+            ClassEvidence(a.evidence_names, a.text_dim) if a.evidence_names else None,
+        ),
         proposal_options=ProposalOptions(pre_nms=a.test_pre_nms, post_nms=a.test_proposals),
     )

@@ -24,6 +24,7 @@ class Architecture:
         anchor_sides: anchor side in pixels on p2..p6.
         test_pre_nms, test_proposals: proposals before NMS per level and after NMS, at test time.
         logit_scale, logit_bias: of the text classifier.
+        evidence_names: how many names the backbone's trunk has probabilities of, see `models.evidence`; 0 = no trunk.
         quality: whether the box stage says how well a region fits anything at all, see `roi_heads.BoxStage`.
         short_side, max_side: default size of the network input in pixels.
     """
@@ -41,6 +42,7 @@ class Architecture:
     logit_scale: float = 50.0
     logit_bias: float | None = None
     quality: bool = False
+    evidence_names: int = 0
     short_side: int = 800
     max_side: int = 1333
 
@@ -81,6 +83,7 @@ ARCHITECTURES = {
         logit_scale=30.0 * 2**0.5,  # the text has two halves of equal weight; the first is that of `tiny`
         logit_bias=-6.0,
         quality=True,
+        evidence_names=80,
         short_side=352,
         max_side=576,
     ),

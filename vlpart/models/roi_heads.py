@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlpart.models import boxes
+from vlpart.models.evidence import ClassEvidence, Levels
 from vlpart.models.mask_head import MaskHead
 from vlpart.models.roi_align import pool_regions
 from vlpart.models.rpn import Proposals
@@ -76,10 +77,19 @@ class BoxStage(nn.Module):
 class RoiHeads(nn.Module):
     """The stages in a row and one mask head. With one stage this is Mask R-CNN: the formulas are the same."""
 
-    def __init__(self, stages: Sequence[BoxStage], mask_head: MaskHead) -> None:
+    def __init__(self, stages: Sequence[BoxStage], mask_head: MaskHead, evidence: ClassEvidence | None = None) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.mask_head = mask_head
+        self.evidence = evidence
+
+    def with_evidence(
+        self, logits: Tensor, pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor], text: Tensor
+    ) -> Tensor:
+        """(N, C) class logits of a stage, with what a trunk says of the regions where the pyramid has it."""
+        if self.evidence is None or not isinstance(pyramid, Levels) or pyramid.evidence is None:
+            return logits
+        return cast(Tensor, self.evidence(logits, self.evidence.pool(pyramid.evidence, regions_xyxy), text))
 
     def classify_and_refine(
         self,
@@ -92,7 +102,7 @@ class RoiHeads(nn.Module):
 
         The boxes of a stage, clipped to the image, are the proposals of the next. The probabilities of the stages are
         averaged, then combined with the objectness of the proposals: sqrt(p * sigmoid(objectness)) (SPEC.md 6.6).
-        Stages with a quality output correct the objectness first.
+        Stages with a quality output correct the objectness first, and evidence of a trunk is added to the logits.
 
         Returns:
             For every image (N, C) float32 scores in 0..1 and (N, 4) boxes.
@@ -104,6 +114,7 @@ class RoiHeads(nn.Module):
         for module in self.stages:
             stage = cast(BoxStage, module)
             logits, deltas, correction = stage.judge(pool_regions(pyramid, regions, BOX_SIZE), text)
+            logits = self.with_evidence(logits, pyramid, regions, text)
             probabilities += logits.sigmoid() / len(self.stages)
             if correction is not None:
                 objectness = objectness + correction

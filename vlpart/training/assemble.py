@@ -343,13 +343,11 @@ def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path
     """
     from vlpart.evaluation.session import evaluate_sets
     from vlpart.inference.predictor import load
-    from vlpart.zoo.catalogue import list_models
 
-    name = next(entry.name for entry in list_models() if entry.architecture == recipe.architecture)
     path = output / "evaluated.safetensors"
     save_weights(path, weights)
     try:
-        predictor = load(name, weights=path, device=device)
+        predictor = load(path, device=device)
         return evaluate_sets(
             predictor,
             recipe.evaluate_on,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vlpart.errors import DownloadError, ModelNotFoundError, TrainingError, WeightsError
 from vlpart.files import cache_folder
 from vlpart.models.config import get_architecture
-from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
+from vlpart.zoo.catalogue import ModelEntry, get_model, model_like
 from vlpart.zoo.download import Progress, download_file, download_model, sha256_of
 from vlpart.zoo.published_names import is_published
 from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model, open_run
@@ -103,7 +103,7 @@ def _entry_of_file(path: Path) -> ModelEntry:
 
     state = load_state_dict(path)
     found = architecture_of(convert(state).state if is_published(state) else state, path)
-    return entry_of_file(path, found) or next(entry for entry in list_models() if entry.architecture == found)
+    return entry_of_file(path, found) or model_like(found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,11 +142,13 @@ def load_embedded(
     """
     from vlpart.models.config import get_architecture
     from vlpart.models.load import load_detector
+    from vlpart.zoo.catalogue import get_model
     from vlpart.zoo.download import download_model
 
     path = download_model("tiny") if weights is None else Path(weights)
-    detector = load_detector(path, "tiny").detector
-    sizes = get_architecture("tiny")
+    architecture = get_model("tiny").architecture
+    detector = load_detector(path, architecture).detector
+    sizes = get_architecture(architecture)
 
     def maps(pixels: Tensor) -> list[Tensor]:
         backbone = detector.backbone(pixels)
