@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from vlpart.errors import ModelNotFoundError
+from vlpart.models.config import ARCHITECTURES
 from vlpart.text.vocabulary import Vocabulary
-from vlpart.zoo.catalogue import get_model, list_models
+from vlpart.zoo.catalogue import TEXT_ENCODERS, get_model, list_models, model_like
 
 
 def test_thirty_published_and_tiny() -> None:
     models = list_models()
     assert models[0].name == "tiny"
     assert models[0].embedded
-    assert models[0].text_encoder == "static"
+    assert (models[0].architecture, models[0].text_encoder) == ("tiny2", "phrase")
     assert models[0].file_name == "tiny.safetensors"
     published = models[1:]
     assert len(published) == 30 == len({model.name for model in published})
@@ -29,6 +30,16 @@ def test_thirty_published_and_tiny() -> None:
         assert model.text_encoder == "clip_rn50"
         assert model.published
         assert model.training_time
+
+
+def test_a_model_like_those_of_an_architecture() -> None:
+    assert set(TEXT_ENCODERS) == set(ARCHITECTURES)
+    assert model_like("tiny2") == get_model("tiny")
+    assert model_like("r50_mask_rcnn") == next(m for m in list_models() if m.architecture == "r50_mask_rcnn")
+    first = model_like("tiny")  # the first edition, which no model has any more
+    assert (first.architecture, first.text_encoder, first.sha256) == ("tiny", "static", None)
+    with pytest.raises(ModelNotFoundError, match="no architecture 'vgg'"):
+        model_like("vgg")
 
 
 def test_defaults_are_usable() -> None:

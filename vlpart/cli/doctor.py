@@ -182,7 +182,7 @@ def _check_weights() -> str:
 def _check_text() -> str:
     from vlpart.text.encoders import get_text_encoder
 
-    encoder = get_text_encoder("static")
+    encoder = get_text_encoder("phrase")
     vectors = encoder.encode(["car wheel", "wheel of a car", "dog head"])
     near, far = float(vectors[0] @ vectors[1]), float(vectors[0] @ vectors[2])
     if not near > far:

@@ -81,6 +81,12 @@ def evaluate(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Also precision, recall, F1, confusion at this score, and the best score."),
     ] = None,
+    referring: Annotated[
+        bool, typer.Option("--referring", help="Also ask for every annotated part alone: IoU of the first answer.")
+    ] = False,
+    absent: Annotated[
+        int, typer.Option(min=0, help="Also ask every image for so many nouns that are not in it, and for nonsense.")
+    ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="AP only: no pairs, part IoU, recall.")] = False,
     proposals: Annotated[
         bool, typer.Option("--proposals", help="Recall of the region proposals, not of the detections.")
@@ -107,6 +113,8 @@ def evaluate(
 
     if (model is None) == (predictions is None):
         raise typer.BadParameter("give the name of a model, or --predictions FILE (not both)")
+    if predictions is not None and (referring or absent):
+        raise typer.BadParameter("--referring and --absent ask a model: give its name instead of --predictions")
     dataset = _dataset(on, data, images, max_images, need_images=model is not None)
     if boxes:
         dataset = replace(dataset, benchmark=dataset.benchmark.on_boxes())
@@ -130,6 +138,8 @@ def evaluate(
         output=output,
         report=report and output is not None,
         at=at,
+        referring=referring,
+        absent=absent,
     )
     with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         if model is not None:
@@ -197,7 +207,7 @@ def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None
     lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
     kinds = {path.partition(".")[0] for path in request.dataset.benchmark.headline.values()}
     typer.echo(f"headline: {', '.join(lines)} ({' and '.join(sorted(kinds))})")
-    for line in _more(evaluation):
+    for line in (*_more(evaluation), *_asked(outcome)):
         typer.echo(line)
     _show_operating(evaluation)
     for variant in outcome.variants:
@@ -297,6 +307,23 @@ def _more(evaluation: Evaluation) -> Iterator[str]:
         for limit, value in recall.all.items():
             sizes = (f"{size} {_percent(getattr(recall, size)[limit])}" for size in ("small", "medium", "large"))
             yield f"class-agnostic recall of {recall.source}, best {limit}: {_percent(value)} ({', '.join(sizes)})"
+
+
+def _asked(outcome: EvaluationOutcome) -> Iterator[str]:
+    """Precision and recall at the threshold, and the answers to further questions."""
+    point = outcome.operating_point
+    yield f"over {point.threshold:g}: precision {_percent(point.precision)}, recall {_percent(point.recall)}"
+    if (r := outcome.referring) is not None:
+        yield (
+            f"asked alone ({len(r.answers)} questions): mean IoU {_percent(r.mean_iou)}, cumulative IoU "
+            f"{_percent(r.cumulative_iou)}, P50 {_percent(r.p50)}, P50-95 {_percent(r.p50_95)}, best at any rank "
+            f"{_percent(r.any_rank)}"
+        )
+    if (a := outcome.absent) is not None:
+        often = ", ".join(f"{name} ({count})" for name, count in a.worst[:5])
+        most = f", most often {often}" if often else ""
+        yield f"absent: {a.per_image:.2f} detections of {a.names} nouns per image{most}"
+        yield f"random strings found: {a.strings_found} of {a.strings}"
 
 
 def _percent(value: float, sign: bool = False) -> str:

@@ -5,7 +5,7 @@ best and worst.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from vlpart.data.images import read_image
 from vlpart.evaluation import engine
+from vlpart.evaluation.absent import Absent
 from vlpart.evaluation.average_precision import Checked, class_labels
+from vlpart.evaluation.operating_point import OperatingPoint
+from vlpart.evaluation.referring import Answer, Referring
 from vlpart.evaluation.robustness import Variant
 from vlpart.evaluation.run import Dataset
 from vlpart.evaluation.scores import AveragePrecision, Evaluation, PartIou, Scores
@@ -48,7 +51,12 @@ _PRECISION = {
 
 
 def build_report(
-    title: str, dataset: Dataset, checked: Checked, evaluation: Evaluation, variants: Sequence[Variant] = ()
+    title: str,
+    dataset: Dataset,
+    checked: Checked,
+    evaluation: Evaluation,
+    variants: Sequence[Variant] = (),
+    questions: tuple[OperatingPoint, Referring | None, Absent | None] | None = None,
 ) -> Report:
     """Collect the page.
 
@@ -58,6 +66,8 @@ def build_report(
         checked: what was scored.
         evaluation: its scores.
         variants: of the vocabulary.
+        questions: figures at the threshold, and the answers to questions for parts and for absent names. Where parts
+            were asked for, the images of the page are those of the best and the worst answers.
 
     Raises:
         DataError: an image is missing.
@@ -75,6 +85,8 @@ def build_report(
     )
     confusion, confused = _confusion(checked, judge)
     worst, best = image_pairs(dataset, checked, judge, kind, SCORE_THRESHOLD)
+    if questions is not None and questions[1] is not None and dataset.images is not None:
+        worst, best = answer_pairs(dataset, checked, questions[1])
     notes = list(evaluation.notes)
     if dataset.images is None:
         notes.append("No images on this page: the folder of the images was not given.")
@@ -90,7 +102,12 @@ def build_report(
             f"at most {evaluation.max_detections} detections",
         ],
         headline=[(k, _percent(v)) for k, v in dataset.benchmark.headline_figures(evaluation).items()],
-        tables=[*_precision_tables(evaluation), *_more_tables(evaluation), *_variant_tables(variants)],
+        tables=[
+            *_precision_tables(evaluation),
+            *_more_tables(evaluation),
+            *([] if questions is None else _question_tables(*questions)),
+            *_variant_tables(variants),
+        ],
         bars=_bars(scores, counts),
         curves=_curves(scores, counts),
         confusion=confusion,
@@ -263,6 +280,85 @@ def image_pairs(
         )
 
     return [pair(image_id) for image_id in worst], [pair(image_id) for image_id in best]
+
+
+def answer_pairs(dataset: Dataset, checked: Checked, referring: Referring) -> tuple[list[ImagePair], list[ImagePair]]:
+    """(worst, best) answers to the questions for parts, one of each image at most: the annotations of the class beside
+    the first answer.
+
+    Raises:
+        DataError: an image is missing.
+        ImageError: an image cannot be read.
+    """
+    images = {image["id"]: image for image in checked.truth["images"]}
+    vocabulary = Vocabulary.from_categories(ordered_categories(checked.truth))
+
+    def pair(answer: Answer) -> ImagePair:
+        image = images[answer.image_id]
+        pixels = read_image(dataset.image_path(image))
+        size = (pixels.shape[0], pixels.shape[1])
+        known = [
+            a
+            for a in checked.annotations
+            if (a["image_id"], a["category_id"]) == (answer.image_id, answer.category_id) and not a["iscrowd"]
+        ]
+        place = vocabulary.index_of_id[answer.category_id]
+        masks = answer.mask if answer.mask is not None else MaskStack.from_bitmaps([], size)
+        found = Result(
+            image_size=size,
+            boxes_xyxy=np.array([_bounds(mask) for mask in masks], dtype=np.float64).reshape(-1, 4),
+            scores=[answer.score] * len(masks),
+            class_ids=np.full(len(masks), place, dtype=np.int64),
+            masks=masks,
+            vocabulary=vocabulary,
+        )
+        about = f"IoU {answer.iou:.2f}, best at any rank {answer.any_rank:.2f}"
+        return ImagePair(
+            caption=f"{answer.name} in {image.get('file_name', answer.image_id)}: {about}",
+            truth=_jpeg(draw_result(pixels, _result(known, size, vocabulary, "masks"), scores=False, legend=False)),
+            prediction=_jpeg(draw_result(pixels, found, legend=False)),
+        )
+
+    def first_of_each_image(answers: Iterable[Answer]) -> list[Answer]:
+        chosen: dict[int, Answer] = {}
+        for answer in answers:
+            if len(chosen) < COUNT:
+                chosen.setdefault(answer.image_id, answer)
+        return list(chosen.values())
+
+    worst = first_of_each_image(sorted(referring.answers, key=lambda a: (a.iou - a.any_rank, a.image_id)))
+    best = first_of_each_image(sorted(referring.answers, key=lambda a: (-a.iou, a.image_id)))
+    return [pair(answer) for answer in worst], [pair(answer) for answer in best]
+
+
+def _bounds(mask: NDArray[np.bool_]) -> list[float]:
+    """x0, y0, x1, y1 of a bitmap."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return [0.0, 0.0, 1.0, 1.0]
+    return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
+
+
+def _question_tables(point: OperatingPoint, referring: Referring | None, absent: Absent | None) -> list[Table]:
+    """Figures at the threshold; those of questions where they were asked."""
+    rows = [
+        [f"precision over {point.threshold:g}", _percent(point.precision)],
+        [f"recall over {point.threshold:g}", _percent(point.recall)],
+    ]
+    if referring is not None:
+        rows += [
+            ["mean IoU of the first answer", _percent(referring.mean_iou)],
+            ["cumulative IoU", _percent(referring.cumulative_iou)],
+            ["answers with IoU 0.5 or more", _percent(referring.p50)],
+            ["the same, mean over 0.5 to 0.95", _percent(referring.p50_95)],
+            ["mean of the best IoU at any rank", _percent(referring.any_rank)],
+        ]
+    if absent is not None:
+        rows += [
+            [f"detections of {absent.names} absent nouns per image", f"{absent.per_image:.2f}"],
+            [f"random strings found, of {absent.strings}", str(absent.strings_found)],
+        ]
+    return [Table(title="At the threshold, and asked alone", headings=["figure", "value"], rows=rows)]
 
 
 def _row(checked: Checked, row: int, kind: str) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from vlpart.data.readers.values import identifier
 from vlpart.errors import DataError
-from vlpart.evaluation import engine
+from vlpart.evaluation import engine, operating
+from vlpart.evaluation.absent import Absent, ask_absent
 from vlpart.evaluation.average_precision import Checked, check
 from vlpart.evaluation.benchmarks import get_benchmark
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import listed, read_content
 from vlpart.evaluation.identity import matched
-from vlpart.evaluation.operating import operating_point
+from vlpart.evaluation.operating_point import OperatingPoint, operating_point
+from vlpart.evaluation.referring import Referring, ask
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
 from vlpart.evaluation.run import (
     Dataset,
@@ -59,6 +61,9 @@ class Request:
         output: folder for scores, predictions and report; None writes nothing.
         report: write the page.
         at: also precision, recall, F1 and the confusion of classes at this score threshold.
+        referring: also ask for every annotated part alone, see `vlpart.evaluation.referring`.
+        absent: also ask for so many nouns that are not in an image, see `vlpart.evaluation.absent`; 0 = don't.
+        threshold: of the precision and recall that are reported, and of what is found of absent nouns.
     """
 
     dataset: Dataset
@@ -73,6 +78,9 @@ class Request:
     output: Path | None = None
     report: bool = False
     at: float | None = None
+    referring: bool = False
+    absent: int = 0
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +93,8 @@ class EvaluationOutcome:
         variants: of the vocabulary.
         differences: from the detections to compare with: group of classes -> "ap", "ap50".
         files: what was written.
+        operating_point: precision and recall at the threshold of the request.
+        referring, absent: where asked for.
     """
 
     evaluation: Evaluation
@@ -92,6 +102,9 @@ class EvaluationOutcome:
     variants: tuple[Variant, ...]
     differences: Mapping[str, Mapping[str, Difference]]
     files: tuple[Path, ...]
+    operating_point: OperatingPoint
+    referring: Referring | None = None
+    absent: Absent | None = None
 
 
 def run(request: Request, *, group: World | None = None, progress: Progress | None = None) -> EvaluationOutcome | None:
@@ -119,7 +132,7 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
         evaluation, checked = score_all(dataset, predictions, extras=request.extras)
         if request.at is not None:
             kind = "masks" if "masks" in dataset.benchmark.kinds else "boxes"
-            evaluation = replace(evaluation, operating=operating_point(checked, kind, request.at))
+            evaluation = replace(evaluation, operating=operating.operating_point(checked, kind, request.at))
     compared = []
     for name, (about, options) in variants.items():
         assert request.predictor is not None
@@ -131,14 +144,33 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
             compared.append(found)
     if evaluation is None or checked is None:
         return None
+    referring, absent = _questions(request, progress)
     outcome = EvaluationOutcome(
         evaluation=evaluation,
         headline=dataset.benchmark.headline_figures(evaluation),
         variants=tuple(compared),
         differences={} if others is None else _differences(dataset, others, checked, progress),
         files=(),
+        operating_point=operating_point(
+            checked, "masks" if evaluation.masks is not None else "boxes", request.threshold
+        ),
+        referring=referring,
+        absent=absent,
     )
     return replace(outcome, files=tuple(_write(request, outcome, checked, predictions)))
+
+
+def _questions(request: Request, progress: Progress | None) -> tuple[Referring | None, Absent | None]:
+    """The answers to the questions that the request asks besides the scores, from the first process alone."""
+    referring: Referring | None = None
+    absent: Absent | None = None
+    if request.referring and request.predictor is not None:
+        referring = ask(request.predictor, request.dataset, progress)
+    if request.absent and request.predictor is not None:
+        absent = ask_absent(
+            request.predictor, request.dataset, request.absent, threshold=request.threshold, progress=progress
+        )
+    return referring, absent
 
 
 def _folder(request: Request, name: str) -> Path | None:
@@ -215,7 +247,14 @@ def _write(
         from vlpart.visualize.page import render_report
 
         page = render_report(
-            build_report(request.title, request.dataset, checked, outcome.evaluation, outcome.variants)
+            build_report(
+                request.title,
+                request.dataset,
+                checked,
+                outcome.evaluation,
+                outcome.variants,
+                questions=(outcome.operating_point, outcome.referring, outcome.absent),
+            )
         )
         files.append(write_file(request.output / "report.html", page.encode()))
     return files
@@ -229,6 +268,13 @@ def _facts(request: Request, outcome: EvaluationOutcome) -> dict[str, Any]:
         "title": request.title,
         "benchmark": request.dataset.benchmark.name,
         "headline": {label: number(value) for label, value in outcome.headline.items()},
+        "operating_point": {
+            **asdict(outcome.operating_point),
+            "precision": number(outcome.operating_point.precision),
+            "recall": number(outcome.operating_point.recall),
+        },
+        "referring": outcome.referring and outcome.referring.to_dict(),
+        "absent": outcome.absent and outcome.absent.to_dict(),
         "vocabulary_variants": [
             {
                 "name": variant.name,

@@ -46,7 +46,7 @@ class Predictor:
 
     Attributes:
         name: of the model in the catalogue, of the run folder, or of the weight file.
-        architecture: `r50_mask_rcnn`, `swin_b_cascade` or `tiny`.
+        architecture: `r50_mask_rcnn`, `swin_b_cascade`, `tiny2` or `tiny`.
         device: where it runs.
         precision: "float32" or "bf16".
         vocabulary: what is looked for unless a call says otherwise.
@@ -351,7 +351,7 @@ def load(
         logger.warning(
             "the training in %s is not finished: its checkpoint %s is used", model.run.folder, model.run.weights.name
         )
-    path = model.fetch()
-    loaded = detector_of(model.read(), path, model.architecture)
+    path, state = model.fetch(), model.read()
+    loaded = detector_of(state, path, model.expected(state))
     entry, note = model.entry_of(loaded.architecture)
     return Predictor(entry, loaded, chosen, precision, note)

@@ -14,6 +14,7 @@ from vlpart.losses.boxes_and_masks import box_loss, classification_loss, known_w
 from vlpart.losses.distillation import Teacher, distillation_loss
 from vlpart.losses.matching import LabelledRegions, exact, label_regions, sample_regions
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
+from vlpart.losses.ranking import name_ranking_loss, quality_loss, region_ranking_loss
 from vlpart.losses.rpn import rpn_losses
 from vlpart.losses.weak_labels import class_mask, federated_classes, weak_label_loss
 from vlpart.models import boxes
@@ -151,12 +152,21 @@ def _box_losses(step: _Step) -> dict[str, Tensor]:
             ]
         regions = [r.boxes_xyxy for r in labelled]
         text = step.text if step.teacher is None else torch.cat((step.text, step.teacher.text))
-        answers, deltas = stage(pool_regions(pyramid, regions, BOX_SIZE), text)
-        logits, held = answers[:, :classes], answers[:, classes:]
-        labels = torch.cat([r.labels for r in labelled])
-        losses[_named("classification", number, count)] = classification_loss(
-            logits, labels, _class_weights(step, labelled)
-        )
+        answers, deltas, correction = stage.judge(pool_regions(pyramid, regions, BOX_SIZE), text)
+        logits, held = answers[:, :classes], answers[:, classes:]  # a teacher holds what is learned, not the evidence
+        logits = step.detector.roi_heads.with_evidence(logits, pyramid, regions, step.text)
+        labels, weights = torch.cat([r.labels for r in labelled]), _class_weights(step, labelled)
+        losses[_named("classification", number, count)] = classification_loss(logits, labels, weights)
+        if options.ranking_weight:
+            by_region, by_name = (f(logits, labelled, weights) for f in (region_ranking_loss, name_ranking_loss))
+            losses[_named("region_ranking", number, count)] = options.ranking_weight * by_region
+            losses[_named("name_ranking", number, count)] = options.ranking_weight * by_name
+        if correction is not None:
+            quality = correction + _objectness(step, labelled)
+            refined = stage.refine(torch.cat(regions), deltas.detach()).split([len(r) for r in regions])
+            losses[_named("quality", number, count)] = options.quality_weight * quality_loss(
+                quality, refined, labelled, targets
+            )
         if step.teacher is not None:
             pooled = pool_regions(step.teacher_pyramid, regions, BOX_SIZE)
             gap = distillation_loss(held, step.teacher.logits(number, pooled))
@@ -168,9 +178,25 @@ def _box_losses(step: _Step) -> dict[str, Tensor]:
     return losses
 
 
+def _objectness(step: _Step, labelled: Sequence[LabelledRegions]) -> Tensor:
+    """(N,) objectness logits of sampled regions, without gradient.
+
+    Ground truth that was added to the proposals has no logit of its own: it gets that of the nearest proposal.
+    """
+    found = []
+    for region, proposal in zip(labelled, step.proposals, strict=True):
+        if len(proposal.logits) == 0:
+            found.append(region.overlap.new_zeros(len(region.labels)))
+            continue
+        found.append(proposal.logits.detach()[boxes.iou(proposal.boxes_xyxy, region.boxes_xyxy).argmax(dim=0)])
+    return torch.cat(found)
+
+
 def _mask_loss(step: _Step, labelled: Sequence[LabelledRegions]) -> Tensor:
     matched = [r.take(r.foreground) for r in labelled]
     matched = [r.take(exact(r.truth_index, t)) for r, t in zip(matched, step.batch.targets, strict=True)]
+    if step.options.mask_regions is not None:  # they come in the random order of the sampling
+        matched = [r.take(torch.arange(min(len(r.labels), step.options.mask_regions))) for r in matched]
     regions = [r.boxes_xyxy for r in matched]
     logits = step.detector.roi_heads.masks(step.pyramid, regions)
     return mask_loss(logits, regions, [r.truth_index for r in matched], step.batch.targets)

@@ -37,6 +37,9 @@ class LossOptions:
         image_label_weight: factor of the image-label loss.
         parsed_part_weight: factor of the parsed-part loss.
         parsed_part_assignment: see `ParsedPartAssignment`.
+        ranking_weight: factor of each of the two losses on order, see `vlpart.losses.ranking`; 0 = none.
+        mask_regions: regions per image that the mask head learns from, at most; None = all that are matched.
+        quality_weight: factor of the loss of the quality output, where the architecture has one.
     """
 
     proposals: ProposalOptions = _TRAINING_PROPOSALS
@@ -51,3 +54,6 @@ class LossOptions:
     image_label_weight: float = 0.1
     parsed_part_weight: float = 0.1
     parsed_part_assignment: ParsedPartAssignment = ParsedPartAssignment.MATCHED
+    ranking_weight: float = 0.0
+    quality_weight: float = 0.5
+    mask_regions: int | None = None

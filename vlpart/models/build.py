@@ -21,6 +21,10 @@ def _build_backbone(name: str) -> nn.Module:
         from vlpart.models.backbones.swin import SwinBase
 
         return SwinBase()
+    if name == "lite0_csp":
+        from vlpart.models.backbones.lite_csp import LiteWithTrunk
+
+        return LiteWithTrunk()
     from vlpart.models.backbones.efficientnet_lite import EfficientNetLite0
 
     return EfficientNetLite0()
@@ -33,6 +37,7 @@ def build_detector(architecture: str | Architecture) -> Detector:
         ModelNotFoundError: no architecture of that name.
     """
     from vlpart.models.detector import Detector
+    from vlpart.models.evidence import ClassEvidence
     from vlpart.models.fpn import FeaturePyramid
     from vlpart.models.mask_head import MaskHead
     from vlpart.models.roi_heads import BoxStage, RoiHeads
@@ -44,11 +49,15 @@ def build_detector(architecture: str | Architecture) -> Detector:
     stages = []
     for delta_weights in a.stage_delta_weights:
         classifier = TextClassifier(a.box_width, a.text_dim, scale=a.logit_scale, initial_bias=a.logit_bias)
-        stages.append(BoxStage(a.channels, a.box_width, classifier, delta_weights))
+        stages.append(BoxStage(a.channels, a.box_width, classifier, delta_weights, quality=a.quality))
     return Detector(
         backbone=backbone,
         fpn=FeaturePyramid(backbone.out_channels, a.channels),  # type: ignore[arg-type]
         rpn=RegionProposalNetwork(a.channels, AnchorGenerator(a.anchor_sides, strides=(4, 8, 16, 32, 64))),
-        roi_heads=RoiHeads(stages, MaskHead(a.channels, a.mask_width, a.mask_convs)),
+        roi_heads=RoiHeads(
+            stages,
+            MaskHead(a.channels, a.mask_width, a.mask_convs),
+            ClassEvidence(a.evidence_names, a.text_dim) if a.evidence_names else None,
+        ),
         proposal_options=ProposalOptions(pre_nms=a.test_pre_nms, post_nms=a.test_proposals),
     )

@@ -1,4 +1,4 @@
-"""The three architectures, as tables of numbers. Imports no torch."""
+"""The architectures, as tables of numbers. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Architecture:
     """Sizes of a detector.
 
     Attributes:
-        backbone: `resnet50`, `swin_base` or `efficientnet_lite0`.
+        backbone: `resnet50`, `swin_base`, `efficientnet_lite0`, or `lite0_csp` (that and a trunk trained on COCO).
         text_dim: width of the text embeddings it was made for.
         channels: channels of the pyramid, the RPN and the mask head's input.
         box_width: width of the fully connected layers of a box stage.
@@ -24,6 +24,8 @@ class Architecture:
         anchor_sides: anchor side in pixels on p2..p6.
         test_pre_nms, test_proposals: proposals before NMS per level and after NMS, at test time.
         logit_scale, logit_bias: of the text classifier.
+        evidence_names: how many names the backbone's trunk has probabilities of, see `models.evidence`; 0 = no trunk.
+        quality: whether the box stage says how well a region fits anything at all, see `roi_heads.BoxStage`.
         short_side, max_side: default size of the network input in pixels.
     """
 
@@ -39,6 +41,8 @@ class Architecture:
     test_proposals: int = 1000
     logit_scale: float = 50.0
     logit_bias: float | None = None
+    quality: bool = False
+    evidence_names: int = 0
     short_side: int = 800
     max_side: int = 1333
 
@@ -64,6 +68,22 @@ ARCHITECTURES = {
         test_proposals=300,
         logit_scale=30.0,
         logit_bias=-6.0,
+        short_side=352,
+        max_side=576,
+    ),
+    "tiny2": Architecture(
+        backbone="lite0_csp",
+        text_dim=256,
+        channels=96,
+        box_width=256,
+        mask_width=96,
+        anchor_sides=(16, 32, 64, 128, 256),
+        test_pre_nms=400,
+        test_proposals=300,
+        logit_scale=30.0 * 2**0.5,  # the text has two halves of equal weight; the first is that of `tiny`
+        logit_bias=-6.0,
+        quality=True,
+        evidence_names=80,
         short_side=352,
         max_side=576,
     ),

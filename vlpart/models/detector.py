@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from vlpart.models.evidence import Levels
 from vlpart.models.fpn import FeaturePyramid
 from vlpart.models.postprocess import DetectionOptions, Detections, select_detections
 from vlpart.models.roi_heads import RoiHeads
@@ -38,8 +39,10 @@ class Detector(nn.Module):
         self.proposal_options = proposal_options
 
     def pyramid(self, pixels: Tensor) -> list[Tensor]:
-        """p2..p6 of normalised, padded pixels (B, 3, H, W)."""
-        return self.fpn(self.backbone(pixels))
+        """p2..p6 of normalised, padded pixels (B, 3, H, W), with the evidence of a trunk where there is one."""
+        maps = self.backbone(pixels)
+        evidence = self.roi_heads.evidence
+        return Levels(self.fpn(maps), None if evidence is None else evidence.map_of(maps))
 
     @torch.no_grad()
     def forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlpart.models import boxes
+from vlpart.models.evidence import ClassEvidence, Levels
 from vlpart.models.mask_head import MaskHead
 from vlpart.models.roi_align import pool_regions
 from vlpart.models.rpn import Proposals
@@ -26,9 +27,20 @@ class BoxStage(nn.Module):
         width: width of the fully connected layers.
         classifier: the text classifier of this stage.
         delta_weights: factors of the box deltas, see `boxes.encode`.
+        quality: whether there is one more output, the correction of the proposal's objectness: does the region, now
+            that its features are seen, fit anything at all, and how well. It takes part in the score, not in training
+            the proposals.
     """
 
-    def __init__(self, channels: int, width: int, classifier: TextClassifier, delta_weights: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        classifier: TextClassifier,
+        delta_weights: tuple[float, ...],
+        *,
+        quality: bool = False,
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels * BOX_SIZE**2, width)
         self.fc2 = nn.Linear(width, width)
@@ -41,11 +53,21 @@ class BoxStage(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.deltas.weight, std=0.001)
         nn.init.zeros_(self.deltas.bias)
+        self.quality = nn.Linear(width, 1) if quality else None
+        if self.quality is not None:
+            nn.init.zeros_(self.quality.weight)
+            nn.init.zeros_(self.quality.bias)
 
     def forward(self, pooled: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Region features (N, C, 7, 7) and text (C, D) -> class logits (N, C) and deltas (N, 4), both float32."""
+        logits, deltas, _ = self.judge(pooled, text)
+        return logits, deltas
+
+    def judge(self, pooled: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`forward`, and the (N,) float32 correction of the objectness logits (None without that output)."""
         x = F.relu(self.fc2(F.relu(self.fc1(pooled.flatten(1)))))
-        return self.classifier(x, text), self.deltas(F.relu(self.delta_hidden(x))).float()
+        correction = None if self.quality is None else self.quality(x).float().squeeze(1)
+        return self.classifier(x, text), self.deltas(F.relu(self.delta_hidden(x))).float(), correction
 
     def refine(self, boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
         """(N, 4) boxes moved by their deltas."""
@@ -55,10 +77,19 @@ class BoxStage(nn.Module):
 class RoiHeads(nn.Module):
     """The stages in a row and one mask head. With one stage this is Mask R-CNN: the formulas are the same."""
 
-    def __init__(self, stages: Sequence[BoxStage], mask_head: MaskHead) -> None:
+    def __init__(self, stages: Sequence[BoxStage], mask_head: MaskHead, evidence: ClassEvidence | None = None) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.mask_head = mask_head
+        self.evidence = evidence
+
+    def with_evidence(
+        self, logits: Tensor, pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor], text: Tensor
+    ) -> Tensor:
+        """(N, C) class logits of a stage, with what a trunk says of the regions where the pyramid has it."""
+        if self.evidence is None or not isinstance(pyramid, Levels) or pyramid.evidence is None:
+            return logits
+        return cast(Tensor, self.evidence(logits, self.evidence.pool(pyramid.evidence, regions_xyxy), text))
 
     def classify_and_refine(
         self,
@@ -72,6 +103,7 @@ class RoiHeads(nn.Module):
         The boxes of a stage, clipped to the image, are the proposals of the next. The probabilities of the stages are
         averaged, then combined with the objectness of the proposals: sqrt(p * sigmoid(objectness)) (docs/method.md,
         'Scores and detections').
+        Stages with a quality output correct the objectness first, and evidence of a trunk is added to the logits.
 
         Returns:
             For every image (N, C) float32 scores in 0..1 and (N, 4) boxes.
@@ -79,15 +111,19 @@ class RoiHeads(nn.Module):
         regions = [p.boxes_xyxy for p in proposals]
         counts = [len(r) for r in regions]
         probabilities = text.new_zeros((sum(counts), len(text)), dtype=torch.float32)
+        objectness = torch.cat([p.logits for p in proposals])
         for module in self.stages:
             stage = cast(BoxStage, module)
-            logits, deltas = stage(pool_regions(pyramid, regions, BOX_SIZE), text)
+            logits, deltas, correction = stage.judge(pool_regions(pyramid, regions, BOX_SIZE), text)
+            logits = self.with_evidence(logits, pyramid, regions, text)
             probabilities += logits.sigmoid() / len(self.stages)
+            if correction is not None:
+                objectness = objectness + correction
             refined = stage.refine(torch.cat(regions), deltas).split(counts)
             regions = [boxes.clip(r, size) for r, size in zip(refined, sizes_hw, strict=True)]
         scores = [
-            (p * proposal.logits.sigmoid()[:, None]).sqrt()
-            for p, proposal in zip(probabilities.split(counts), proposals, strict=True)
+            (p * o.sigmoid()[:, None]).sqrt()
+            for p, o in zip(probabilities.split(counts), objectness.split(counts), strict=True)
         ]
         return scores, regions
 

@@ -22,6 +22,7 @@ from vlpart.recipes import (
 )
 from vlpart.recipes.finetune import finetune
 from vlpart.recipes.tiny import tiny
+from vlpart.recipes.tiny2 import tiny2
 from vlpart.training.initial_weights import check_other_init
 from vlpart.training.recipe import Recipe
 
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
     function.__name__: function
     for function in (
         tiny,
+        tiny2,
         ladder.ladder_start,
         ladder.ladder_base,
         ladder.ladder_parts,

@@ -39,17 +39,19 @@ class _Sizes:
     roi_regions: int
 
 
+_TINY = _Sizes(
+    batch_size=4,
+    learning_rate=1e-4,
+    short_sides=(256, 384),
+    max_side=512,
+    precision="auto",
+    proposals_before_nms=500,
+    proposals=300,
+    roi_regions=128,
+)
 _SIZES = {
-    "tiny": _Sizes(
-        batch_size=4,
-        learning_rate=1e-4,
-        short_sides=(256, 384),
-        max_side=512,
-        precision="auto",
-        proposals_before_nms=500,
-        proposals=300,
-        roi_regions=128,
-    ),
+    "tiny": _TINY,
+    "tiny2": _TINY,
     "r50_mask_rcnn": _Sizes(
         batch_size=2,
         learning_rate=2e-5,

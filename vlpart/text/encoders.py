@@ -1,4 +1,4 @@
-"""The two text encoders behind one small protocol, the way from a vocabulary to its vectors, and vectors kept on disk.
+"""The text encoders behind one small protocol, the way from a vocabulary to its vectors, and vectors kept on disk.
 
 A file of the cache holds the vectors of one list of phrases and is named by the hash of what they were made from.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from vlpart.errors import OutputError, TextEncoderError, VocabularyError
 from vlpart.files import cache_folder, write_file
 from vlpart.text.clip import ClipTextEncoder
+from vlpart.text.phrase import PhraseTextEncoder
 from vlpart.text.prompts import prompts_for
 from vlpart.text.static import StaticTextEncoder
 
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
     from vlpart.text.vocabulary import Vocabulary
 
 
-__all__ = ["ClipTextEncoder", "StaticTextEncoder", "TextEncoder", "encode_vocabulary", "get_text_encoder"]
+__all__ = [
+    "ClipTextEncoder",
+    "PhraseTextEncoder",
+    "StaticTextEncoder",
+    "TextEncoder",
+    "encode_vocabulary",
+    "get_text_encoder",
+]
 
 
 class TextEncoder(Protocol):
@@ -78,19 +86,21 @@ def encode_vocabulary(encoder: TextEncoder, vocabulary: Vocabulary, cache: bool 
     return vectors
 
 
-_encoders: dict[str, StaticTextEncoder | ClipTextEncoder] = {}
+EmbeddedOrClip = StaticTextEncoder | PhraseTextEncoder | ClipTextEncoder
+_encoders: dict[str, EmbeddedOrClip] = {}
 _lock = threading.Lock()
 
 
-def get_text_encoder(name: str) -> StaticTextEncoder | ClipTextEncoder:
-    """The one text encoder of that name in this process: "static" (embedded) or "clip_rn50" (loads its weights when
-    first used).
+def get_text_encoder(name: str) -> EmbeddedOrClip:
+    """The one text encoder of that name in this process: "static" and "phrase" (embedded), or "clip_rn50" (loads its
+    weights when first used).
 
     Raises:
         TextEncoderError: no such encoder, or its files cannot be read.
     """
-    makers: dict[str, type[StaticTextEncoder] | type[ClipTextEncoder]] = {
+    makers: dict[str, type[EmbeddedOrClip]] = {
         StaticTextEncoder.name: StaticTextEncoder,
+        PhraseTextEncoder.name: PhraseTextEncoder,
         ClipTextEncoder.name: ClipTextEncoder,
     }
     if name not in makers:

@@ -73,6 +73,27 @@ class StaticTextEncoder:
             )
         return vectors
 
+    def pieces(self, word: str) -> list[str | None]:
+        """The word pieces of a phrase, without the marks of continuation; None for one that the table does not know."""
+        return [None if self._is_unknown(token) else token.removeprefix("##") for token in self._encoding(word).tokens]
+
+    def rows(self, phrase: str) -> np.ndarray:
+        """(T, dim) float32 rows of the word pieces of a phrase that the table knows, in order."""
+        import numpy as np
+
+        encoding = self._encoding(phrase)
+        ids = [i for i, token in zip(encoding.ids, encoding.tokens, strict=True) if not self._is_unknown(token)]
+        scale = np.asarray(self._model.weights, np.float32)[ids]
+        return np.asarray(self._model.embedding, np.float32)[ids] * scale[:, None]
+
+    def _encoding(self, phrase: str) -> Any:
+        with self._lock:
+            return self._model.tokenizer.encode(phrase, add_special_tokens=False)
+
+    @staticmethod
+    def _is_unknown(token: str) -> bool:
+        return token in ("[UNK]", "[PAD]")
+
 
 def _listed(texts: Sequence[str]) -> str:
     """The first few of some texts, and how many more."""

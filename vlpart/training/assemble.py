@@ -107,11 +107,15 @@ def assemble(
     detector = build_detector(recipe.architecture)
     initialise(detector, recipe.init if initial_file is None else str(initial_file), recipe.architecture, progress)
     initial = {k: v.clone() for k, v in detector.state_dict().items()} if recipe.remembers else None
+    freeze(detector, recipe.frozen)
     detector.to(world.device).train()
     generator = _seeded(recipe, world)
     options = loss_options(recipe)
     frequencies = {s.name: None if (f := class_frequencies(s)) is None else f.to(world.device) for s in sources}
-    distractors = Distractors(sources, text, encoder, recipe.distractors) if recipe.distractors else None
+    distractors = None
+    if recipe.distractors:
+        more = [Vocabulary.load(name) for name in recipe.negative_vocabularies]
+        distractors = Distractors(sources, text, encoder, recipe.distractors, more)
     held = teacher_vocabulary(recipe, held_file)
     teachers = None if held is None else make_teacher(recipe, held, detector, encoder, text)
 
@@ -145,6 +149,20 @@ def assemble(
         teacher=teachers,
         held=held,
     )
+
+
+def freeze(model: nn.Module, beginnings: Sequence[str]) -> None:
+    """Take the parameters whose names begin so out of the training.
+
+    Raises:
+        TrainingError: no parameter begins with one of them.
+    """
+    for beginning in beginnings:
+        found = [p for name, p in model.named_parameters() if name.startswith(beginning)]
+        if not found:
+            raise TrainingError(f"there is no parameter {beginning!r} to freeze in this model")
+        for parameter in found:
+            parameter.requires_grad_(False)
 
 
 def _seeded(recipe: Recipe, world: World) -> torch.Generator | None:
@@ -253,6 +271,9 @@ def loss_options(recipe: Recipe) -> LossOptions:
         image_label_weight=recipe.image_label_loss_weight,
         parsed_part_weight=recipe.parsed_part_loss_weight,
         parsed_part_assignment=ParsedPartAssignment(recipe.parsed_part_assignment),
+        ranking_weight=recipe.ranking_loss_weight,
+        quality_weight=recipe.quality_loss_weight,
+        mask_regions=recipe.mask_regions,
     )
 
 
@@ -320,13 +341,11 @@ def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path
     """
     from vlpart.evaluation.session import evaluate_sets
     from vlpart.inference.predictor import load
-    from vlpart.zoo.catalogue import list_models
 
-    name = next(entry.name for entry in list_models() if entry.architecture == recipe.architecture)
     path = output / "evaluated.safetensors"
     save_weights(path, weights)
     try:
-        predictor = load(name, weights=path, device=device)
+        predictor = load(path, device=device)
         return evaluate_sets(
             predictor,
             recipe.evaluate_on,

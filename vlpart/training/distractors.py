@@ -20,6 +20,8 @@ from torch import Tensor
 
 from vlpart.data.source import LoadedSource
 from vlpart.text.encoders import TextEncoder
+from vlpart.text.prompts import plain_prompt
+from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import Batch, Targets
 
 AT_MATCHES = "at_matches"
@@ -43,12 +45,25 @@ class Distractors:
         text: (C, D) embeddings of each source's vocabulary, by source name.
         encoder: of the object names.
         count: names added to a batch, at most.
+        more: lists of further names: their objects join the batches of every source that takes negatives, where they
+            are unlike all that is, or may be, in the image. Half of them are drawn among the most similar ones.
     """
 
     def __init__(
-        self, sources: Sequence[LoadedSource], text: Mapping[str, Tensor], encoder: TextEncoder, count: int
+        self,
+        sources: Sequence[LoadedSource],
+        text: Mapping[str, Tensor],
+        encoder: TextEncoder,
+        count: int,
+        more: Sequence[Vocabulary] = (),
     ) -> None:
         self.count = count
+        self._more = _further_names(sources, more, encoder) if more else None
+        self._vectors = {
+            s.name: torch.tensor(encoder.encode([_object(s, i) for i in range(len(s.vocabulary))])).float()
+            for s in sources
+            if more
+        }
         names = sorted({_object(s, i) for s in sources for i in range(len(s.vocabulary))})
         place = {name: index for index, name in enumerate(names)}
         vectors = torch.tensor(encoder.encode(names)).float()
@@ -81,10 +96,29 @@ class Distractors:
         if candidates is None:
             return batch, text
         allowed = self._absent(batch, candidates).nonzero().squeeze(1)
-        order = torch.randperm(len(allowed), generator=generator)[: self.count]
+        further = None if self._more is None else self._unlike(batch, self._more, generator).to(text.device)
+        order = torch.randperm(len(allowed), generator=generator)
+        order = order[: self.count if further is None else max(self.count - len(further), self.count // 2)]
         chosen = candidates.text[allowed[order].to(candidates.text.device)]
+        if further is not None:
+            chosen = torch.cat((chosen, further))[: self.count]
         targets = [self._with_names(batch.source, target, len(text), len(chosen)) for target in batch.targets]
         return replace(batch, targets=targets), torch.cat((text, chosen))
+
+    def _unlike(self, batch: Batch, more: Tensor, generator: torch.Generator | None) -> Tensor:
+        """(K, D) vectors of further names for this batch, half of `count` at most, and half of those hard ones."""
+        seen = torch.zeros(len(self._vectors[batch.source]), dtype=torch.bool)
+        for target in batch.targets:
+            seen[target.labels.cpu()] = True
+            if target.unknown_labels is not None:
+                seen |= target.unknown_labels.cpu()
+        similar = (more @ self._vectors[batch.source][seen].T).amax(dim=1) if seen.any() else torch.zeros(len(more))
+        allowed = (similar < SIMILAR).nonzero().squeeze(1)
+        hardest = allowed[similar[allowed].argsort(descending=True)[: self.count]]
+        shares = [
+            group[torch.randperm(len(group), generator=generator)[: self.count // 4]] for group in (hardest, allowed)
+        ]
+        return more[torch.cat(shares).unique()]
 
     def _with_names(self, source: str, target: Targets, classes: int, more: int) -> Targets:
         """The targets with `more` classes after the own ones."""
@@ -113,6 +147,14 @@ class Distractors:
         if len(present) == 0:
             return labelled_exhaustively
         return labelled_exhaustively & (to_candidates[present].amax(dim=0) < SIMILAR)
+
+
+def _further_names(sources: Sequence[LoadedSource], more: Sequence[Vocabulary], encoder: TextEncoder) -> Tensor:
+    """(K, D) vectors of the objects of the lists that no source names."""
+    own = {name.casefold() for s in sources for name in s.vocabulary.names}
+    names = {plain_prompt(v.object_name(i)) for v in more for i in range(len(v))} - own
+    vectors = torch.tensor(encoder.encode(sorted(names))).float()
+    return vectors[vectors.norm(dim=1) > 0]
 
 
 def _object(source: LoadedSource, index: int) -> str:

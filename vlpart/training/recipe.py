@@ -98,6 +98,12 @@ class Recipe:
         proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction: see `vlpart.losses.options.LossOptions`.
         roi_regions, roi_positive_fraction, stage_ious, federated_classes, unknown_below_iou: see the same.
         distractors: names of other sources that join a batch as negatives, see `vlpart.training.distractors`.
+        negative_vocabularies: lists (what `Vocabulary.load` takes) whose objects may join a batch as negatives, too.
+        ranking_loss_weight, quality_loss_weight: see `vlpart.losses.ranking`.
+        mask_regions: regions per image that the mask head learns from, at most; None = all.
+        channels_last: memory layout of the convolutions; None = in half precision only. On CPUs it saves a quarter of
+            a frozen backbone's time.
+        frozen: beginnings of the names of parameters that do not train ("backbone.stem").
         teacher_loss_weight: factor of the loss that holds the model to its first weights on names that the data does
             not teach, see `vlpart.training.distillation`; 0 = no teacher.
         teacher_names: names that are held in one batch.
@@ -150,6 +156,12 @@ class Recipe:
     federated_classes: int = 50
     unknown_below_iou: float = 0.1
     distractors: int = 0
+    negative_vocabularies: tuple[str, ...] = ()
+    ranking_loss_weight: float = 0.0
+    quality_loss_weight: float = 0.5
+    mask_regions: int | None = None
+    channels_last: bool | None = None
+    frozen: tuple[str, ...] = ()
     teacher_loss_weight: float = 0.0
     teacher_names: int = 64
     teacher_vocabulary: str | None = None
@@ -183,6 +195,12 @@ class Recipe:
             "needs a positive clip_norm": self.clip_norm is not None and not self.clip_norm > 0,
             "needs distractors >= 0, and 0 with federated sources": self.distractors < 0
             or (self.distractors > 0 and any(source.federated for source in self.sources)),
+            "needs ranking_loss_weight and quality_loss_weight >= 0": min(
+                self.ranking_loss_weight, self.quality_loss_weight
+            )
+            < 0,
+            "needs mask_regions >= 1 or None": self.mask_regions is not None and self.mask_regions < 1,
+            "needs distractors for negative_vocabularies": bool(self.negative_vocabularies) and not self.distractors,
             "needs teacher_loss_weight >= 0 and teacher_names >= 1": self.teacher_loss_weight < 0
             or self.teacher_names < 1,
             "needs 0 <= initial_share < 1": not 0 <= self.initial_share < 1,

@@ -70,7 +70,7 @@ class Stepper:
         model: built, initialised, on the device of the process.
         compute: forward pass and losses of one batch (a closure over `model`).
         world: the training processes.
-        channels_last: memory layout of convolutions; by default in half precision only, where it pays.
+        channels_last: memory layout of convolutions; by default the recipe's, or in half precision only, where it pays.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class Stepper:
     ) -> None:
         self.recipe, self.model, self.compute, self.world = recipe, model, compute, world
         self.precision, _ = training_precision(recipe.precision, world.device)
+        if channels_last is None:
+            channels_last = recipe.channels_last
         self.channels_last = self.precision in _DTYPES if channels_last is None else channels_last
         if self.channels_last:
             model.to(memory_format=torch.channels_last)

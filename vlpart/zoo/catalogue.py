@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,17 @@ from vlpart.names import did_you_mean
 
 CATALOGUE = Path(__file__).with_name("models.json")
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "models"
+
+
+#: Every architecture, and the text encoder that its models were trained with.
+TEXT_ENCODERS = {
+    "r50_mask_rcnn": "clip_rn50",
+    "swin_b_cascade": "clip_rn50",
+    "tiny2": "phrase",
+    "tiny": "static",
+}
+FIRST_EDITION = "tiny"
+"""Architecture of the first edition of the embedded model; weights of it can still be loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +46,12 @@ class ModelEntry:
     """One model.
 
     Attributes:
-        architecture: "r50_mask_rcnn", "swin_b_cascade" or "tiny".
+        architecture: "r50_mask_rcnn", "swin_b_cascade" or "tiny2".
         url: where the weights are; None for an embedded model, whose file is `file` in `vlpart/assets/models`.
         size, sha256: of the weight file, where known.
         recipe: name of the recipe that trains it.
         vocabulary: the list that is used unless another is asked for.
-        text_encoder: "clip_rn50" or "static".
+        text_encoder: "clip_rn50", "phrase" or "static".
         score_threshold, detections_per_image: defaults of the recipe.
         training_time: as published.
         published: rows of the published tables; measured rows for `tiny`.
@@ -99,6 +110,25 @@ def list_models() -> tuple[ModelEntry, ...]:
         ['tiny']
     """
     return tuple(_catalogue().values())
+
+
+def model_like(architecture: str) -> ModelEntry:
+    """The first model of an architecture.
+
+    For one that no model has (any more), the embedded model's entry with that architecture and its text encoder: own
+    weights of it can still be loaded.
+
+    Raises:
+        ModelNotFoundError: no such architecture.
+    """
+    for entry in list_models():
+        if entry.architecture == architecture:
+            return entry
+    if architecture not in TEXT_ENCODERS:
+        raise ModelNotFoundError(f"no architecture {architecture!r}: there are {', '.join(TEXT_ENCODERS)}")
+    encoder = TEXT_ENCODERS[architecture]
+    embedded = next(entry for entry in list_models() if entry.embedded)
+    return replace(embedded, architecture=architecture, text_encoder=encoder, size=None, sha256=None, published=())
 
 
 def get_model(name: str) -> ModelEntry:

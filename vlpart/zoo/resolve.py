@@ -12,7 +12,7 @@ from vlpart.errors import ModelNotFoundError, WeightsError
 from vlpart.files import cache_folder, is_file, is_folder, local_path
 from vlpart.jobs import Progress
 from vlpart.names import did_you_mean
-from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
+from vlpart.zoo.catalogue import FIRST_EDITION, TEXT_ENCODERS, ModelEntry, get_model, list_models, model_like
 from vlpart.zoo.download import download_model
 from vlpart.zoo.published_names import convert, is_published
 from vlpart.zoo.run_folder import WEIGHTS, RunFolder, open_run
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 DEFAULT = "tiny"
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
-_BACKBONE_MARKS = {  # a tensor that only this architecture has
+_BACKBONE_MARKS = {  # a tensor that only this architecture has, of those that come after it
     "r50_mask_rcnn": "backbone.layer1.0.conv1.weight",
     "swin_b_cascade": "backbone.layers.0.blocks.0.attn.qkv.weight",
+    "tiny2": "backbone.trunk.stem.weight",
     "tiny": "backbone.stages.0.0.depthwise.weight",
 }
 
@@ -85,6 +86,14 @@ class ResolvedModel:
         """
         return load_state_dict(self.fetch(progress)) if self.run is None else self.run.state()
 
+    def expected(self, state: Mapping[str, Tensor]) -> str | None:
+        """Which architecture weights must be of: that of the entry, but a file of one's own for the embedded model may
+        be of its first edition. None where any will do.
+        """
+        if self.entry is None or not self.entry.embedded or self.file is None or is_published(state):
+            return self.architecture
+        return FIRST_EDITION if architecture_of(state, self.file) == FIRST_EDITION else self.architecture
+
     def describe(self) -> tuple[ModelEntry, str]:
         """`entry_of`, by reading the weight file where nothing else says what it is.
 
@@ -107,6 +116,8 @@ class ResolvedModel:
             The entry, and a note about what had to be assumed ("" if nothing).
         """
         if self.entry is not None:
+            if architecture != self.entry.architecture:  # the first edition of the embedded model
+                return replace(self.entry, architecture=architecture, text_encoder=TEXT_ENCODERS[architecture]), ""
             return self.entry, ""
         assert self.file is not None
         for entry in list_models():
@@ -117,7 +128,7 @@ class ResolvedModel:
                 run = open_run(self.file.parent).entry
                 if run.architecture == architecture:
                     return run, ""
-        like = next(entry for entry in list_models() if entry.architecture == architecture)
+        like = model_like(architecture)
         note = (
             f"{self.file} does not say which names it was made for, so the list '{like.vocabulary}' is looked for: "
             "choose another with --vocabulary (argument vocabulary), or name its model with --model (argument name) "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
-from vlpart.zoo.catalogue import ModelEntry, list_models
+from vlpart.zoo.catalogue import TEXT_ENCODERS, ModelEntry, model_like
 from vlpart.zoo.weights import interpolated, load_state_dict
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class RunFolder:
     @property
     def entry(self) -> ModelEntry:
         """The run as a model of the catalogue, `vocabulary` being a path."""
-        like = next(e for e in list_models() if e.architecture == self.recipe["architecture"])
+        like = model_like(self.recipe["architecture"])
         return replace(
             like,
             name=self.folder.resolve().name,
@@ -103,7 +103,7 @@ def open_run(folder: Path) -> RunFolder:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder / RECIPE} is damaged ({type(error).__name__}: {error})") from None
-    known = sorted({entry.architecture for entry in list_models()})
+    known = sorted(TEXT_ENCODERS)
     if recipe["architecture"] not in known:
         raise WeightsError(
             f"{folder / RECIPE} names the architecture {recipe['architecture']!r}, which this version does not have; "

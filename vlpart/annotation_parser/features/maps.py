@@ -145,8 +145,9 @@ def load_embedded(
     from vlpart.zoo.resolve import resolve
 
     found = resolve("tiny", weights)
-    detector = detector_of(found.read(), found.fetch(), "tiny").detector
-    sizes = get_architecture("tiny")
+    loaded = detector_of(state := found.read(), found.fetch(), found.expected(state))
+    detector = loaded.detector
+    sizes = get_architecture(loaded.architecture)
 
     def maps(pixels: Tensor) -> list[Tensor]:
         backbone = detector.backbone(pixels)

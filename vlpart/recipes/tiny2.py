@@ -1,0 +1,122 @@
+"""The embedded model, second edition: more sets, pseudo labels, a trunk trained on COCO, losses on order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from vlpart.data.source import Source
+from vlpart.training.recipe import EvaluationSet, Recipe
+from vlpart.types import AnnotationKind
+
+#: Images of every data set that the periodic evaluation looks at.
+PERIODIC_IMAGES = 60
+
+#: Lists whose objects join every batch as negatives, where they are unlike what the image shows.
+NOUNS = ("lvis_v1", "imagenet_1k", "paco")
+
+
+def tiny2(data_root: Path) -> Recipe:
+    """`tiny2` on fourteen small sets, most of them with pseudo boxes of COCO's objects; train splits only.
+
+    It goes on from `grown.safetensors` in the data folder: the weights of `tiny` beside the frozen trunk
+    (`scripts/import_csp_trunk.py`, `scripts/grow_tiny.py`). `scripts/merge_pseudo_labels.py` makes the training files.
+    Pseudo boxes teach what is there, not its outline; names that the detector of the pseudo boxes was unsure of are
+    unknown in an image, all other names are absent. See `docs/model_cards/tiny.md`.
+
+    Command: `vlpart train tiny2 --data ROOT --output RUN` (ROOT holds one folder per data set).
+
+    Args:
+        data_root: holds the folders named below, each with `images/` and `train.json`, some with `val.json`.
+    """
+    root = Path(data_root)
+    parts, boxes = AnnotationKind.PARTS, AnnotationKind.BOXES
+    return Recipe(
+        name="tiny2",
+        architecture="tiny2",
+        text_encoder="phrase",
+        init=str(root / "grown.safetensors"),
+        sources=(
+            _source(root, "ade_parts", 26, (0.6, 1.4), parts),
+            _source(
+                root, "car_parts", 10, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
+            ),
+            _source(root, "faces", 8, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
+            _source(root, "clothes", 11, (0.6, 1.3), parts),
+            _source(root, "coco_more", 14, (0.6, 1.5), boxes, unlabelled="absent"),
+            _source(root, "coco128", 4, (0.6, 1.5), boxes, unlabelled="absent"),
+            _source(root, "animals", 6, (0.5, 1.3), boxes),
+            _source(root, "cats", 4, (0.6, 1.6), boxes, unlabelled="absent"),
+            _source(root, "tools", 5, (0.5, 1.3), boxes, unlabelled="absent"),
+            _source(root, "furniture", 7, (0.5, 1.3), boxes),
+            _source(root, "handles", 4, (0.7, 1.5), parts),
+            _source(root, "facades", 3, (0.8, 1.6), parts),
+            _source(root, "faces_free", 1, (0.5, 1.2), parts, unlabelled="absent"),
+            _source(root, "imagenet_samples", 4, (0.6, 1.1), boxes, unlabelled="absent", negative_names="none"),
+        ),
+        evaluate_on=tuple(
+            EvaluationSet(
+                name=name,
+                annotations=root / name / "val.json",
+                images=root / name / "images",
+                annotated_classes_only=name == "ade_parts",
+                max_images=PERIODIC_IMAGES,
+            )
+            for name in ("car_parts", "faces", "ade_parts", "coco_more")
+        ),
+        learning_rate=3e-4,
+        weight_decay=1e-2,
+        schedule="cosine",
+        warmup_iterations=100,
+        warmup_factor=1e-2,
+        final_factor=0.02,
+        iterations=5000,
+        precision="float32",
+        clip_norm=5.0,
+        ema_decay=0.995,
+        non_finite="skip",
+        proposals_before_nms=500,
+        proposals=300,
+        distractors=300,
+        negative_vocabularies=NOUNS,
+        ranking_loss_weight=0.15,
+        quality_loss_weight=0.5,
+        frozen=("backbone.", "fpn.lateral.0", "fpn.output.0"),
+        mask_regions=12,
+        channels_last=True,
+        roi_regions=128,
+        checkpoint_every=50,
+        log_every=10,
+        seed=0,
+    )
+
+
+def _source(
+    root: Path,
+    name: str,
+    ratio: float,
+    scale_jitter: tuple[float, float],
+    kind: AnnotationKind,
+    *,
+    flip_swaps: bool = False,
+    unlabelled: Literal["absent", "unknown"] = "unknown",
+    negative_names: Literal["none", "own_objects", "all"] = "own_objects",
+) -> Source:
+    """One data set with the sizes and augmentation that all share."""
+    return Source(
+        name=name,
+        annotations=root / name / "train.json",
+        images=root / name / "images",
+        kind=kind,
+        ratio=ratio,
+        batch_size=4,
+        short_sides=(256, 352),
+        short_side_sampling="range",
+        max_side=448,
+        scale_jitter=scale_jitter,
+        color_jitter=0.3,
+        flip_swaps_left_right=flip_swaps,
+        unlabelled=unlabelled,
+        scored_annotations="pseudo",
+        negative_names=negative_names,
+    )
