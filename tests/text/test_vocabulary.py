@@ -33,7 +33,7 @@ SIZES = {
     "pascal_part": 93,
     "pascal_part_base": 77,
     "pascal_part_novel": 16,
-    "tiny": 389,
+    "tiny": 346,
     "voc": 20,
 }
 

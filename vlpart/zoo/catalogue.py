@@ -23,8 +23,8 @@ TEXT_ENCODERS = {
     "tiny2": "phrase",
     "tiny": "static",
 }
-FIRST_EDITION = "tiny"
-"""Architecture of the first edition of the embedded model; weights of it can still be loaded."""
+EDITIONS = ("tiny", "tiny2")
+"""Architectures of the embedded model, the first edition first; weights of all of them can be loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +46,12 @@ class ModelEntry:
     """One model.
 
     Attributes:
-        architecture: "r50_mask_rcnn", "swin_b_cascade" or "tiny2".
+        architecture: "r50_mask_rcnn", "swin_b_cascade" or "tiny".
         url: where the weights are; None for an embedded model, whose file is `file` in `vlpart/assets/models`.
         size, sha256: of the weight file, where known.
         recipe: name of the recipe that trains it.
         vocabulary: the list that is used unless another is asked for.
-        text_encoder: "clip_rn50", "phrase" or "static".
+        text_encoder: "clip_rn50" or "static".
         score_threshold, detections_per_image: defaults of the recipe.
         training_time: as published.
         published: rows of the published tables; measured rows for `tiny`.

@@ -12,7 +12,7 @@ from vlpart.errors import ModelNotFoundError, WeightsError
 from vlpart.files import cache_folder, is_file, is_folder, local_path
 from vlpart.jobs import Progress
 from vlpart.names import did_you_mean
-from vlpart.zoo.catalogue import FIRST_EDITION, TEXT_ENCODERS, ModelEntry, get_model, list_models, model_like
+from vlpart.zoo.catalogue import EDITIONS, TEXT_ENCODERS, ModelEntry, get_model, list_models, model_like
 from vlpart.zoo.download import download_model
 from vlpart.zoo.published_names import convert, is_published
 from vlpart.zoo.run_folder import WEIGHTS, RunFolder, open_run
@@ -88,11 +88,12 @@ class ResolvedModel:
 
     def expected(self, state: Mapping[str, Tensor]) -> str | None:
         """Which architecture weights must be of: that of the entry, but a file of one's own for the embedded model may
-        be of its first edition. None where any will do.
+        be of any of its editions. None where any will do.
         """
         if self.entry is None or not self.entry.embedded or self.file is None or is_published(state):
             return self.architecture
-        return FIRST_EDITION if architecture_of(state, self.file) == FIRST_EDITION else self.architecture
+        found = architecture_of(state, self.file)
+        return found if found in EDITIONS else self.architecture
 
     def describe(self) -> tuple[ModelEntry, str]:
         """`entry_of`, by reading the weight file where nothing else says what it is.
@@ -116,7 +117,7 @@ class ResolvedModel:
             The entry, and a note about what had to be assumed ("" if nothing).
         """
         if self.entry is not None:
-            if architecture != self.entry.architecture:  # the first edition of the embedded model
+            if architecture != self.entry.architecture:  # another edition of the embedded model
                 return replace(self.entry, architecture=architecture, text_encoder=TEXT_ENCODERS[architecture]), ""
             return self.entry, ""
         assert self.file is not None
