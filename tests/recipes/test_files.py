@@ -68,7 +68,7 @@ def test_files_that_are_no_recipes(tmp_path: Path, content: str, message: str) -
 
 def test_list_show_export(call) -> None:
     lines = call("list").splitlines()
-    assert [line.split("\t")[0] for line in lines] == [*list_recipes(), "finetune"]
+    assert [line.split("\t")[0] for line in lines] == ["name", *list_recipes(), "finetune"]
     text = call("show", "r50_lvis_paco")
     for part in ("Command: `vlpart train r50_lvis_paco`", "source paco_lvis_v1_train", "repeat 0.001", "180000"):
         assert part in text
