@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vlpart.data.images import MAX_PIXELS, read_image
 from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
-from vlpart.errors import ImageError, ModelNotFoundError
+from vlpart.errors import ImageError, ModelNotFoundError, WeightsError
 from vlpart.masks.stack import MaskStack
 from vlpart.models.config import get_architecture
 from vlpart.models.load import LoadedDetector, detector_of, load_detector
@@ -60,6 +60,7 @@ class Predictor:
         device: where it runs.
         precision: "float32" or "bf16".
         vocabulary: what is looked for unless a call says otherwise.
+        mask_on: whether it has a mask head; without one the `masks` of its results are None.
         detector: the network, in evaluation mode.
 
     Args:
@@ -74,6 +75,7 @@ class Predictor:
     ) -> None:
         self.name = entry.name
         self.architecture = loaded.architecture
+        self.mask_on = loaded.detector.mask_on
         self.device = device
         self.precision = precision
         self.vocabulary = Vocabulary.load(entry.vocabulary)
@@ -193,7 +195,8 @@ class Predictor:
             if key in self._texts:
                 self._texts.move_to_end(key)
                 return self._texts[key]
-        encoded = encode_vocabulary(get_text_encoder(self._entry.text_encoder), vocabulary)
+        encoder = get_text_encoder(self._entry.text_encoder)
+        encoded = encode_vocabulary(encoder, vocabulary, prompt=self._entry.prompt)
         text = torch.tensor(encoded, dtype=torch.float32, device=self.device)
         with self._lock:
             self._texts[key] = text
@@ -246,13 +249,13 @@ def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int
 
 def _to_result(image: _Image, found: Detections, names: Vocabulary) -> Result:
     boxes = found.boxes_xyxy.cpu().numpy()
-    size = image.pixels.shape[:2]
+    size, logits = image.pixels.shape[:2], found.mask_logits
     return Result(
         image_size=size,
         boxes_xyxy=boxes,
         scores=found.scores.cpu().numpy(),
         class_ids=found.labels.cpu().numpy(),
-        masks=MaskStack(found.mask_logits.sigmoid().cpu().numpy(), boxes, size),
+        masks=None if logits is None else MaskStack(logits.sigmoid().cpu().numpy(), boxes, size),
         vocabulary=names,
         image=image.pixels,
         path=image.path,
@@ -303,6 +306,8 @@ def load(
     chosen = choose_device(device)
     precision = choose_precision(precision, chosen)
     entry, loaded, note = _loaded(name, weights)
+    if not loaded.detector.mask_on:
+        logger.warning("%s has no mask head: it finds boxes, without masks", entry.name)
     return Predictor(entry, loaded, chosen, precision, note)
 
 
@@ -319,18 +324,21 @@ def _loaded(name: str | None, weights: str | Path | None) -> tuple[ModelEntry, L
         )
     entry = model.entry if isinstance(model, RunFolder) else model
     if weights is not None:
-        return entry, load_detector(Path(weights), entry.architecture), ""
+        return entry, load_detector(Path(weights), entry.architecture, mask_on=entry.mask_on), ""
     if isinstance(model, RunFolder):
-        return entry, detector_of(model.state(), model.weights, entry.architecture), ""
+        loaded = detector_of(model.state(), model.weights, entry.architecture, mask_on=entry.mask_on)
+        return entry, loaded, ""
     from vlpart.zoo.download import download_model
 
-    return entry, load_detector(download_model(entry.name), entry.architecture), ""
+    return entry, load_detector(download_model(entry.name), entry.architecture, mask_on=entry.mask_on), ""
 
 
 def _of_file(path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
     """`_loaded` of a weight file alone."""
     loaded = load_detector(path)
     entry = entry_of_file(path, loaded.architecture)
+    if entry is not None and entry.mask_on and not loaded.detector.mask_on:
+        raise WeightsError(f"{path} has no mask head, which {entry.name} has: it is damaged, or of another model")
     if entry is not None:
         return entry, loaded, ""
     like = next(e for e in list_models() if e.architecture == loaded.architecture)
@@ -339,4 +347,4 @@ def _of_file(path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
         "another with --vocabulary (argument vocabulary), or name its model with --model (argument name) beside "
         "--weights (argument weights)"
     )
-    return replace(like, name=path.stem, published=()), loaded, note
+    return replace(like, name=path.stem, mask_on=loaded.detector.mask_on, published=()), loaded, note

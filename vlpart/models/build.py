@@ -26,8 +26,12 @@ def _build_backbone(name: str) -> nn.Module:
     return EfficientNetLite0()
 
 
-def build_detector(architecture: str | Architecture) -> Detector:
+def build_detector(architecture: str | Architecture, *, mask_on: bool = True) -> Detector:
     """A detector with freshly initialised weights, in training mode, on the CPU.
+
+    Args:
+        architecture: a name, or its table.
+        mask_on: with a mask head; False gives a detector of boxes only.
 
     Raises:
         ModelNotFoundError: no architecture of that name.
@@ -49,6 +53,6 @@ def build_detector(architecture: str | Architecture) -> Detector:
         backbone=backbone,
         fpn=FeaturePyramid(backbone.out_channels, a.channels),  # type: ignore[arg-type]
         rpn=RegionProposalNetwork(a.channels, AnchorGenerator(a.anchor_sides, strides=(4, 8, 16, 32, 64))),
-        roi_heads=RoiHeads(stages, MaskHead(a.channels, a.mask_width, a.mask_convs)),
+        roi_heads=RoiHeads(stages, MaskHead(a.channels, a.mask_width, a.mask_convs) if mask_on else None),
         proposal_options=ProposalOptions(pre_nms=a.test_pre_nms, post_nms=a.test_proposals),
     )

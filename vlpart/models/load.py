@@ -23,6 +23,8 @@ _BACKBONE_MARKS = {  # a tensor that only this architecture has
     "tiny": "backbone.stages.0.0.depthwise.weight",
 }
 
+_MASK_HEAD = "roi_heads.mask_head."
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedDetector:
@@ -39,24 +41,29 @@ class LoadedDetector:
     text_embeddings: Tensor | None
 
 
-def load_detector(path: Path, architecture: str | None = None) -> LoadedDetector:
+def load_detector(path: Path, architecture: str | None = None, *, mask_on: bool = False) -> LoadedDetector:
     """Build the architecture of a weight file and fill it.
+
+    A file without any tensor of a mask head gives a detector without one, as the published VOC checkpoints are.
 
     Args:
         path: published `.pth`, or safetensors or `.pth` in our own names, in any float precision.
         architecture: refuse a file of another one; None takes what the file holds.
+        mask_on: refuse a file without a mask head.
 
     Raises:
-        WeightsError: the file is missing, corrupt, refused, or of another architecture.
+        WeightsError: the file is missing, corrupt, refused, or of another model.
     """
-    return detector_of(load_state_dict(path), path, architecture)
+    return detector_of(load_state_dict(path), path, architecture, mask_on=mask_on)
 
 
-def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | None = None) -> LoadedDetector:
+def detector_of(
+    state: Mapping[str, Tensor], path: Path, architecture: str | None = None, *, mask_on: bool = False
+) -> LoadedDetector:
     """`load_detector` of tensors that were read already; `path` is where they are from, for messages.
 
     Raises:
-        WeightsError: they are of no architecture of ours, or of another one than `architecture`.
+        WeightsError: they are of no architecture of ours, of another one than `architecture`, or lack a mask head.
     """
     embeddings = None
     if is_published(state):
@@ -67,7 +74,10 @@ def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | Non
         raise WeightsError(
             f"{path} holds {found} weights, the model asked for is {architecture}: choose a model of that kind"
         )
-    detector = build_detector(found)
+    with_masks = any(name.startswith(_MASK_HEAD) for name in state)
+    if mask_on and not with_masks:
+        raise WeightsError(f"{path} has no mask head, which the model asked for has: it is damaged or of another model")
+    detector = build_detector(found, mask_on=with_masks)
     _fill(detector, state, path)
     return LoadedDetector(detector=detector.eval(), architecture=found, text_embeddings=embeddings)
 

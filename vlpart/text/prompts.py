@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from vlpart.errors import TextEncoderError
+
+if TYPE_CHECKING:
+    from vlpart.text.vocabulary import Vocabulary
+
+#: How a name becomes a phrase: "name" = the encoder's usual prompt around it; "part_of_object" = "wheel of a car" for
+#: a part, and the bare name for an object. A model is asked as it was trained.
+Prompt = Literal["name", "part_of_object"]
 
 
 def check_phrases(phrases: Sequence[str]) -> list[str]:
@@ -45,3 +53,11 @@ def prompts_for(encoder: str, names: Sequence[str]) -> list[str]:
     """The phrases that this encoder reads: the published prompt for "clip_rn50", plain words for any other."""
     prompt = clip_prompt if encoder == "clip_rn50" else plain_prompt
     return [prompt(name) for name in names]
+
+
+def part_of_object_phrases(vocabulary: Vocabulary) -> list[str]:
+    """A phrase of small letters for every entry: "head of a dog" for "dog:head", the name itself for an object."""
+    return [
+        (f"{entry.part} of a {entry.object}" if entry.part else name).lower()
+        for name, entry in zip(vocabulary.names, vocabulary.entries, strict=True)
+    ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.errors import ModelNotFoundError
+from vlpart.text.prompts import Prompt
 
 CATALOGUE = Path(__file__).with_name("models.json")
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "models"
@@ -41,6 +42,8 @@ class ModelEntry:
         recipe: name of the recipe that trains it.
         vocabulary: the list that is used unless another is asked for.
         text_encoder: "clip_rn50" or "static".
+        prompt: how names become phrases for it, see `vlpart.text.prompts`.
+        mask_on: whether it has a mask head; without one it finds boxes only.
         score_threshold, detections_per_image: defaults of the recipe.
         training_time: as published.
         published: rows of the published tables; measured rows for `tiny`.
@@ -54,6 +57,8 @@ class ModelEntry:
     text_encoder: str
     score_threshold: float
     detections_per_image: int
+    prompt: Prompt = "name"
+    mask_on: bool = True
     url: str | None = None
     file: str | None = None
     size: int | None = None

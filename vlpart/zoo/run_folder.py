@@ -8,6 +8,7 @@ next run holds) and `held_vocabulary.json` (what this one does).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,17 +59,7 @@ class RunFolder:
     @property
     def entry(self) -> ModelEntry:
         """The run as a model of the catalogue, `vocabulary` being a path."""
-        like = next(e for e in list_models() if e.architecture == self.recipe["architecture"])
-        return replace(
-            like,
-            name=self.folder.resolve().name,
-            recipe=self.recipe["name"],
-            vocabulary=self.recipe.get("inference_vocabulary") or str(self.vocabulary),
-            text_encoder=self.recipe["text_encoder"],
-            score_threshold=self.recipe["score_threshold"],
-            detections_per_image=self.recipe["detections_per_image"],
-            published=(),
-        )
+        return entry_of_recipe(self.recipe, self.folder.resolve().name, str(self.vocabulary))
 
     def state(self) -> dict[str, Tensor]:
         """The weights by name: of a checkpoint the moving average, with the share of the first weights.
@@ -81,6 +72,29 @@ class RunFolder:
         if share and self.weights.name != WEIGHTS:
             return mixed(weights, load_state_dict(self.folder / INITIAL_WEIGHTS), share)
         return weights
+
+
+def entry_of_recipe(recipe: Mapping[str, Any], name: str, vocabulary: str) -> ModelEntry:
+    """The model that a recipe makes, as one of the catalogue: it is asked as it was trained.
+
+    Args:
+        recipe: content of `recipe.json`; fields that were added later may be missing.
+        name: of the model.
+        vocabulary: what it looks for where the recipe has no `inference_vocabulary`.
+    """
+    like = next(entry for entry in list_models() if entry.architecture == recipe["architecture"])
+    return replace(
+        like,
+        name=name,
+        recipe=recipe["name"],
+        vocabulary=recipe.get("inference_vocabulary") or vocabulary,
+        text_encoder=recipe["text_encoder"],
+        prompt=recipe.get("prompt", "name"),
+        mask_on=recipe.get("mask_on", True),
+        score_threshold=recipe["score_threshold"],
+        detections_per_image=recipe["detections_per_image"],
+        published=(),
+    )
 
 
 def open_run(folder: Path) -> RunFolder:
