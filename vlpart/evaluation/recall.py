@@ -52,8 +52,21 @@ def _proposal_table(checked: Checked, proposals: Mapping[int, Sequence[Sequence[
     )
 
 
-def predict_proposals(predictor: Predictor, image: Any, limit: int = LIMITS[-1]) -> list[list[float]]:
-    """The best class-agnostic proposals of an image: rows of x, y, width, height in its pixels, and objectness 0..1."""
+def predict_proposals(
+    predictor: Predictor,
+    image: Any,
+    short_side: int | None = None,
+    max_side: int | None = None,
+    limit: int = LIMITS[-1],
+) -> list[list[float]]:
+    """The best class-agnostic proposals of an image: rows of x, y, width, height in its pixels, and objectness 0..1.
+
+    Args:
+        predictor: the model.
+        image: what `read_image` takes.
+        short_side, max_side: size of the network input in pixels; None takes the model's own.
+        limit: how many, at most.
+    """
     import torch
 
     from vlpart.data.images import read_image
@@ -64,7 +77,7 @@ def predict_proposals(predictor: Predictor, image: Any, limit: int = LIMITS[-1])
 
     sizes = get_architecture(predictor.architecture)
     pixels = read_image(image)
-    batch = to_batch([resize_shorter_side(pixels, sizes.short_side, sizes.max_side)])
+    batch = to_batch([resize_shorter_side(pixels, short_side or sizes.short_side, max_side or sizes.max_side)])
     options = ProposalOptions(pre_nms=limit, post_nms=limit)
     in_bf16 = predictor.precision == "bf16"
     autocast = torch.autocast(predictor.device.type, dtype=torch.bfloat16, enabled=in_bf16)

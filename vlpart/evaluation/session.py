@@ -23,10 +23,12 @@ from vlpart.evaluation.run import (
     Options,
     Predicts,
     Progress,
+    fitted,
     groups_of,
     open_dataset,
     predict,
     score_all,
+    settings_of,
     write_report,
 )
 from vlpart.evaluation.scores import Evaluation, Rule
@@ -55,6 +57,7 @@ class Request:
         wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
         output: folder for scores, predictions and report; None writes nothing.
         report: write the page.
+        overridden: which settings of the benchmark were given otherwise, for the report.
     """
 
     dataset: Dataset
@@ -68,6 +71,17 @@ class Request:
     distractors: str | None = None
     output: Path | None = None
     report: bool = False
+    overridden: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """What the model is asked with, for people and files; None without a model."""
+        if self.predictor is None:
+            return None
+        asked = settings_of(self.predictor, self.dataset.benchmark, self.options)
+        vocabulary = self.options.vocabulary
+        title = self.dataset.benchmark.vocabulary if vocabulary is None else vocabulary.title
+        return {**vars(asked), "vocabulary": title or "the categories of the data", "overridden": list(self.overridden)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +118,9 @@ def run(
     """
     engine.library()  # without it nothing can be scored: told before hours of work
     together = group or Group()
-    dataset = request.dataset
+    dataset = fitted(request.dataset, request.predictor)
+    boxes_only = dataset is not request.dataset
+    request = replace(request, dataset=dataset)
     variants = {}
     others = _others(request) if together.rank == 0 else None
     if request.predictor is not None:  # a wrong file of wordings is told before hours of work
@@ -126,6 +142,10 @@ def run(
             compared.append(found)
     if evaluation is None or checked is None:
         return None
+    notes = ["The model has no mask head: boxes are scored, not masks."] if boxes_only else []
+    if request.overridden:
+        notes.append(f"Not the settings of the benchmark, but given: {', '.join(request.overridden)}.")
+    evaluation = replace(evaluation, notes=(*evaluation.notes, *notes))
     call = progress("comparing") if progress and others is not None else None
     outcome = Outcome(
         evaluation=evaluation,
@@ -220,6 +240,7 @@ def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
     return {
         "title": request.title,
         "benchmark": request.dataset.benchmark.name,
+        "settings": request.settings,
         "headline": {label: number(value) for label, value in outcome.headline.items()},
         "vocabulary_variants": [
             {
@@ -249,8 +270,8 @@ def evaluate_sets(
     Args:
         predictor: `vlpart.load(...)`.
         sets: what to score.
-        score_threshold: detections below it are not asked for.
-        max_detections: detections that count, in sets without a benchmark.
+        score_threshold, max_detections: of sets without a benchmark, which has its own: what detections must score
+            above, and how many count.
 
     Raises:
         DataError: a file or an image is missing or malformed, or a file is not of its benchmark.
@@ -259,8 +280,9 @@ def evaluate_sets(
     figures: dict[str, float] = {}
     heads = []
     for each in sets:
-        dataset = open_set(each, max_detections)
-        predictions = predict(predictor, dataset, Options(score_threshold=score_threshold))
+        dataset = fitted(open_set(each, max_detections), predictor)
+        own = score_threshold if dataset.benchmark.score_threshold is None else None
+        predictions = predict(predictor, dataset, Options(score_threshold=own))
         assert predictions is not None  # a group of one
         evaluation = score_all(dataset, predictions)[0]
         scores, prefix = (evaluation.masks, "") if evaluation.masks is not None else (evaluation.boxes, "box_")
