@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.evaluation.made_up import annotation, image, region
 from vlpart.errors import DataError
+from vlpart.evaluation.average_precision import over_classes
 from vlpart.evaluation.benchmarks import BENCHMARKS, custom, figure, get_benchmark, part_split
-from vlpart.evaluation.run import open_dataset, score_predictions
+from vlpart.evaluation.run import Options, open_dataset, score_predictions, settings_of
+from vlpart.evaluation.scores import Evaluation
 from vlpart.recipes.datasets import DATASETS
 from vlpart.text.vocabulary import Vocabulary
 
@@ -111,3 +115,44 @@ def test_benchmarks_lie_where_the_recipes_have_them() -> None:
     for name, dataset in (("voc", "voc_2007_val"), ("coco", "coco_2017_val"), ("pascal_part", "pascal_part_val")):
         assert DATASETS[dataset].annotations in BENCHMARKS[name].annotations
         assert DATASETS[dataset].images in BENCHMARKS[name].images
+
+
+def test_the_published_benchmarks_say_how_a_model_is_asked():
+    thresholds = {name: BENCHMARKS[name].score_threshold for name in BENCHMARKS}
+    assert {name: value for name, value in thresholds.items() if value is not None} == {
+        **dict.fromkeys(("voc", "coco", "partimagenet", "pascal_part"), 0.05),
+        "lvis": 0.0001,
+        "paco": 0.001,
+    }
+    for name in ("voc", "coco", "partimagenet", "pascal_part", "lvis", "paco"):
+        each = BENCHMARKS[name]
+        assert (each.short_side, each.max_side) == (800, 1333)
+        assert each.max_detections == (300 if name in ("lvis", "paco") else 100)
+
+
+def test_options_come_before_the_benchmark_and_small_models_keep_their_size():
+    asked = settings_of(SimpleNamespace(architecture="r50_mask_rcnn"), BENCHMARKS["paco"], Options())
+    assert vars(asked) == {"score_threshold": 0.001, "max_detections": 300, "short_side": 800, "max_side": 1333}
+    given = Options(score_threshold=0.2, short_side=400)
+    asked = settings_of(SimpleNamespace(architecture="swin_b_cascade"), BENCHMARKS["paco"], given)
+    assert vars(asked) == {"score_threshold": 0.2, "max_detections": 300, "short_side": 400, "max_side": None}
+    asked = settings_of(SimpleNamespace(architecture="tiny"), BENCHMARKS["paco"], Options())
+    assert vars(asked) == {"score_threshold": 0.001, "max_detections": 300, "short_side": None, "max_side": None}
+
+
+def test_the_part_figure_of_paco_has_two_levels():
+    """Three wheels and one tail: the mean of the names, not of the four classes; what has no truth is left out."""
+    names = ("car:wheel", "bus:wheel", "bike:wheel", "dog:tail", "car:door", "car")
+    truth = {"categories": [{"id": i, "name": name} for i, name in enumerate(names)]}
+    ap = np.array([0.2, 0.4, np.nan, 0.9, np.nan, 0.5])
+    scores = over_classes(truth, {"ap": ap, "ap50": ap / 2}, np.zeros((2, 101, 6)), {})
+    assert scores.parts.ap == pytest.approx((0.2 + 0.4 + 0.9) / 3)
+    assert scores.parts_by_name.ap == pytest.approx((0.3 + 0.9) / 2)
+    assert scores.parts_by_name.ap50 == pytest.approx((0.15 + 0.45) / 2)
+    assert (scores.parts.classes, scores.parts_by_name.classes, scores.objects.ap) == (3, 2, 0.5)
+    evaluation = Evaluation(
+        masks=scores, boxes=None, rule="lvis", images=1, annotations=1, detections=1, max_detections=300
+    )
+    figures = BENCHMARKS["paco"].headline_figures(evaluation)
+    assert (figures["parts AP"], figures["flat parts AP"]) == (scores.parts_by_name.ap, scores.parts.ap)
+    assert figures["objects AP"] == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ class Told:
     """Says what it is told for every image: a list of (name, box, score)."""
 
     def __init__(self, answers: dict[str, list[tuple[str, tuple[int, int, int, int], float]]]) -> None:
-        self.answers, self.limits = answers, []
+        self.answers, self.limits, self.asked = answers, [], []
 
-    def read(self, source):
+    def read(self, source, *, short_side=None, max_side=None):
+        self.sides = (short_side, max_side)
         return Path(source).name
 
     def detect(self, images, vocabulary=None, *, score_threshold=None, max_detections=None):
+        self.asked.append((score_threshold, *self.sides))
         self.limits.append(max_detections)
         return [self.found(name, vocabulary) for name in images]
 
@@ -95,6 +98,10 @@ def test_lvis_asks_for_300_and_counts_only_verified_classes(tmp_path: Path) -> N
     predictor = Told({"1.png": [(third, OTHER, 0.95), (first, BOX, 0.9)]})  # nobody looked for the third
     figures = evaluate_sets(predictor, [each], score_threshold=0.1, max_detections=10)
     assert (predictor.limits, figures["set/AP"]) == ([300], pytest.approx(1))
+    assert predictor.asked == [(0.0001, 800, 1333)]  # the benchmark's, not the recipe's 0.1
+    without = replace(each, benchmark=None)
+    evaluate_sets(predictor, [without], score_threshold=0.1, max_detections=10)
+    assert (predictor.limits[1], predictor.asked[1]) == (10, (0.1, None, None))
     assert open_set(each, 10).benchmark.rule == "lvis"
 
 

@@ -101,7 +101,6 @@ class PartDetector:
             score_threshold=self.options.score_threshold, nms_iou=self.options.nms_iou, max_detections=self.options.kept
         )
         found = select_detections(scores, regions, limits)
-        found = replace(found, mask_logits=scores.new_zeros(len(found.scores), 0, 0))
         return rescale(found, size_hw, image_hw)
 
     @torch.inference_mode()

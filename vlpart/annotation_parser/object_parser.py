@@ -29,7 +29,7 @@ from vlpart.annotation_parser.references import Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.voting import Witness, coverage, region, spread, votes
 from vlpart.data.images import read_image
-from vlpart.errors import DataError, ImageError
+from vlpart.errors import DataError, ImageError, WeightsError
 from vlpart.names import check_names, plain
 from vlpart.text.vocabulary import Vocabulary
 
@@ -128,6 +128,7 @@ class ObjectParser:
 
     Raises:
         DataError: the bank was built with other features or of whole images, or the detector is missing.
+        WeightsError: the detector has no mask head.
     """
 
     def __init__(
@@ -143,6 +144,8 @@ class ObjectParser:
             raise DataError(f"the reference bank {bank.folder} is one of images: use vlpart parse find")
         if predictor is None and options.detector_share > 0:
             raise DataError("a detector share above 0 needs a detector: name a model")
+        if predictor is not None and not predictor.mask_on:
+            raise WeightsError(f"{predictor.name} has no mask head, and objects are parsed by masks: use another model")
         self.features, self.bank, self.predictor = features, bank, predictor
         self.renamer, self.options = renamer, options
         self._long_side = options.long_side or int(bank.header["short_side"])

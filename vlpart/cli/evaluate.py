@@ -68,8 +68,13 @@ def evaluate(
     ] = False,
     max_detections: Annotated[int | None, typer.Option(min=1, help="Detections that count.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Lowest score; default: the model's own.")
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Lowest score; default: the benchmark's, else the model's own."),
     ] = None,
+    short_side: Annotated[
+        int | None, typer.Option(min=1, help="Shorter side of the network input in pixels; default: the benchmark's.")
+    ] = None,
+    max_side: Annotated[int | None, typer.Option(min=1, help="Its longer side, at most.")] = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Only so many evenly spaced images.")] = None,
     paraphrase: Annotated[
         str | None, typer.Option(help='Also with other words: a JSON file {"wheel": "tyre"}, or "default".')
@@ -129,6 +134,8 @@ def evaluate(
         options=Options(
             vocabulary=_vocabulary(vocabulary),
             score_threshold=threshold,
+            short_side=short_side,
+            max_side=max_side,
             proposals=proposals,
             key={"precision": precision.value, "max_images": max_images, "boxes": boxes or None},
         ),
@@ -140,6 +147,18 @@ def evaluate(
         at=at,
         referring=referring,
         absent=absent,
+        overridden=tuple(
+            option
+            for option, value in {
+                "--vocabulary": vocabulary,
+                "--threshold": threshold,
+                "--max-detections": max_detections,
+                "--short-side": short_side,
+                "--max-side": max_side,
+                "--annotated-classes-only": annotated_classes_only or None,
+            }.items()
+            if value is not None
+        ),
     )
     with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         if model is not None:
@@ -202,6 +221,8 @@ def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None
     rule = {"lvis": "annotated classes only", "voc": "VOC 2007", "coco": "COCO"}[evaluation.rule]
     counts = f"{evaluation.images} images, {evaluation.annotations} annotations, {evaluation.detections} detections"
     typer.echo(f"{request.title}: {counts}, rule: {rule}; percent")
+    for line in _settings(request):
+        typer.echo(line)
     headings = ("classes", "number", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75")
     print_table(headings, _rows(evaluation, per_class), right=headings[1:])
     lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
@@ -251,6 +272,21 @@ def _show_operating(evaluation: Evaluation) -> None:
             typer.echo(f"  {count} x {text}")
 
 
+def _settings(request: Request) -> Iterator[str]:
+    """What the model was asked with."""
+    settings = request.settings
+    if settings is None:
+        return
+    own = "the model's own"
+    threshold, side = settings["score_threshold"], settings["short_side"]
+    size = own if side is None else f"{side} x {settings['max_side'] or own}"
+    above = own if threshold is None else f"{threshold:g}"
+    yield (
+        f"asked with: vocabulary {settings['vocabulary']}, score above {above}, "
+        f"{settings['max_detections']} detections, image size {size}"
+    )
+
+
 def _against(request: Request, outcome: EvaluationOutcome) -> Iterator[str]:
     """The differences from other detections, a line for each group of classes."""
     if not outcome.differences:
@@ -272,7 +308,7 @@ def _rows(evaluation: Evaluation, per_class: bool) -> list[list[str]]:
     """All, parts, objects, groups, and the classes if asked for."""
     kinds = [scores for scores in (evaluation.masks, evaluation.boxes) if scores is not None]
     first = kinds[0]
-    names = [(name, name, "") for name in ("all", "parts", "objects")]
+    names = [(name, name.replace(" ", "_"), "") for name in ("all", "parts", "objects", "parts by name")]
     names += [(name, "groups", name) for name in first.groups]
     if per_class:
         names += [(name, "per_class", name) for name in first.per_class]

@@ -25,8 +25,8 @@ from vlpart.evaluation.truth import (
     clean_annotations,
     federated_categories,
     for_kind,
-    is_part,
     ordered_categories,
+    part_name,
     read_ground_truth,
 )
 
@@ -220,7 +220,8 @@ def over_classes(
         DataError: a group names a category that is not there.
     """
     ordered = ordered_categories(truth)
-    part = np.array([is_part(category) for category in ordered], dtype=bool)
+    part_names = [part_name(category) for category in ordered]
+    part = np.array([name is not None for name in part_names], dtype=bool)
     place = {category["id"]: k for k, category in enumerate(ordered)}
     chosen: dict[str, NDArray[np.bool_]] = {}
     for name, ids in groups.items():
@@ -239,12 +240,20 @@ def over_classes(
         means = [float(s / n) if n else NAN for s, n in zip(sums, counts, strict=True)]
         return AveragePrecision(**dict(zip(names, means, strict=True)), classes=int(rows.sum()))
 
+    def by_name() -> AveragePrecision:
+        each = [average(np.array([n == name for n in part_names])) for name in sorted(set(part_names) - {None})]  # type: ignore[type-var]
+        scored = [precision for precision in each if precision.classes]
+        columns = {name: [x for p in scored if (x := getattr(p, name)) == x] for name in names}
+        means = {name: float(np.mean(values)) if values else NAN for name, values in columns.items()}
+        return AveragePrecision(**means, classes=len(scored)) if scored else AveragePrecision()
+
     labels, with_truth = class_labels(truth), np.flatnonzero(present).tolist()
     columns = table.T.tolist()
     return Scores(
         all=average(np.ones_like(part)),
         parts=average(part),
         objects=average(~part),
+        parts_by_name=by_name(),
         groups={name: average(mask) for name, mask in chosen.items()},
         per_class={
             labels[k]: AveragePrecision(**dict(zip(names, columns[k], strict=True)), classes=1) for k in with_truth

@@ -134,6 +134,7 @@ def _precision_tables(evaluation: Evaluation) -> list[Table]:
         if scores is None:
             continue
         rows: dict[str, AveragePrecision] = {"all": scores.all, "parts": scores.parts, "objects": scores.objects}
+        rows["parts by name"] = scores.parts_by_name
         rows |= scores.groups
         cells = [
             [name, str(value.classes), *(_percent(getattr(value, field)) for field in _PRECISION.values())]

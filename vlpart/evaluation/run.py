@@ -34,6 +34,7 @@ from vlpart.evaluation.truth import NOTES, held_out_part, is_part, read_ground_t
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
 from vlpart.files import is_file, write_file
 from vlpart.jobs import Progress
+from vlpart.models.config import get_architecture
 from vlpart.runtime import World
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ EXTRAS = ("pairs", "part_iou", "recall")
 class Predicts(Protocol):
     """The part of `vlpart.inference.predictor.Predictor` that evaluation needs."""
 
-    def read(self, source: str) -> Any:
+    def read(self, source: Any, *, short_side: int | None = None, max_side: int | None = None) -> Any:
         """An image for `detect`."""
 
     def detect(
@@ -130,7 +131,8 @@ class Options:
     Attributes:
         vocabulary: other names than those of the data set.
         classes: for every name the category id it stands for, or None; found out if not given.
-        score_threshold: detections below it are not asked for; None takes the model's own.
+        score_threshold: detections must score above it; None takes the benchmark's, or else the model's own.
+        short_side, max_side: size in pixels at which images are looked at; None takes the benchmark's.
         proposals: also keep the class-agnostic proposals, for their recall.
         output: folder for the predictions as they are made; None keeps them in memory.
         key: further facts that predictions of the folder depend on.
@@ -139,6 +141,8 @@ class Options:
     vocabulary: Vocabulary | None = None
     classes: Sequence[int | None] | None = None
     score_threshold: float | None = None
+    short_side: int | None = None
+    max_side: int | None = None
     proposals: bool = False
     output: Path | None = None
     key: Mapping[str, Any] | None = None
@@ -218,13 +222,12 @@ def predict(
     """
     asked, together = options or Options(), group or World()
     names, classes = _names(dataset, asked)
-    limit = dataset.benchmark.max_detections
+    settings = settings_of(predictor, dataset.benchmark, asked)
     key = {
         "model": getattr(predictor, "name", type(predictor).__name__),
         "weights": None if asked.output is None else _weights_digest(predictor),
         "vocabulary": names.content_hash,
-        "score_threshold": asked.score_threshold,
-        "max_detections": limit,
+        **vars(settings),
         "proposals": asked.proposals,
         "first_image": file_id(dataset.truth["images"][0]),
         "last_image": file_id(dataset.truth["images"][-1]),
@@ -233,12 +236,20 @@ def predict(
     folder = ShardFolder(asked.output, dataset.truth["images"], key)
     folder.open(together)
 
+    given: dict[str, Any] = {
+        key: getattr(settings, key)
+        for key in ("score_threshold", "max_detections")
+        if getattr(settings, key) is not None
+    }
+    sides: dict[str, Any] = {
+        key: getattr(settings, key) for key in ("short_side", "max_side") if getattr(settings, key) is not None
+    }
     id_of = {category["id"]: file_id(category) for category in dataset.truth["categories"]}
     file_classes = [None if number is None else id_of[number] for number in classes]
 
     def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
-        read = predictor.read(dataset.pixels_or_path(image))
-        (result,) = predictor.detect([read], names, score_threshold=asked.score_threshold, max_detections=limit)
+        read = predictor.read(dataset.pixels_or_path(image), **sides)
+        (result,) = predictor.detect([read], names, **given)
         _check_frame(result, image)
         found = detections_of(result, file_id(image), file_classes, "masks" in dataset.benchmark.kinds)
         line: dict[str, Any] = {"image_id": file_id(image), "detections": list(found)}
@@ -256,6 +267,44 @@ def _check_frame(result: Any, image: Mapping[str, Any]) -> None:
     stated = (image.get("height"), image.get("width"))
     if None not in stated and height is not None and (height, width) != stated:
         check_size(Path(str(image.get("file_name") or file_id(image))), (height, width), stated)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a model is asked with; None = its own. As in `Predictor.predict`."""
+
+    score_threshold: float | None
+    max_detections: int
+    short_side: int | None
+    max_side: int | None
+
+
+def settings_of(predictor: Predicts, benchmark: Benchmark, options: Options) -> Settings:
+    """What is asked for, else what the benchmark says; the size of a benchmark is not for models of smaller images."""
+
+    def first(asked: Any, known: Any) -> Any:
+        return known if asked is None else asked
+
+    architecture = getattr(predictor, "architecture", None)
+    smaller = (
+        architecture is not None
+        and benchmark.short_side is not None
+        and get_architecture(architecture).short_side < benchmark.short_side
+    )
+    sides = (None, None) if smaller or options.short_side is not None else (benchmark.short_side, benchmark.max_side)
+    return Settings(
+        score_threshold=first(options.score_threshold, benchmark.score_threshold),
+        max_detections=benchmark.max_detections,
+        short_side=first(options.short_side, sides[0]),
+        max_side=first(options.max_side, sides[1]),
+    )
+
+
+def fitted(dataset: Dataset, predictor: Predicts | None) -> Dataset:
+    """The data set, scored on boxes only where the model has no mask head."""
+    if "masks" not in dataset.benchmark.kinds or getattr(predictor, "mask_on", True):
+        return dataset
+    return replace(dataset, benchmark=dataset.benchmark.on_boxes())
 
 
 def _weights_digest(predictor: Predicts) -> str | None:
@@ -401,7 +450,7 @@ def evaluate(
     dataset = open_dataset(annotations, images, max_images=max_images)
     rule: Rule = "lvis" if annotated_classes_only else "coco"
     benchmark = replace(dataset.benchmark, rule=rule, max_detections=max_detections, kinds=tuple(kinds))
-    dataset = replace(dataset, benchmark=benchmark)
+    dataset = fitted(replace(dataset, benchmark=benchmark), predictor)
     options = Options(vocabulary=vocabulary, score_threshold=score_threshold, output=output)
     predictions = predict(predictor, dataset, options, progress=progress)
     assert predictions is not None  # a group of one

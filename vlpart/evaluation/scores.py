@@ -48,6 +48,8 @@ class Scores:
 
     Attributes:
         all, parts, objects: averages over all classes, over the parts, over the whole objects.
+        parts_by_name: the parts again, averaged at two levels: over the objects with a part of this name, then over the
+            names ("car:wheel" and "bus:wheel" together weigh as much as "dog:tail"); `classes` counts names.
         groups: averages over the groups that a benchmark reports ("base", "rare", "quadruped", ...).
         per_class: by category name; classes without ground truth are left out. Where two categories share a name, the
             later ones are written "name (id)".
@@ -57,6 +59,7 @@ class Scores:
     all: AveragePrecision
     parts: AveragePrecision
     objects: AveragePrecision
+    parts_by_name: AveragePrecision
     groups: Mapping[str, AveragePrecision]
     per_class: Mapping[str, AveragePrecision]
     curves: Mapping[str, NDArray[np.float64]] = field(repr=False, compare=False)

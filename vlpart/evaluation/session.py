@@ -27,10 +27,12 @@ from vlpart.evaluation.run import (
     Dataset,
     Options,
     Predicts,
+    fitted,
     groups_of,
     open_dataset,
     predict,
     score_all,
+    settings_of,
     write_report,
 )
 from vlpart.evaluation.scores import Evaluation, Rule
@@ -64,6 +66,7 @@ class Request:
         referring: also ask for every annotated part alone, see `vlpart.evaluation.referring`.
         absent: also ask for so many nouns that are not in an image, see `vlpart.evaluation.absent`; 0 = don't.
         threshold: of the precision and recall that are reported, and of what is found of absent nouns.
+        overridden: which settings of the benchmark were given otherwise, for the report.
     """
 
     dataset: Dataset
@@ -81,6 +84,17 @@ class Request:
     referring: bool = False
     absent: int = 0
     threshold: float = 0.5
+    overridden: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """What the model is asked with, for people and files; None without a model."""
+        if self.predictor is None:
+            return None
+        asked = settings_of(self.predictor, self.dataset.benchmark, self.options)
+        vocabulary = self.options.vocabulary
+        title = self.dataset.benchmark.vocabulary if vocabulary is None else vocabulary.title
+        return {**vars(asked), "vocabulary": title or "the categories of the data", "overridden": list(self.overridden)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +134,9 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
     """
     engine.library()  # without it nothing can be scored: told before hours of work
     together = group or World()
-    dataset = request.dataset
+    dataset = fitted(request.dataset, request.predictor)
+    boxes_only = dataset is not request.dataset
+    request = replace(request, dataset=dataset)
     variants = {}
     others = _others(request) if together.rank == 0 else None
     if request.predictor is not None:  # a wrong file of wordings is told before hours of work
@@ -145,6 +161,10 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
     if evaluation is None or checked is None:
         return None
     referring, absent = _questions(request, progress)
+    notes = ["The model has no mask head: boxes are scored, not masks."] if boxes_only else []
+    if request.overridden:
+        notes.append(f"Not the settings of the benchmark, but given: {', '.join(request.overridden)}.")
+    evaluation = replace(evaluation, notes=(*evaluation.notes, *notes))
     outcome = EvaluationOutcome(
         evaluation=evaluation,
         headline=dataset.benchmark.headline_figures(evaluation),
@@ -267,6 +287,7 @@ def _facts(request: Request, outcome: EvaluationOutcome) -> dict[str, Any]:
     return {
         "title": request.title,
         "benchmark": request.dataset.benchmark.name,
+        "settings": request.settings,
         "headline": {label: number(value) for label, value in outcome.headline.items()},
         "operating_point": {
             **asdict(outcome.operating_point),
@@ -303,8 +324,8 @@ def evaluate_sets(
     Args:
         predictor: `vlpart.load(...)`.
         sets: what to score.
-        score_threshold: detections below it are not asked for.
-        max_detections: detections that count, in sets without a benchmark.
+        score_threshold, max_detections: of sets without a benchmark, which has its own: what detections must score
+            above, and how many count.
 
     Raises:
         DataError: a file or an image is missing or malformed, or a file is not of its benchmark.
@@ -313,8 +334,9 @@ def evaluate_sets(
     figures: dict[str, float] = {}
     heads = []
     for each in sets:
-        dataset = open_set(each, max_detections)
-        predictions = predict(predictor, dataset, Options(score_threshold=score_threshold))
+        dataset = fitted(open_set(each, max_detections), predictor)
+        own = score_threshold if dataset.benchmark.score_threshold is None else None
+        predictions = predict(predictor, dataset, Options(score_threshold=own))
         assert predictions is not None  # a group of one
         evaluation = score_all(dataset, predictions)[0]
         scores, prefix = (evaluation.masks, "") if evaluation.masks is not None else (evaluation.boxes, "box_")

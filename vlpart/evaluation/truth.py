@@ -194,9 +194,14 @@ def _annotation(entry: AnnotationEntry, raw: Raw, image: ImageEntry, category_id
 
 def is_part(category: Mapping[str, Any]) -> bool:
     """Whether a category is a part: by its `part` field, or a name `object:part` where there is no such field."""
+    return part_name(category) is not None
+
+
+def part_name(category: Mapping[str, Any]) -> str | None:
+    """The part of a category without its object, "wheel" of "car:wheel"; None for a whole object."""
     if "part" in category:
-        return category["part"] is not None
-    return ":" in category["name"]
+        return category["part"]
+    return category["name"].partition(":")[2] if ":" in category["name"] else None
 
 
 def ordered_categories(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:

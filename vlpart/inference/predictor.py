@@ -50,6 +50,7 @@ class Predictor:
         device: where it runs.
         precision: "float32" or "bf16".
         vocabulary: what is looked for unless a call says otherwise.
+        mask_on: whether it has a mask head; without one the `masks` of its results are None.
         detector: the network, in evaluation mode.
 
     Args:
@@ -64,6 +65,7 @@ class Predictor:
     ) -> None:
         self.name = entry.name
         self.architecture = loaded.architecture
+        self.mask_on = loaded.detector.mask_on
         self.device = device
         self.precision = precision
         self.vocabulary = Vocabulary.load(entry.vocabulary)
@@ -230,7 +232,8 @@ class Predictor:
             if key in self._texts:
                 self._texts.move_to_end(key)
                 return self._texts[key]
-        encoded = encode_vocabulary(get_text_encoder(self._entry.text_encoder), vocabulary)
+        encoder = get_text_encoder(self._entry.text_encoder)
+        encoded = encode_vocabulary(encoder, vocabulary, prompt=self._entry.prompt)
         text = torch.tensor(encoded, dtype=torch.float32, device=self.device)
         with self._lock:
             self._texts[key] = text
@@ -285,13 +288,13 @@ def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int
 
 def _to_result(image: ReadImage, found: Detections, names: Vocabulary) -> Result:
     boxes = found.boxes_xyxy.cpu().numpy()
-    size = image.pixels.shape[:2]
+    size, logits = image.pixels.shape[:2], found.mask_logits
     return Result(
         image_size=size,
         boxes_xyxy=boxes,
         scores=found.scores.cpu().numpy(),
         class_ids=found.labels.cpu().numpy(),
-        masks=MaskStack(found.mask_logits.sigmoid().cpu().numpy(), boxes, size),
+        masks=None if logits is None else MaskStack(logits.sigmoid().cpu().numpy(), boxes, size),
         vocabulary=names,
         image=image.pixels,
         path=image.path,
@@ -352,6 +355,8 @@ def load(
             "the training in %s is not finished: its checkpoint %s is used", model.run.folder, model.run.weights.name
         )
     path, state = model.fetch(), model.read()
-    loaded = detector_of(state, path, model.expected(state))
-    entry, note = model.entry_of(loaded.architecture)
+    loaded = detector_of(state, path, model.expected(state), mask_on=model.mask_on)
+    entry, note = model.entry_of(loaded.architecture, mask_on=loaded.detector.mask_on)
+    if not loaded.detector.mask_on:
+        logger.warning("%s has no mask head: it finds boxes, without masks", entry.name)
     return Predictor(entry, loaded, chosen, precision, note)

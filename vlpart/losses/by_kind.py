@@ -173,7 +173,7 @@ def _box_losses(step: _Step) -> dict[str, Tensor]:
             losses[_named("distillation", number, count)] = step.teacher.weight * gap
         losses[_named("box", number, count)] = box_loss(deltas, labelled, targets, stage.delta_weights)
         regions = _refined(stage, step, regions, deltas)
-    if all(target.masks is not None for target in targets):
+    if step.detector.mask_on and all(target.masks is not None for target in targets):
         losses["mask"] = _mask_loss(step, first)
     return losses
 

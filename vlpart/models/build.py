@@ -30,8 +30,12 @@ def _build_backbone(name: str) -> nn.Module:
     return EfficientNetLite0()
 
 
-def build_detector(architecture: str | Architecture) -> Detector:
+def build_detector(architecture: str | Architecture, *, mask_on: bool = True) -> Detector:
     """A detector with freshly initialised weights, in training mode, on the CPU.
+
+    Args:
+        architecture: a name, or its table.
+        mask_on: with a mask head; False gives a detector of boxes only.
 
     Raises:
         ModelNotFoundError: no architecture of that name.
@@ -56,7 +60,7 @@ def build_detector(architecture: str | Architecture) -> Detector:
         rpn=RegionProposalNetwork(a.channels, AnchorGenerator(a.anchor_sides, strides=(4, 8, 16, 32, 64))),
         roi_heads=RoiHeads(
             stages,
-            MaskHead(a.channels, a.mask_width, a.mask_convs),
+            MaskHead(a.channels, a.mask_width, a.mask_convs) if mask_on else None,
             ClassEvidence(a.evidence_names, a.text_dim) if a.evidence_names else None,
         ),
         proposal_options=ProposalOptions(pre_nms=a.test_pre_nms, post_nms=a.test_proposals),

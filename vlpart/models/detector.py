@@ -38,6 +38,11 @@ class Detector(nn.Module):
         self.roi_heads = roi_heads
         self.proposal_options = proposal_options
 
+    @property
+    def mask_on(self) -> bool:
+        """Whether it has a mask head; without one its detections are boxes only."""
+        return self.roi_heads.mask_head is not None
+
     def pyramid(self, pixels: Tensor) -> list[Tensor]:
         """p2..p6 of normalised, padded pixels (B, 3, H, W), with the evidence of a trunk where there is one."""
         maps = self.backbone(pixels)
@@ -61,6 +66,8 @@ class Detector(nn.Module):
 
     def _with_masks(self, pyramid: Sequence[Tensor], found: Sequence[Detections]) -> list[Detections]:
         """Boxes and masks belong to no class, so a region that goes by several names is segmented once."""
+        if not self.mask_on:
+            return list(found)
         regions = [torch.unique(d.boxes_xyxy, dim=0, return_inverse=True) for d in found]
         masks = self.roi_heads.masks(pyramid, [boxes for boxes, _ in regions])
         return [replace(d, mask_logits=m[index]) for d, m, (_, index) in zip(found, masks, regions, strict=True)]

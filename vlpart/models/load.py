@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from vlpart.models.detector import Detector
 
+_MASK_HEAD = "roi_heads.mask_head."
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedDetector:
@@ -33,16 +35,22 @@ class LoadedDetector:
     text_embeddings: Tensor | None
 
 
-def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | None = None) -> LoadedDetector:
+def detector_of(
+    state: Mapping[str, Tensor], path: Path, architecture: str | None = None, *, mask_on: bool = False
+) -> LoadedDetector:
     """Build the architecture that weights are of, and fill it.
+
+    A file without any tensor of a mask head gives a detector without one, as the published VOC checkpoints are.
 
     Args:
         state: tensors by name, as published or in our own names, in any float precision.
         path: where they are from, for messages.
         architecture: refuse weights of another one; None takes what they are of.
+        mask_on: refuse weights without a mask head.
 
     Raises:
-        WeightsError: they are of no architecture of ours, of another one than `architecture`, or damaged.
+        WeightsError: they are of no architecture of ours, of another one than `architecture`, damaged, or lack a mask
+            head.
     """
     embeddings = None
     if is_published(state):
@@ -53,7 +61,10 @@ def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | Non
         raise WeightsError(
             f"{path} holds {found} weights, the model asked for is {architecture}: choose a model of that kind"
         )
-    detector = build_detector(found)
+    with_masks = any(name.startswith(_MASK_HEAD) for name in state)
+    if mask_on and not with_masks:
+        raise WeightsError(f"{path} has no mask head, which the model asked for has: it is damaged or of another model")
+    detector = build_detector(found, mask_on=with_masks)
     _fill(detector, state, path)
     return LoadedDetector(detector=detector.eval(), architecture=found, text_embeddings=embeddings)
 

@@ -28,13 +28,13 @@ class Detections:
         boxes_xyxy: (N, 4) float32 pixels; of the network input, and after `rescale` of the image.
         scores: (N,) float32 in 0..1.
         labels: (N,) int64 indices into the vocabulary.
-        mask_logits: (N, 28, 28) float32 over the box; empty until masks are predicted.
+        mask_logits: (N, 28, 28) float32 over the box; None until masks are predicted, or where there is no mask head.
     """
 
     boxes_xyxy: Tensor
     scores: Tensor
     labels: Tensor
-    mask_logits: Tensor
+    mask_logits: Tensor | None = None
 
 
 @torch.no_grad()
@@ -54,7 +54,6 @@ def select_detections(scores: Tensor, boxes_xyxy: Tensor, options: DetectionOpti
         boxes_xyxy=boxes_xyxy[row[keep]],
         scores=scores[row[keep], label[keep]],
         labels=label[keep],
-        mask_logits=scores.new_zeros(0, 28, 28),
     )
 
 
@@ -78,7 +77,7 @@ def rescale(detections: Detections, input_hw: tuple[int, int], image_hw: tuple[i
     detections').
 
     Args:
-        detections: with boxes in the frame of the network input and masks predicted.
+        detections: with boxes in the frame of the network input, and masks predicted if there will be any.
         input_hw: unpadded size of the network input.
         image_hw: size of the original image.
     """
@@ -89,5 +88,5 @@ def rescale(detections: Detections, input_hw: tuple[int, int], image_hw: tuple[i
         boxes_xyxy=scaled[keep],
         scores=detections.scores[keep],
         labels=detections.labels[keep],
-        mask_logits=detections.mask_logits[keep],
+        mask_logits=None if detections.mask_logits is None else detections.mask_logits[keep],
     )

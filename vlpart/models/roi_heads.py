@@ -75,9 +75,11 @@ class BoxStage(nn.Module):
 
 
 class RoiHeads(nn.Module):
-    """The stages in a row and one mask head. With one stage this is Mask R-CNN: the formulas are the same."""
+    """The stages in a row and one mask head, or None. With one stage this is Mask R-CNN: the formulas are the same."""
 
-    def __init__(self, stages: Sequence[BoxStage], mask_head: MaskHead, evidence: ClassEvidence | None = None) -> None:
+    def __init__(
+        self, stages: Sequence[BoxStage], mask_head: MaskHead | None, evidence: ClassEvidence | None = None
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.mask_head = mask_head
@@ -128,6 +130,7 @@ class RoiHeads(nn.Module):
         return scores, regions
 
     def masks(self, pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor]) -> list[Tensor]:
-        """For every image (N, 28, 28) float32 mask logits of its regions."""
+        """For every image (N, 28, 28) float32 mask logits of its regions. Only for a detector with a mask head."""
+        assert self.mask_head is not None
         logits = self.mask_head(pool_regions(pyramid, regions_xyxy, MASK_SIZE))
         return list(logits.split([len(r) for r in regions_xyxy]))

@@ -80,8 +80,8 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
 
     Command: `vlpart train finetune --data FOLDER --init tiny`.
     Steps: ten passes over the images, at least 300 and at most 5000.
-    Architecture, text encoder and image sizes are those of the first weights. A frozen copy of them is the teacher of
-    the run (`vlpart.training.distillation`).
+    Architecture, mask head, text encoder, prompt and image sizes are those of the first weights. A frozen copy of them
+    is the teacher of the run (`vlpart.training.distillation`).
 
     Args:
         data: a folder that `vlpart.data.folder.open_folder` understands: categories are objects or `object:part`.
@@ -105,6 +105,8 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
         name="finetune",
         architecture=initial.architecture,
         text_encoder=initial.text_encoder,
+        prompt=initial.prompt,
+        mask_on=initial.mask_on,
         init=init,
         sources=(_source(name, folder, sizes, held),),
         evaluate_on=_evaluation(name, folder, held),

@@ -24,6 +24,7 @@ def r50_voc(data_root: Path) -> Recipe:
         evaluate_on="voc_2007_val",
         inference_vocabulary="voc",
         model_classes=20,
+        mask_on=False,
         **R50,
     )
 
@@ -44,5 +45,6 @@ def swinbase_cascade_voc(data_root: Path) -> Recipe:
         evaluate_on="voc_2007_val",
         inference_vocabulary="voc",
         model_classes=20,
+        mask_on=False,
         **SWIN_B,
     )

@@ -17,7 +17,7 @@ from vlpart.errors import OutputError, TextEncoderError, VocabularyError
 from vlpart.files import cache_folder, write_file
 from vlpart.text.clip import ClipTextEncoder
 from vlpart.text.phrase import PhraseTextEncoder
-from vlpart.text.prompts import prompts_for
+from vlpart.text.prompts import Prompt, part_of_object_phrases, prompts_for
 from vlpart.text.static import StaticTextEncoder
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class TextEncoder(Protocol):
         ...
 
 
-def encode_vocabulary(encoder: TextEncoder, vocabulary: Vocabulary, cache: bool = True) -> np.ndarray:
+def encode_vocabulary(
+    encoder: TextEncoder, vocabulary: Vocabulary, cache: bool = True, *, prompt: Prompt = "name"
+) -> np.ndarray:
     """The vector of every entry of a vocabulary.
 
     Embeddings that the vocabulary brings are used as they are. Otherwise the prompt of the encoder is put around each
@@ -61,6 +63,7 @@ def encode_vocabulary(encoder: TextEncoder, vocabulary: Vocabulary, cache: bool 
 
     Args:
         cache: whether vectors may be read from and kept in the cache folder.
+        prompt: how names become phrases, as the model was trained.
 
     Returns:
         (C, encoder.dim) float32, rows of length 1, read-only.
@@ -77,7 +80,8 @@ def encode_vocabulary(encoder: TextEncoder, vocabulary: Vocabulary, cache: bool 
                 f"{encoder.dim}; use a model of that text space, or names without embeddings."
             )
         return vocabulary.embeddings
-    phrases = prompts_for(encoder.name, vocabulary.texts)
+    of = prompt == "part_of_object"
+    phrases = part_of_object_phrases(vocabulary) if of else prompts_for(encoder.name, vocabulary.texts)
     if cache and isinstance(encoder, ClipTextEncoder):
         vectors = cached_vectors(encoder.fingerprint, phrases, encoder.dim, encoder.encode)
     else:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from vlpart.errors import TextEncoderError
+
+if TYPE_CHECKING:
+    from vlpart.text.vocabulary import Vocabulary
+
+#: How a name becomes a phrase: "name" = the encoder's usual prompt around it; "part_of_object" = "wheel of a car" for
+#: a part, and the bare name for an object. A model is asked as it was trained.
+Prompt = Literal["name", "part_of_object"]
 
 
 def check_phrases(phrases: Sequence[str]) -> list[str]:
@@ -61,3 +69,11 @@ def tokens_over(name: str) -> int:
     words = re.findall(r"[^\W\d_]+|\d|[^\w\s]|_", name)
     count = 3 + sum(max(1, len(word) // 2) if not word.isascii() else 1 for word in words)  # start, "a", end
     return count if count > MAX_TOKENS else 0
+
+
+def part_of_object_phrases(vocabulary: Vocabulary) -> list[str]:
+    """A phrase of small letters for every entry: "head of a dog" for "dog:head", the name itself for an object."""
+    return [
+        (f"{entry.part} of a {entry.object}" if entry.part else name).lower()
+        for name, entry in zip(vocabulary.names, vocabulary.entries, strict=True)
+    ]

@@ -23,8 +23,9 @@ from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.weak_labels import frequency_weights
 from vlpart.models.build import build_detector
 from vlpart.models.rpn import ProposalOptions
-from vlpart.runtime import World
+from vlpart.runtime import World, choose_device, choose_precision
 from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
+from vlpart.text.prompts import Prompt
 from vlpart.text.vocabulary import Entry, Vocabulary
 from vlpart.training.checkpoint import list_checkpoints, save_weights
 from vlpart.training.distillation import TeacherSource
@@ -34,7 +35,15 @@ from vlpart.training.loop import Trainer
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import LossFunction
 from vlpart.types import Batch
-from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS, KNOWN_VOCABULARY, RECIPE, VOCABULARY, WEIGHTS
+from vlpart.zoo.run_folder import (
+    HELD_VOCABULARY,
+    INITIAL_WEIGHTS,
+    KNOWN_VOCABULARY,
+    RECIPE,
+    VOCABULARY,
+    WEIGHTS,
+    entry_of_recipe,
+)
 from vlpart.zoo.weights import interpolated
 
 if TYPE_CHECKING:
@@ -104,7 +113,7 @@ def assemble(
     sources = tuple(load_source(source) for source in recipe.sources)
     encoder = get_text_encoder(recipe.text_encoder)
     text = {s.name: embed(encoder, s.vocabulary, recipe.prompt).to(world.device) for s in sources}
-    detector = build_detector(recipe.architecture)
+    detector = build_detector(recipe.architecture, mask_on=recipe.mask_on)
     initialise(detector, recipe.init if initial_file is None else str(initial_file), recipe.architecture, progress)
     initial = {k: v.clone() for k, v in detector.state_dict().items()} if recipe.remembers else None
     freeze(detector, recipe.frozen)
@@ -239,21 +248,9 @@ def check_files(sources: Sequence[Source]) -> None:
         raise DataError(f"missing data: {', '.join(missing)}; --data names the folder that holds the data sets")
 
 
-def embed(encoder: TextEncoder, vocabulary: Vocabulary, prompt: str) -> Tensor:
-    """(C, D) float32 text embeddings of a vocabulary.
-
-    Args:
-        encoder: the text encoder.
-        vocabulary: class names.
-        prompt: "name", or "part_of_object": "wheel of a car" for the class `car:wheel`.
-    """
-    if prompt == "part_of_object":
-        phrases = [
-            f"{entry.part} of a {entry.object}".lower() if entry.part else name.lower()
-            for name, entry in zip(vocabulary.names, vocabulary.entries, strict=True)
-        ]
-        return torch.from_numpy(np.array(encoder.encode(phrases), dtype=np.float32))
-    return torch.from_numpy(np.array(encode_vocabulary(encoder, vocabulary), dtype=np.float32))
+def embed(encoder: TextEncoder, vocabulary: Vocabulary, prompt: Prompt) -> Tensor:
+    """(C, D) float32 text embeddings of a vocabulary, writable."""
+    return torch.from_numpy(np.array(encode_vocabulary(encoder, vocabulary, prompt=prompt), dtype=np.float32))
 
 
 def loss_options(recipe: Recipe) -> LossOptions:
@@ -333,27 +330,32 @@ def build_trainer(
 
 
 def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path, device: str) -> dict[str, float]:
-    """Score weights on the recipe's evaluation sets, through a file and the same `load` that users call.
+    """Score weights on the recipe's evaluation sets: a detector of its own, asked as the recipe trains it.
+
+    Args:
+        recipe: the run.
+        weights: of its detector, by name.
+        output: folder of the run, for messages.
+        device: where to compute.
 
     Raises:
-        TrainingError: the file cannot be written.
         EvaluationError, DataError: see `vlpart.evaluation.session.evaluate_sets`.
     """
     from vlpart.evaluation.session import evaluate_sets
-    from vlpart.inference.predictor import load
+    from vlpart.inference.predictor import Predictor
+    from vlpart.models.load import detector_of
+    from vlpart.zoo.catalogue import model_like
 
-    path = output / "evaluated.safetensors"
-    save_weights(path, weights)
-    try:
-        predictor = load(path, device=device)
-        return evaluate_sets(
-            predictor,
-            recipe.evaluate_on,
-            score_threshold=recipe.score_threshold,
-            max_detections=recipe.detections_per_image,
-        )
-    finally:
-        path.unlink(missing_ok=True)
+    like = model_like(recipe.architecture)
+    entry = entry_of_recipe(recipe.to_dict(), recipe.name, like.vocabulary)
+    loaded = detector_of(weights, output, recipe.architecture, mask_on=recipe.mask_on)
+    chosen = choose_device(device)
+    return evaluate_sets(
+        Predictor(entry, loaded, chosen, choose_precision("auto", chosen)),
+        recipe.evaluate_on,
+        score_threshold=recipe.score_threshold,
+        max_detections=recipe.detections_per_image,
+    )
 
 
 def describe_run(recipe: Recipe, parts: Assembly, output: Path) -> None:

@@ -16,6 +16,7 @@ from vlpart.errors import DownloadError, TrainingError, WeightsError
 from vlpart.files import cache_folder
 from vlpart.jobs import Progress
 from vlpart.models.config import get_architecture
+from vlpart.text.prompts import Prompt
 from vlpart.zoo.download import download_file, sha256_of
 from vlpart.zoo.published_names import is_published
 from vlpart.zoo.resolve import resolve
@@ -31,13 +32,15 @@ class InitialModel:
     """A detector to go on from.
 
     Attributes:
-        architecture, text_encoder: what the run needs, too.
+        architecture, text_encoder, prompt, mask_on: what the run needs, too.
         vocabulary: list or file of the names that it was made to find.
         score_threshold, detections_per_image: of its evaluation.
     """
 
     architecture: str
     text_encoder: str
+    prompt: Prompt
+    mask_on: bool
     vocabulary: str
     score_threshold: float
     detections_per_image: int
@@ -64,6 +67,8 @@ def initial_model(init: str) -> InitialModel:
     return InitialModel(
         architecture=entry.architecture,
         text_encoder=entry.text_encoder,
+        prompt=entry.prompt,
+        mask_on=entry.mask_on,
         vocabulary=str(known or entry.vocabulary),
         score_threshold=entry.score_threshold,
         detections_per_image=entry.detections_per_image,
@@ -81,7 +86,10 @@ def check_other_init(recipe: Recipe, init: str) -> None:
         return
     other = initial_model(init)
     again = f"export it again with --init {init}"
-    own, theirs = (f"{each.architecture} with the text encoder {each.text_encoder}" for each in (recipe, other))
+    own, theirs = (
+        f"{each.architecture} with the text encoder {each.text_encoder} and the prompt {each.prompt}"
+        for each in (recipe, other)
+    )
     if own != theirs:
         raise TrainingError(f"this recipe was made for {own}, {init} is {theirs}: {again}")
     if recipe.teacher_loss_weight > 0 and recipe.teacher_vocabulary != other.vocabulary:
@@ -185,7 +193,12 @@ def initialise(detector: Detector, init: str, architecture: str, progress: Progr
     if is_published(state) or any(name.startswith("roi_heads.") for name in state):
         from vlpart.models.load import detector_of
 
-        detector.load_state_dict(detector_of(state, path, architecture).detector.state_dict())
+        found = detector_of(state, path, architecture).detector
+        if detector.mask_on and not found.mask_on:
+            raise WeightsError(f"{path} has no mask head to go on from: set mask_on=False in the recipe")
+        if not detector.mask_on:
+            found.roi_heads.mask_head = None
+        detector.load_state_dict(found.state_dict())
     else:
         fill_backbone(detector.backbone, state, path)
 

@@ -14,13 +14,13 @@ from typing import Any, Literal, get_args
 
 from vlpart.data.source import Source
 from vlpart.errors import TrainingError
+from vlpart.text.prompts import Prompt
 
 Schedule = Literal["multi_step", "cosine"]
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 ParsedPartAssignment = Literal["matched", "max_score", "max_size"]
 NonFinite = Literal["stop", "skip"]
 Scaling = Literal["linear", "sqrt", "none"]
-Prompt = Literal["name", "part_of_object"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,9 @@ class Recipe:
         family: group of related recipes.
         architecture: argument of `vlpart.models.build.build_detector`.
         text_encoder: argument of `vlpart.text.encoders.get_text_encoder`.
-        prompt: "name" = the encoder's usual prompt around a class name; "part_of_object" = "wheel of a car".
+        prompt: how names become phrases, in training and afterwards: "name" = the encoder's usual prompt around a class
+            name; "part_of_object" = "wheel of a car".
+        mask_on: with a mask head; False trains a detector of boxes only.
         inference_vocabulary: list that the trained model looks for unless another is asked for; None = the sources'.
         model_classes: classes the published model was built for. Nothing here depends on it: the classifier is text,
             and the background of a source comes right after its own classes (docs/method.md, 'Matching and sampling').
@@ -122,6 +124,7 @@ class Recipe:
     iterations: int
     family: str = ""
     prompt: Prompt = "name"
+    mask_on: bool = True
     inference_vocabulary: str | None = None
     model_classes: int | None = None
     init: str = "imagenet"
@@ -254,7 +257,7 @@ class Recipe:
 
 #: Fields that must agree between a checkpoint and the recipe that resumes it.
 IDENTITY = (
-    *("name", "architecture", "text_encoder", "seed", "accumulate", "precision"),
+    *("name", "architecture", "mask_on", "text_encoder", "prompt", "seed", "accumulate", "precision"),
     *("teacher_loss_weight", "teacher_names", "initial_share"),
 )
 

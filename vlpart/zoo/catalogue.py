@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import ModelNotFoundError
 from vlpart.names import did_you_mean
+
+if TYPE_CHECKING:
+    from vlpart.text.prompts import Prompt
 
 CATALOGUE = Path(__file__).with_name("models.json")
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "models"
@@ -52,6 +55,8 @@ class ModelEntry:
         recipe: name of the recipe that trains it.
         vocabulary: the list that is used unless another is asked for.
         text_encoder: "clip_rn50" or "static".
+        prompt: how names become phrases for it, see `vlpart.text.prompts`.
+        mask_on: whether it has a mask head; without one it finds boxes only.
         score_threshold, detections_per_image: defaults of the recipe.
         training_time: as published.
         published: rows of the published tables; measured rows for `tiny`.
@@ -65,6 +70,8 @@ class ModelEntry:
     text_encoder: str
     score_threshold: float
     detections_per_image: int
+    prompt: Prompt = "name"
+    mask_on: bool = True
     url: str | None = None
     file: str | None = None
     size: int | None = None

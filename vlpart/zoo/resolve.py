@@ -52,6 +52,11 @@ class ResolvedModel:
         return None if self.entry is None else self.entry.architecture
 
     @property
+    def mask_on(self) -> bool:
+        """Whether the weights must have a mask head."""
+        return self.entry is not None and self.entry.mask_on
+
+    @property
     def here(self) -> Path | None:
         """The weight file, if it is on this machine.
 
@@ -104,10 +109,12 @@ class ResolvedModel:
         if self.entry is not None:
             return self.entry, ""
         state, path = self.read(), self.fetch()
-        return self.entry_of(architecture_of(convert(state).state if is_published(state) else state, path))
+        found = architecture_of(convert(state).state if is_published(state) else state, path)
+        return self.entry_of(found, mask_on=any(".mask_head." in name for name in state))
 
-    def entry_of(self, architecture: str) -> tuple[ModelEntry, str]:
-        """What is known about the model, now that its weights turned out to be of `architecture`.
+    def entry_of(self, architecture: str, *, mask_on: bool = True) -> tuple[ModelEntry, str]:
+        """What is known about the model, now that its weights turned out to be of `architecture`, with a mask head or
+        without.
 
         A weight file with the name of a model of the catalogue (`r50_coco.pth`, `r50_coco.safetensors`) is that model;
         the exported weights of a run, in its folder, are that run. Any other gets the vocabulary of the first model of
@@ -115,6 +122,9 @@ class ResolvedModel:
 
         Returns:
             The entry, and a note about what had to be assumed ("" if nothing).
+
+        Raises:
+            WeightsError: the file has the name of a model with a mask head, and has none.
         """
         if self.entry is not None:
             if architecture != self.entry.architecture:  # another edition of the embedded model
@@ -123,6 +133,10 @@ class ResolvedModel:
         assert self.file is not None
         for entry in list_models():
             if entry.architecture == architecture and self.file.stem in (entry.name, Path(entry.file_name).stem):
+                if entry.mask_on and not mask_on:
+                    raise WeightsError(
+                        f"{self.file} has no mask head, which {entry.name} has: it is damaged, or of another model"
+                    )
                 return entry, ""
         if self.file.name == WEIGHTS:
             with suppress(WeightsError):  # the folder of no run, or of a damaged one: the weights may be good
@@ -135,7 +149,7 @@ class ResolvedModel:
             "choose another with --vocabulary (argument vocabulary), or name its model with --model (argument name) "
             "beside --weights (argument weights)"
         )
-        return replace(like, name=self.file.stem, published=()), note
+        return replace(like, name=self.file.stem, mask_on=mask_on, published=()), note
 
 
 def resolve(model: str | Path | None = None, weights: str | Path | None = None) -> ResolvedModel:

@@ -8,12 +8,13 @@ next run holds) and `held_vocabulary.json` (what this one does).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
-from vlpart.zoo.catalogue import TEXT_ENCODERS, ModelEntry, model_like
+from vlpart.zoo.catalogue import TEXT_ENCODERS, ModelEntry
 from vlpart.zoo.weights import interpolated, load_state_dict
 
 if TYPE_CHECKING:
@@ -60,17 +61,7 @@ class RunFolder:
     @property
     def entry(self) -> ModelEntry:
         """The run as a model of the catalogue, `vocabulary` being a path."""
-        like = model_like(self.recipe["architecture"])
-        return replace(
-            like,
-            name=self.folder.resolve().name,
-            recipe=self.recipe["name"],
-            vocabulary=self.recipe.get("inference_vocabulary") or str(self.vocabulary),
-            text_encoder=self.recipe["text_encoder"],
-            score_threshold=self.recipe["score_threshold"],
-            detections_per_image=self.recipe["detections_per_image"],
-            published=(),
-        )
+        return entry_of_recipe(self.recipe, self.folder.resolve().name, str(self.vocabulary))
 
     def state(self) -> dict[str, Tensor]:
         """The weights by name: of a checkpoint the moving average, with the share of the first weights.
@@ -83,6 +74,29 @@ class RunFolder:
         if share and self.weights.name != WEIGHTS:
             return interpolated(weights, load_state_dict(self.folder / INITIAL_WEIGHTS), share)
         return weights
+
+
+def entry_of_recipe(recipe: Mapping[str, Any], name: str, vocabulary: str) -> ModelEntry:
+    """The model that a recipe makes, as one of the catalogue: it is asked as it was trained.
+
+    Args:
+        recipe: content of `recipe.json`; fields that were added later may be missing.
+        name: of the model.
+        vocabulary: what it looks for where the recipe has no `inference_vocabulary`.
+    """
+    like = model_like(recipe["architecture"])
+    return replace(
+        like,
+        name=name,
+        recipe=recipe["name"],
+        vocabulary=recipe.get("inference_vocabulary") or vocabulary,
+        text_encoder=recipe["text_encoder"],
+        prompt=recipe.get("prompt", "name"),
+        mask_on=recipe.get("mask_on", True),
+        score_threshold=recipe["score_threshold"],
+        detections_per_image=recipe["detections_per_image"],
+        published=(),
+    )
 
 
 def open_run(folder: Path) -> RunFolder:
