@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
-from vlpart.zoo.catalogue import TEXT_ENCODERS, ModelEntry
+from vlpart.zoo.catalogue import TEXT_ENCODERS, ModelEntry, model_like
 from vlpart.zoo.weights import interpolated, load_state_dict
 
 if TYPE_CHECKING:
