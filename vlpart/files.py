@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import uuid
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vlpart.errors import OutputError
 
@@ -50,6 +52,54 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 def is_there(path: str | os.PathLike[str]) -> bool:
     """Whether there is anything of that name; False for names that no file system can hold."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+class NotRegularError(OSError):
+    """The name is of a pipe, device, socket or folder; reading it could wait for ever or never end."""
+
+
+def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
+    """Open a file of a user for reading, in binary mode; pipes, devices, sockets and folders are refused unopened.
+
+    Args:
+        limit: bytes that the file may have, None = any number.
+
+    Raises:
+        OSError: as from `open`; `NotRegularError` for what is not a regular file, with errno EFBIG for one that is too
+            large. `strerror` is fit for a message.
+        ValueError: a null character in the name.
+    """
+    _check_regular(os.stat(path).st_mode, path)  # noqa: PTH116  opening some devices does something already
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        state = os.fstat(descriptor)
+        _check_regular(state.st_mode, path)  # it may have been exchanged in between
+        if limit is not None and state.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has {state.st_size:,} bytes, more than the {limit:,} that are read", path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a file of a user, of `limit` bytes at most; errors as `open_regular`.
+
+    Files that grow while they are read, or say that they are empty and are not (as in /proc), are held to it as well.
+    """
+    with open_regular(path, limit) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than the {limit:,} bytes that are read", path)
+    return data or b""
+
+
+def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    kind = next((name for test, name in kinds if test(mode)), "a device")
+    raise NotRegularError(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
 
 
 def encode_image(image: Image.Image, kind: str, name: str) -> bytes:

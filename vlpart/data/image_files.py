@@ -16,7 +16,7 @@ from vlpart.files import is_folder, is_there, local_path
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
+    *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
 )
 """File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
 

@@ -15,6 +15,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,8 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from vlpart.data.image_files import is_url, named_sources
+from vlpart.data.image_headers import check_size, open_image
 from vlpart.errors import ImageError
-from vlpart.files import is_folder, local_path
+from vlpart.files import is_folder, local_path, open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,12 +41,10 @@ MAX_DOWNLOAD_BYTES = 200_000_000
 DOWNLOAD_SECONDS = 20.0
 
 
+MAX_FILE_BYTES = 2_000_000_000
+"""Bytes of an image file or stream that are read at most."""
+
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts")
-
-# No format that runs another program (EPS) or renders (WMF); JPEG includes MPO.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "MPO", "ICO", "PCX")
-
-_pillow_globals = threading.Lock()
 
 
 def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: float = DOWNLOAD_SECONDS) -> RGBArray:
@@ -82,6 +83,30 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
     raise ImageError(f"cannot read an image from {type(source).__name__}: pass one {kinds}")
 
 
+@contextmanager
+def image_header(path: Path, max_pixels: int | None = MAX_PIXELS) -> Iterator[Image.Image]:
+    """An image file, opened but not decoded: its size, mode and EXIF data; as a context.
+
+    Raises:
+        ImageError: missing, not a regular file, not an image, damaged in its header, over the pixel limit.
+    """
+    with _opened(path) as file, _header(file, str(path), max_pixels) as image:
+        yield image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with open_regular(path, MAX_FILE_BYTES) as file:
+            yield file
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR):
+            raise ImageError(f"no such image: {path}") from None
+        raise ImageError(f"cannot open {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a null character in the name
+        raise ImageError(f"not a file name: {str(path)!r}: {error}") from error
+
+
 def _path_of(source: str | os.PathLike[str]) -> Path:
     (name,) = named_sources(source)
     return local_path(name)
@@ -90,42 +115,39 @@ def _path_of(source: str | os.PathLike[str]) -> Path:
 def _rgb_of_path(path: Path, max_pixels: int | None) -> RGBArray:
     if is_folder(path):
         raise ImageError(f"{path} is a folder, not an image: pass its files, or list them with list_images")
-    try:
-        with path.open("rb") as file:
-            return _rgb_of_file(file, str(path), max_pixels)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
-            raise ImageError(f"no such image: {path}") from None
-        raise ImageError(f"cannot open {path}: {error.strerror or error}") from error
-    except ValueError as error:  # a null character in the name
-        raise ImageError(f"not a file name: {str(path)!r}: {error}") from error
+    with _opened(path) as file:
+        return _rgb_of_file(file, str(path), max_pixels)
 
 
 def _rgb_of_stream(stream: Any, max_pixels: int | None) -> RGBArray:
     label = f"file object {getattr(stream, 'name', '') or type(stream).__name__}"
     try:
-        data = stream.read()
+        data = stream.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot read {label}: {_one_line(error)}") from error
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise ImageError(f'{label} gives text: open it in binary mode, open(path, "rb")')
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f"{label} gives over {MAX_FILE_BYTES // 1_000_000} MB")
     return _rgb_of_file(io.BytesIO(bytes(data)), label, max_pixels)
 
 
 def _rgb_of_file(file: IO[bytes], label: str, max_pixels: int | None) -> RGBArray:
-    with _pillow_globals:  # Pillow's own bomb check warns through a global; ours follows at once and names its flag
-        pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            Image.init()
-            image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
-        except UnidentifiedImageError:
-            raise ImageError(f"{label} {_why_unidentified(file, label)}") from None
-        except Exception as error:  # decoders raise anything on damaged headers
-            raise ImageError(f"{label} is damaged: {_one_line(error)}") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = pillow_limit
-    with image:
+    with _header(file, label, max_pixels) as image:
         return _rgb_of_pil(image, label, max_pixels)
+
+
+def _header(file: IO[bytes], label: str, max_pixels: int | None) -> Image.Image:
+    try:
+        return open_image(file, label, max_pixels)
+    except UnidentifiedImageError:
+        raise ImageError(f"{label} {_why_unidentified(file, label)}") from None
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"not enough memory to open {label}") from error
+    except Exception as error:  # decoders raise anything on damaged headers
+        raise ImageError(f"{label} is damaged: {_one_line(error)}") from error
 
 
 def _why_unidentified(file: IO[bytes], label: str) -> str:
@@ -137,18 +159,8 @@ def _why_unidentified(file: IO[bytes], label: str) -> str:
     return "is not an image of a known format, or its header is damaged: convert it to JPEG or PNG"
 
 
-def _check_size(width: int, height: int, label: str, max_pixels: int | None) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"{label} has no pixels ({width}x{height})")
-    if max_pixels is not None and width * height > max_pixels:
-        raise ImageError(
-            f"{label} has {width * height:,} pixels ({width}x{height}), more than the limit of {max_pixels:,}: "
-            "raise it with --max-pixels (argument max_pixels) or scale the image down"
-        )
-
-
 def _rgb_of_pil(image: Image.Image, label: str, max_pixels: int | None) -> RGBArray:
-    _check_size(image.width, image.height, label, max_pixels)
+    check_size(image.width, image.height, label, max_pixels)
     try:
         _load_complete(image)
         return np.array(_opaque_rgb(_upright(image), label))
@@ -160,16 +172,20 @@ def _rgb_of_pil(image: Image.Image, label: str, max_pixels: int | None) -> RGBAr
         raise ImageError(f"{label} is damaged or truncated: {_one_line(error)}") from error
 
 
+_truncated_files = threading.Lock()
+
+
 def _load_complete(image: Image.Image) -> None:
     """Decode; an incomplete file is an error even where another library told Pillow to put up with it."""
-    with _pillow_globals:
-        if ImageFile.LOAD_TRUNCATED_IMAGES:
-            ImageFile.LOAD_TRUNCATED_IMAGES = False
-            try:
-                image.load()
-            finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = True
-    image.load()
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        image.load()
+        return
+    with _truncated_files:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 def _one_line(error: Exception) -> str:
@@ -220,7 +236,7 @@ def _rgb_of_array(array: NDArray[Any], label: str, max_pixels: int | None) -> RG
         hint = ": pass a list of images" if array.ndim == 4 else hint
         expected = "(H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
         raise ImageError(f"{label} has the shape {array.shape}, expected {expected}{hint}")
-    _check_size(array.shape[1], array.shape[0], label, max_pixels)
+    check_size(array.shape[1], array.shape[0], label, max_pixels)
     if grey:
         flat = array.reshape(array.shape[:2])
         flat = flat if flat.dtype == np.uint8 else _eight_bits(flat, label)

@@ -19,7 +19,7 @@ from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
 from vlpart.zoo.download import Progress, download_file, download_model, sha256_of
 from vlpart.zoo.published_names import is_published
 from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model, open_run
-from vlpart.zoo.weights import load_state_dict
+from vlpart.zoo.weights import as_float32, load_state_dict
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
@@ -239,7 +239,7 @@ def fill_backbone(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) 
             raise WeightsError(
                 f"{path} does not fit the backbone {kind}: it {problem} {names[0]!r} ({len(names)} such)"
             )
-    backbone.load_state_dict({**wanted, **{name: value.float() for name, value in found.items()}})
+    backbone.load_state_dict({**wanted, **as_float32(found, path)})
 
 
 _LEFT_OUT = re.compile(r"(head|fc|norm)\.(weight|bias)|.*\.(num_batches_tracked|relative_position_index|attn_mask)")

@@ -130,12 +130,23 @@ class Trainer:
         try:
             self.model.load_state_dict(content["model"])
             self.stepper.load_state_dict(content["optimizer"], content.get("scaler"))
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise TrainingError(f"the checkpoint does not fit the model {self.recipe.architecture!r}") from error
         if (self.average is None) != (content["ema"] is None):
             raise TrainingError(
                 "the checkpoint and this run differ in ema_decay: use the same options or another output folder"
             )
+        try:
+            self._restore(content)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise TrainingError(
+                f"the newest checkpoint in {self.checkpoints} is malformed ({reason}): remove it to use the one before"
+            ) from error
+        return self.step
+
+    def _restore(self, content: Mapping[str, Any]) -> None:
+        """Take over what a checkpoint says besides model and optimizer."""
         if self.average is not None:
             self.average.load_state_dict(content["ema"])
         own = content["ranks"][self.world.rank]
@@ -145,7 +156,6 @@ class Trainer:
         self.seconds = float(content["metrics"]["seconds"])
         self.skipped = int(content["metrics"]["skipped"])
         self.best = content["metrics"]["best"]
-        return self.step
 
     def run(self, time_limit: float | None = None) -> TrainingResult:
         """Train until the recipe's iterations are done, a signal comes, or `time_limit` minutes have passed.

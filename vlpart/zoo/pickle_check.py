@@ -185,7 +185,7 @@ class _Walk:
         return self.stack[-1]
 
     def _until_mark(self) -> list[_Value]:
-        values = []
+        values: list[_Value] = []
         while self.stack:
             value = self.stack.pop()
             if value is _MARK:

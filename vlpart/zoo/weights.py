@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
-from vlpart.files import is_file
+from vlpart.files import is_folder, is_there, open_regular
 from vlpart.zoo.pickle_check import PickleRefusedError, check_pickle
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, damaged, not a checkpoint, or would need arbitrary pickle.
     """
     path = Path(path)
-    if not is_file(path):
+    if not is_there(path) or is_folder(path):
         raise WeightsError(f"There is no weight file '{path}'; give the path of a .pth, .safetensors or .pkl file.")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(16)
         kind = _kind(head)
         if kind == "torch":
@@ -361,6 +361,51 @@ def _to_tensor(array: _Array) -> Tensor:
     values = array.numpy()
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).reshape(values.shape)
     return torch.from_numpy(native.copy())
+
+
+def as_float32(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
+    """The tensors as float32, after a look at whether they are usable as such.
+
+    Args:
+        state: tensors by name, all of them meant to be weights.
+        where: file they are from, for the message.
+
+    Raises:
+        WeightsError: a tensor is of whole numbers, booleans, complex numbers or 8-bit floats (which need a scale that
+            the file does not give), or has NaN, infinity or a value that float32 cannot hold.
+    """
+    import torch
+
+    usable = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    result = {}
+    for name, value in state.items():
+        if value.dtype not in usable:
+            raise WeightsError(f"{where} holds {name!r} as {_kind_of(value)}: weights are float16, bfloat16 or float32")
+        result[name] = value.float()
+        if not bool(result[name].isfinite().all()):
+            kind = "a value beyond float32" if bool(value.isfinite().all()) else "NaN or infinity"
+            raise WeightsError(f"{where} has {kind} in {name!r}: it is damaged")
+    return result
+
+
+def _kind_of(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def read_torch_file(path: Path) -> Any:
+    """What `torch.save` wrote, of tensors and plain values, on the CPU; the file is looked through first.
+
+    Raises:
+        WeightsError: missing, damaged, not a torch file, or refused.
+    """
+    try:
+        with open_regular(path) as file:
+            head = file.read(16)
+        if _kind(head) == "torch":
+            return _read_torch(path)
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    raise WeightsError(f"'{path}' is not a file of torch (it begins with {head[:8]!r}).")
 
 
 def mixed(trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
