@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import sys
@@ -16,6 +17,9 @@ from vlpart.errors import OutputError
 if TYPE_CHECKING:
     from PIL import Image
 
+
+MAX_JSON_BYTES = 4_000_000_000
+"""Bytes of a JSON file that are read at most; the annotations of the largest public datasets have half of it."""
 
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffix (lower case) to the format an annotated image is written in."""
@@ -92,6 +96,29 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it has more than the {limit:,} bytes that are read", path)
     return data or b""
+
+
+def read_json(path: str | os.PathLike[str], limit: int = MAX_JSON_BYTES) -> Any:
+    """The content of a JSON file of a user, in UTF-8 with or without a byte order mark.
+
+    Raises:
+        OSError: as from `read_regular`.
+        ValueError: not JSON, nested too deeply, not UTF-8, or too large for the memory.
+    """
+    try:
+        return json.loads(read_regular(path, limit).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except MemoryError as error:
+        raise ValueError("it is too large for the memory") from error
+
+
+def why(error: BaseException) -> str:
+    """The reason in an error of reading or writing a file, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:300]
 
 
 def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
+from vlpart import web
 from vlpart.data import image_headers, images
 from vlpart.data.image_files import list_images
 from vlpart.data.images import read_image
@@ -324,7 +325,7 @@ def test_urls_as_people_copy_them(server: str, image: np.ndarray) -> None:
     address = f"{server}/my cat/Kätzchen%20(1).png?größe=2 x&url=http://a/b#top"
     assert np.array_equal(read_image(address), image)
     assert _Images.asked[-1] == "/my%20cat/K%C3%A4tzchen%20(1).png?gr%C3%B6%C3%9Fe=2%20x&url=http://a/b"
-    assert images._quoted("https://bücher.example:8080/a.png") == "https://xn--bcher-kva.example:8080/a.png"
+    assert web.quoted("https://bücher.example:8080/a.png") == "https://xn--bcher-kva.example:8080/a.png"
     with pytest.raises(ImageError, match="cannot fetch"):
         read_image("http://a..ü/a.png")
 

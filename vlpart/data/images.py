@@ -7,14 +7,10 @@ pixel limit is checked, and a truncated file never becomes a half-grey image.
 from __future__ import annotations
 
 import errno
-import http.client
 import io
 import os
 import threading
-import time
 import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from vlpart import web
 from vlpart.data.image_files import is_url, named_sources
 from vlpart.data.image_headers import check_size, open_image
 from vlpart.errors import ImageError
@@ -74,7 +71,7 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _rgb_of_file(io.BytesIO(bytes(source)), "image bytes", max_pixels)
     if is_url(source):
-        return _rgb_of_file(io.BytesIO(_download(source, timeout)), source, max_pixels)
+        return _rgb_of_file(io.BytesIO(_download(source, timeout)), web.shown(source), max_pixels)
     if isinstance(source, (str, os.PathLike)):
         return _rgb_of_path(_path_of(source), max_pixels)
     if callable(getattr(source, "read", None)):
@@ -263,42 +260,29 @@ def _rgb_of_tensor(tensor: Tensor, max_pixels: int | None) -> RGBArray:
     return _rgb_of_array(array.numpy(), "tensor", max_pixels)
 
 
-def _quoted(url: str) -> str:
-    """An address as people copy it, with spaces and letters of any script, in the form that servers are asked with.
-
-    Raises:
-        ValueError: the host is no name.
-    """
-    parts = urllib.parse.urlsplit(url)
-    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
-    # What is quoted already stays, and so does all that has a meaning in an address.
-    path, query = (urllib.parse.quote(part, safe="%/:@!$&'()*+,;=?[]~") for part in (parts.path, parts.query))
-    return urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
-
-
 def _download(url: str, timeout: float) -> bytes:
-    deadline = time.monotonic() + 3 * timeout
     chunks: list[bytes] = []
     size = 0
+    headers = {"User-Agent": "vlpart", "Accept": "image/*,*/*;q=0.5"}
     try:
-        request = urllib.request.Request(_quoted(url), headers={"User-Agent": "vlpart", "Accept": "image/*,*/*;q=0.5"})
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with (
+            web.Watch(3 * timeout) as watch,
+            web.open_url(url, watch, timeout=timeout, headers=headers) as answer,
+        ):
             expected = answer.headers.get("Content-Length")
             while chunk := answer.read(1 << 16):
                 size += len(chunk)
                 if size > MAX_DOWNLOAD_BYTES:
                     limit = f"{MAX_DOWNLOAD_BYTES // 1_000_000} MB"
-                    raise ImageError(f"{url} is over {limit}: download it, then pass the file")
-                if time.monotonic() > deadline:
-                    raise ImageError(f"{url} took over {3 * timeout:g} s: download it, then pass the file")
+                    raise ImageError(f"{web.shown(url)} is over {limit}: download it, then pass the file")
                 chunks.append(chunk)
-    except urllib.error.HTTPError as error:
-        raise ImageError(f"cannot fetch {url}: HTTP {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:  # URLError, time-out, reset, malformed address
-        reason = getattr(error, "reason", None) or error
-        raise ImageError(f"cannot fetch {url}: {reason}; check the address and the network") from error
-    except http.client.HTTPException as error:
-        raise ImageError(f"cannot fetch {url}: broken answer ({type(error).__name__}); try again") from error
+            if watch.expired:
+                raise TimeoutError("it took too long")
+    except web.FAILURES as error:
+        if watch.expired:
+            raise ImageError(f"{web.shown(url)} took over {3 * timeout:g} s: download it, then pass the file") from None
+        hint = "" if isinstance(error, urllib.error.HTTPError) else "; check the address and the network"
+        raise ImageError(f"cannot fetch {web.shown(url)}: {web.reason_of(error)}{hint}") from None
     if expected is not None and expected.isdigit() and size < int(expected):
-        raise ImageError(f"cannot fetch {url}: {size} of {expected} bytes came; try again")
+        raise ImageError(f"cannot fetch {web.shown(url)}: {size} of {expected} bytes came; try again")
     return b"".join(chunks)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.errors import DataError, OutputError
+from vlpart import files
+from vlpart.errors import DataError, OutputError, VlpartError
+from vlpart.files import why
 from vlpart.masks.polygons import Polygon, joined, rectangle
 from vlpart.masks.stack import MaskStack
 from vlpart.text.vocabulary import Vocabulary
@@ -25,7 +27,10 @@ FORMAT = "vlpart.result"
 VERSION = 1
 
 #: What reading a saved result raises where a value is missing or of the wrong kind.
-DAMAGED = (KeyError, TypeError, ValueError, IndexError)
+DAMAGED = (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, RecursionError, VlpartError)
+
+#: Pixels of a side and of an image that a saved result may claim.
+MAX_SIDE, MAX_AREA = 1_000_000, 1_000_000_000
 
 #: What LabelMe wants to read in its files: the version whose keys these are.
 LABELME_VERSION = "5.5.0"
@@ -152,9 +157,9 @@ def to_dict(result: NamedDetections, full_vocabulary: bool = True) -> dict[str, 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file; see `Result.load`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
+        return files.read_json(path)
+    except (OSError, ValueError) as error:
+        reason = why(error) if isinstance(error, OSError) else f"not JSON ({why(error)})"
         raise DataError(f"cannot read the saved result {os.fspath(path)}: {reason}") from error
 
 
@@ -164,6 +169,8 @@ def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(f"not a saved result: expected format {FORMAT!r}, version {VERSION}, as Result.save writes it")
     try:
         size = (int(data["image_size"][0]), int(data["image_size"][1]))
+        if not (0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE and size[0] * size[1] <= MAX_AREA):
+            raise ValueError(f"the image size is {size}")
         found = list(data["detections"])
         rles = [detection["mask"] for detection in found if "mask" in detection]
         if rles and len(rles) != len(found):
@@ -183,7 +190,7 @@ def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def damaged(error: Exception) -> DataError:
     """What to raise for a saved result whose values do not make one."""
-    return DataError(f"the saved result is damaged: {type(error).__name__}: {error}")
+    return DataError(f"the saved result is damaged: {type(error).__name__}: {why(error)}")
 
 
 def _short(value: np.float32) -> float:
