@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import typer
 
+from vlpart.names import printable
+
+
+def say(text: object, *, err: bool = False, lines: bool = False, end: str = "\n") -> None:
+    """Text for people; what files, servers and devices put into it cannot steer the terminal (`names.printable`).
+
+    Args:
+        err: on standard error.
+        lines: `text` has line breaks and tabs of our own; otherwise they are escaped too.
+    """
+    typer.echo(printable(str(text), lines=lines) + end, err=err, nl=False)
+
 
 def print_error(message: object) -> None:
-    """One line on standard error."""
-    typer.echo(f"error: {' '.join(str(message).split())}", err=True)
+    """One line on standard error, if that can be written to."""
+    with suppress(OSError, ValueError):  # full, or closed
+        say(f"error: {' '.join(str(message).split())}", err=True)
+
+
+def is_terminal() -> bool:
+    """Whether both streams are there and are a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
@@ -20,9 +39,9 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right
         headings: column headings; as many cells in every row.
         right: headings of columns that are aligned to the right.
     """
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         for row in rows:
-            typer.echo("\t".join(str(cell) for cell in row))
+            typer.echo("\t".join(printable(str(cell)) for cell in row))
         return
     from rich import box
     from rich.console import Console
@@ -32,7 +51,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(printable(str(cell)) for cell in row))
     Console().print(table, markup=False)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.console import print_table
+from vlpart.cli.console import print_table, say
 
 if TYPE_CHECKING:
     from vlpart.data.check.run import CheckReport
@@ -60,7 +60,7 @@ def prepare(
         report = run(
             dataset, root, output, base_only=base, processes=processes or default_processes(), progress=progress
         )
-    typer.echo(str(report))
+    say(str(report), lines=True)
     if report.problems:
         raise typer.Exit(1)
 
@@ -95,14 +95,14 @@ def check(
     if page:
         from vlpart.visualize.data_page import write_page
 
-        typer.echo(f"page: {write_page(report, output)}", err=as_json)
+        say(f"page: {write_page(report, output)}", err=as_json)
     if not report.is_fit(strict):
         raise typer.Exit(1)
 
 
 def _print(report: CheckReport, classes: int | None) -> None:
     for split in report.splits:
-        typer.echo(
+        say(
             f"{split.path}: {len(split.images)} images, {split.total_annotations} annotations, "
             f"{len(split.categories)} classes; images: {split.image_root or 'not found'}"
         )
@@ -111,13 +111,13 @@ def _print(report: CheckReport, classes: int | None) -> None:
         rows = [(count.name, count.annotations, count.images) for count in shown]
         print_table(("class", "annotations", "images"), rows, right=("annotations", "images"))
         if len(shown) < len(counts):
-            typer.echo(f"... and {len(counts) - len(shown)} more classes (--all-classes)")
+            say(f"... and {len(counts) - len(shown)} more classes (--all-classes)")
     for path in report.skipped:
-        typer.echo(f"skipped: {path} is no annotation file")
+        say(f"skipped: {path} is no annotation file")
     for finding in report.findings:
-        typer.echo(str(finding))
+        say(finding)
     errors, warnings = (sum(found.count for found in group) for group in (report.errors, report.warnings))
-    typer.echo(f"{errors} errors, {warnings} warnings" if report.findings else "nothing was found wrong")
+    say(f"{errors} errors, {warnings} warnings" if report.findings else "nothing was found wrong")
 
 
 @contextmanager

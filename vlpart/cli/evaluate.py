@@ -193,29 +193,29 @@ def progress_bar(hidden: bool) -> Iterator[Any]:
 
 def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
     """Print the figures, in percent."""
-    from vlpart.cli.console import print_table
+    from vlpart.cli.console import print_table, say
 
     evaluation = outcome.evaluation
     rule = {"lvis": "annotated classes only", "voc": "VOC 2007", "coco": "COCO"}[evaluation.rule]
     counts = f"{evaluation.images} images, {evaluation.annotations} annotations, {evaluation.detections} detections"
-    typer.echo(f"{request.title}: {counts}, rule: {rule}; percent")
+    say(f"{request.title}: {counts}, rule: {rule}; percent")
     headings = ("classes", "number", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75")
     print_table(headings, _rows(evaluation, per_class), right=headings[1:])
     lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
-    typer.echo(f"headline: {', '.join(lines)}")
+    say(f"headline: {', '.join(lines)}")
     for line in _more(evaluation):
-        typer.echo(line)
+        say(line)
     for variant in outcome.variants:
         drops = ", ".join(
             f"{k} {_percent(v)} ({_percent(-variant.drop[k], sign=True)})" for k, v in variant.headline.items()
         )
-        typer.echo(f"{variant.name} ({variant.about}): {drops}")
+        say(f"{variant.name} ({variant.about}): {drops}")
     for line in _against(request, outcome):
-        typer.echo(line)
+        say(line)
     for note in evaluation.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     for path in outcome.files:
-        typer.echo(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 def _against(request: Request, outcome: Outcome) -> Iterator[str]:

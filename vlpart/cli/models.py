@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlpart.cli.console import megabytes, print_table
+from vlpart.cli.console import megabytes, print_table, say
 
 if TYPE_CHECKING:
     from vlpart.zoo.catalogue import ModelEntry
@@ -64,10 +64,10 @@ def show(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json:
     }
     for key, value in facts.items():
         if value not in (None, ""):
-            typer.echo(f"{key:<16} {value}")
+            say(f"{key:<16} {value}")
     for result in entry.published:
         figures = ", ".join(f"{metric} {_figure(value)}" for metric, value in result.metrics.items())
-        typer.echo(f"{'measured' if entry.embedded else 'published':<16} {result.table} ({result.row}): {figures}")
+        say(f"{'measured' if entry.embedded else 'published':<16} {result.table} ({result.row}): {figures}")
 
 
 @_commands.command("download")
@@ -88,11 +88,11 @@ def download(
     for name in names:
         with nullcontext() if no_progress else rich_progress(name) as progress:
             path = download_model(name, force=force, progress=progress)
-        typer.echo(path)
+        say(path)
     if ClipTextEncoder.name in encoders:
         with nullcontext() if no_progress else rich_progress("CLIP text encoder") as progress:
             path = find_text_weights(progress)
-        typer.echo(path)
+        say(path)
 
 
 def _where(entry: ModelEntry) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vlpart.cli.console import say
 from vlpart.cli.parse_support import (
     annotated_object,
     below,
@@ -405,5 +406,5 @@ def show(
     write_file(output, encode_image(drawn, IMAGE_FORMATS[output.suffix.lower()], output.name))
     for part in parts:
         box = " ".join(f"{value:.0f}" for value in part.box_xyxy)
-        typer.echo(f"{part.name}\t{box}\t{part.score:.2f}\tfrom {part.found_as}")
-    typer.echo(f"reference {reference.file_name}, similarity {similarity:.3f} -> {output}", err=True)
+        say(f"{part.name}\t{box}\t{part.score:.2f}\tfrom {part.found_as}", lines=True)
+    say(f"reference {reference.file_name}, similarity {similarity:.3f} -> {output}", err=True)

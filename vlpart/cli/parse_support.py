@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vlpart.cli.console import say
 from vlpart.errors import DataError, VlpartError
 
 if TYPE_CHECKING:
@@ -151,13 +152,13 @@ def names_in(text: str) -> list[str]:
 
 def note(text: str) -> None:
     """One line on standard error."""
-    typer.echo(f"note: {text}", err=True)
+    say(f"note: {text}", err=True)
 
 
 def skipped(image: str, error: VlpartError) -> None:
     """Say which image was left out, and why."""
     message = " ".join(str(error).split())
-    typer.echo(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
+    say(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
 
 
 def say_features(features: object) -> None:
@@ -171,10 +172,10 @@ def say_features(features: object) -> None:
 def tell(outcome: Outcome, what: str) -> None:
     """The last line; the exit code is 1 if images were left out."""
     if outcome.written is None:
-        typer.echo("this process is done; the last one to finish writes the result", err=True)
+        say("this process is done; the last one to finish writes the result", err=True)
         return
     left_out = f", {outcome.skipped} skipped" if outcome.skipped else ""
-    typer.echo(f"{what}{left_out} -> {outcome.written}")
+    say(f"{what}{left_out} -> {outcome.written}")
     if outcome.skipped:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from vlpart.cli.console import is_terminal, say
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:
@@ -190,8 +191,8 @@ class _Reporter:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # a pipe gets its lines directly
-            disable=not progress or not sys.stderr.isatty(),
+            redirect_stdout=is_terminal(),  # a pipe gets its lines directly
+            disable=not progress or not (sys.stderr is not None and sys.stderr.isatty()),
         )
         self._task = self._bar.add_task("predicting", total=total)
 
@@ -199,13 +200,13 @@ class _Reporter:
         """Say what was found in an image and where its files are."""
         self._finished += 1
         where = f" -> {', '.join(str(path) for path in report.files)}" if report.files else ""
-        print(f"{report.result.summary()}{where}", flush=True)
+        say(f"{report.result.summary()}{where}")
         self._bar.advance(self._task)
 
     def failure(self, image: str, error: VlpartError) -> None:
         """Say which image was skipped and why."""
         message = " ".join(str(error).split())
-        print(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", file=sys.stderr)
+        say(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
         self._bar.advance(self._task)
 
     def existing(self, image: str) -> None:
@@ -218,7 +219,7 @@ class _Reporter:
         skipped = f", {summary.failed} skipped" if summary.failed else ""
         existing = f", {summary.existing} already there" if summary.existing else ""
         where = f", results in {summary.coco or summary.output}" if summary.finished or summary.existing else ""
-        print(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}", flush=True)
+        say(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -230,8 +231,8 @@ class _Reporter:
         self._bar.stop()
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
         if error is not None and self._finished:
-            print(f"{reason}: {self._finished} finished, results in {self._output}", file=sys.stderr)
+            say(f"{reason}: {self._finished} finished, results in {self._output}", err=True)
         elif error is not None and not isinstance(error, Exception):  # an error says itself why there is nothing
-            print(f"{reason}: nothing finished", file=sys.stderr)
+            say(f"{reason}: nothing finished", err=True)
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(130) from None

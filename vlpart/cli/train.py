@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlpart.cli.console import say
+
 if TYPE_CHECKING:
     from vlpart.training.distributed import World
     from vlpart.training.dry_run import DryRun
@@ -167,7 +169,7 @@ def _fit_to_world(recipe: Recipe, world: World, iterations: int | None) -> Recip
     fitted = scaled(recipe, world.size)
     if world.is_main:
         for change in fitted.changes:
-            typer.echo(change, err=True)
+            say(change, err=True)
     return fitted.recipe if iterations is None else with_iterations(fitted.recipe, iterations)
 
 
@@ -191,25 +193,25 @@ def _run(
     step = trainer.resume() if resume else 0
     if world.is_main:
         precision, why = training_precision(recipe.precision, world.device)
-        typer.echo(f"precision: {precision} ({why})", err=True)
+        say(f"precision: {precision} ({why})", err=True)
         for source in parts.sources:
-            typer.echo(str(source.report), err=True)
+            say(str(source.report), err=True, lines=True)
         if parts.teacher is not None:
-            typer.echo(str(parts.teacher), err=True)
+            say(str(parts.teacher), err=True)
         if step:
-            typer.echo(f"resumed at step {step}", err=True)
+            say(f"resumed at step {step}", err=True)
         if trainer.changed:
-            typer.echo(f"other than in the run so far: {', '.join(trainer.changed)}", err=True)
+            say(f"other than in the run so far: {', '.join(trainer.changed)}", err=True)
         if step < recipe.iterations and (aside := set_aside_weights(output, step)):
-            typer.echo(f"the weights exported before are now {aside}", err=True)
+            say(f"the weights exported before are now {aside}", err=True)
         describe_run(recipe, parts, output)
     result = trainer.run(time_limit)
     if world.is_main:
         if result.reason == "finished":
             weights = export_weights(result.checkpoint, output / "weights.safetensors", initial=parts.initial)
-            typer.echo(f"weights: {weights}")
+            say(f"weights: {weights}")
         else:
-            typer.echo(f"stopped ({result.reason}) at step {result.step}: add --resume to go on")
+            say(f"stopped ({result.reason}) at step {result.step}: add --resume to go on")
     if code := exit_code(result.reason):
         raise typer.Exit(code)
 
@@ -222,7 +224,7 @@ def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     if not world.is_main:
         return
     for row in report.sources:
-        typer.echo(row.report, err=True)
+        say(row.report, err=True)
     from rich.console import Console
     from rich.table import Table
 
