@@ -143,7 +143,7 @@ def predict(
     entry = open_model(model or "tiny") if model or weights is None else None
     check_formats(formats, skip_existing=skip_existing)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
-    total = sum(1 for _ in list_images(sources, recursive=recursive))
+    total = sum(1 for _ in list_images(sources, recursive=recursive, on_unlisted=lambda error: None))
     from vlpart.inference.predictor import load
 
     if isinstance(entry, ModelEntry) and weights is None:

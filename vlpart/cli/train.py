@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,7 +138,7 @@ def train(
 
     from vlpart.training.distributed import joined
     from vlpart.training.logging import check_sinks
-    from vlpart.training.loop import check_output
+    from vlpart.training.loop import check_output, run_lock
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -151,7 +152,8 @@ def train(
         if dry_run:
             _rehearse(final, world, count, folder)
         else:
-            _run(final, world, folder, resume, time_limit, count, logs)
+            with run_lock(folder) if world.is_main else nullcontext():
+                _run(final, world, folder, resume, time_limit, count, logs)
 
 
 def default_workers(world: World) -> int:

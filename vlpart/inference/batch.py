@@ -12,12 +12,13 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vlpart.data.image_files import list_images, named_sources
+from vlpart.data.image_files import is_url, list_images, named_sources
 from vlpart.data.images import MAX_PIXELS, read_image
 from vlpart.errors import ImageError, OutputError, VlpartError
 from vlpart.files import local_path
 from vlpart.inference.output import OutputNames, ResultWriter, check_formats, make_folder
 from vlpart.signals import StopRequest
+from vlpart.web import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +118,9 @@ def predict_to_folder(
     writer = ResultWriter(
         names=OutputNames(given, local_path(output)), formats=check_formats(formats, skip_existing=skip_existing)
     )
-    images = _read_all(list_images(given, recursive=recursive), writer, max_pixels, skip_existing)
+    unlisted: list[ImageError] = []
+    listing = list_images(given, recursive=recursive, on_unlisted=unlisted.append)
+    images = _read_all(listing, unlisted, writer, max_pixels, skip_existing)
     job = _Job(
         predictor=predictor,
         writer=writer,
@@ -166,24 +169,36 @@ class _Read:
 
 
 def _read_all(
-    images: Iterator[Path | str], writer: ResultWriter, max_pixels: int | None, skip_existing: bool
+    images: Iterator[Path | str],
+    unlisted: list[ImageError],
+    writer: ResultWriter,
+    max_pixels: int | None,
+    skip_existing: bool,
 ) -> Iterator[_Read]:
-    """Read image after image; what cannot be read comes as an error, in its place."""
-    try:
-        for image in map(str, images):
-            if writer.names.is_result(image):
-                continue
-            # Named here, where broken images count too: a second run gives every image the name it had in the first.
-            stem = writer.names.stem(image)
-            if skip_existing and writer.is_done(stem):
-                yield _Read(image, stem)
-                continue
-            try:
-                yield _Read(image, stem, read_image(image, max_pixels=max_pixels))
-            except ImageError as error:
-                yield _Read(image, stem, error=error)
-    except ImageError as error:  # a folder that cannot be listed ends the listing
-        yield _Read("listing", error=error)
+    """Read image after image; what cannot be read comes as an error, in its place; a folder that cannot be listed too.
+
+    Args:
+        unlisted: filled by the listing while `images` goes on.
+    """
+    for image in map(str, images):
+        yield from _errors_of(unlisted)
+        if writer.names.is_result(image):
+            continue
+        # Named here, where broken images count too: a second run gives every image the name it had in the first.
+        stem = writer.names.stem(image)
+        if skip_existing and writer.is_done(stem):
+            yield _Read(image, stem)
+            continue
+        try:
+            yield _Read(image, stem, read_image(image, max_pixels=max_pixels))
+        except ImageError as error:
+            yield _Read(image, stem, error=error)
+    yield from _errors_of(unlisted)
+
+
+def _errors_of(unlisted: list[ImageError]) -> Iterator[_Read]:
+    while unlisted:
+        yield _Read("listing", error=unlisted.pop(0))
 
 
 @dataclass(kw_only=True)
@@ -214,7 +229,7 @@ class _Job:
                 continue
             if not self.keep_nested:
                 result = result.without_nested()
-            result.path = item.image
+            result.path = shown(item.image) if is_url(item.image) else item.image
             try:
                 files = self.writer.encode(item.stem, result)
             except OutputError as error:
@@ -240,7 +255,7 @@ class _Job:
 
     def _fail(self, image: str, error: VlpartError) -> None:
         self.failed += 1
-        self.on_failure(image, error)
+        self.on_failure(shown(image) if is_url(image) else image, error)
 
 
 def _read_ahead(items: Iterable[_Item], depth: int) -> Generator[_Item, None, None]:

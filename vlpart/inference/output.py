@@ -23,6 +23,7 @@ from vlpart.data.image_files import IMAGE_SUFFIXES, is_url
 from vlpart.errors import OutputError
 from vlpart.files import encode_image, is_file, is_folder, is_there, local_path, write_file
 from vlpart.results.formats import yolo_data
+from vlpart.web import shown
 
 if TYPE_CHECKING:
     from vlpart.results.result import Result
@@ -66,6 +67,15 @@ def _entry(path: str | Path) -> Path:
     """The place of a name in the file system: links among its folders are followed, a link of that name is not."""
     path = local_path(path)
     return path.parent.resolve() / path.name
+
+
+def _name_in(url: str) -> str:
+    """The last part of an address, else its host; empty if it is malformed, as its reading will say."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return Path(unquote(parts.path)).stem or parts.netloc.rpartition("@")[2]
 
 
 def _shortened(stem: str) -> str:
@@ -121,9 +131,9 @@ class OutputNames:
         return _entry(image).is_relative_to(self._output) and any(map(self._output_inside, self._folders))
 
     def relative(self, image: str) -> str:
-        """`image` relative to the folder that all local sources share, with `/`; an address stays as it is."""
+        """`image` relative to the folder that all local sources share, with `/`; an address without credentials."""
         if is_url(image):
-            return image
+            return shown(image)
         entry = _entry(image)
         if self._root is not None and entry.is_relative_to(self._root):
             return entry.relative_to(self._root).as_posix()
@@ -132,11 +142,12 @@ class OutputNames:
     def stem(self, image: str) -> str:
         """A name for the results of `image`, relative to the output folder, without suffix, given out once."""
         if is_url(image):
-            name = Path(unquote(urlsplit(image).path)).stem or urlsplit(image).netloc
+            name = _name_in(image)
             wanted = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
         else:
             path = Path(self.relative(image))
-            wanted = path.with_name(_shortened(path.stem)).as_posix()
+            stem = path.stem if path.stem.strip(".") else path.name  # of "..jpg" the stem is "."
+            wanted = path.with_name(_shortened(stem)).as_posix()
         stem, number = wanted, 1
         while stem.casefold() in self._taken:
             number += 1

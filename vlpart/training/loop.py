@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -343,6 +344,36 @@ def check_output(output: Path) -> None:
         raise OutputError(f"cannot make the run folder {output}: {there} is a file; give another one with --output")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"cannot make the run folder {output}: {there} is not writable; give another with --output")
+
+
+@contextmanager
+def run_lock(output: Path) -> Iterator[None]:
+    """Keep a run folder to this training, until the context ends or the process does, however it ends.
+
+    On a file system without locks nothing is kept.
+
+    Raises:
+        TrainingError: another training has it, or the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(output / ".lock", timeout=0)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            f"another training is running in {output}: wait for it, or name another folder with --output"
+        ) from None
+    except NotImplementedError:  # no locks here
+        yield
+        return
+    except OSError as error:
+        raise TrainingError(f"cannot write {output}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_existing_run(output: Path) -> None:
