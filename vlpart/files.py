@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_JSON_BYTES = 4_000_000_000
 """Bytes of a JSON file that are read at most; the annotations of the largest public datasets have half of it."""
 
+_BLOCK = 1 << 24
+
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffix (lower case) to the format an annotated image is written in."""
 
@@ -92,10 +94,27 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     Files that grow while they are read, or say that they are empty and are not (as in /proc), are held to it as well.
     """
     with open_regular(path, limit) as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
+        data = read_at_most(file, limit)
+    if data is None:
         raise OSError(errno.EFBIG, f"it has more than the {limit:,} bytes that are read", path)
-    return data or b""
+    return data
+
+
+def read_at_most(file: Any, limit: int) -> bytes | None:
+    """All that an open binary file gives, or None if that is more than `limit` bytes; memory grows with what comes.
+
+    Raises:
+        TypeError: it gives text.
+    """
+    parts, size = [], 0
+    while part := file.read(_BLOCK):
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise TypeError("it gives text")
+        parts.append(bytes(part))
+        size += len(part)
+        if size > limit:
+            return None
+    return b"".join(parts)
 
 
 def read_json(path: str | os.PathLike[str], limit: int = MAX_JSON_BYTES) -> Any:

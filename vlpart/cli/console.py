@@ -10,6 +10,8 @@ import typer
 
 from vlpart.names import printable
 
+LONGEST_ERROR = 2000
+
 
 def say(text: object, *, err: bool = False, lines: bool = False, end: str = "\n") -> None:
     """Text for people; what files, servers and devices put into it cannot steer the terminal (`names.printable`).
@@ -23,8 +25,11 @@ def say(text: object, *, err: bool = False, lines: bool = False, end: str = "\n"
 
 def print_error(message: object) -> None:
     """One line on standard error, if that can be written to."""
+    text = " ".join(str(message).split())
+    if len(text) > LONGEST_ERROR:  # a name in it may be of any length
+        text = f"{text[:LONGEST_ERROR]} ... ({len(text)} characters)"
     with suppress(OSError, ValueError):  # full, or closed
-        say(f"error: {' '.join(str(message).split())}", err=True)
+        say(f"error: {text}", err=True)
 
 
 def is_terminal() -> bool:

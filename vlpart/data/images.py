@@ -24,7 +24,7 @@ from vlpart import web
 from vlpart.data.image_files import is_url, named_sources
 from vlpart.data.image_headers import check_size, open_image
 from vlpart.errors import ImageError
-from vlpart.files import is_folder, local_path, open_regular
+from vlpart.files import is_folder, local_path, open_regular, read_at_most
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,14 +119,14 @@ def _rgb_of_path(path: Path, max_pixels: int | None) -> RGBArray:
 def _rgb_of_stream(stream: Any, max_pixels: int | None) -> RGBArray:
     label = f"file object {getattr(stream, 'name', '') or type(stream).__name__}"
     try:
-        data = stream.read(MAX_FILE_BYTES + 1)
+        data = read_at_most(stream, MAX_FILE_BYTES)
+    except TypeError:
+        raise ImageError(f'{label} gives text: open it in binary mode, open(path, "rb")') from None
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot read {label}: {_one_line(error)}") from error
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise ImageError(f'{label} gives text: open it in binary mode, open(path, "rb")')
-    if len(data) > MAX_FILE_BYTES:
+    if data is None:
         raise ImageError(f"{label} gives over {MAX_FILE_BYTES // 1_000_000} MB")
-    return _rgb_of_file(io.BytesIO(bytes(data)), label, max_pixels)
+    return _rgb_of_file(io.BytesIO(data), label, max_pixels)
 
 
 def _rgb_of_file(file: IO[bytes], label: str, max_pixels: int | None) -> RGBArray:

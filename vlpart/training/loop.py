@@ -358,6 +358,7 @@ def run_lock(output: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(output / ".lock", timeout=0)
+    new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -374,6 +375,9 @@ def run_lock(output: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if new and [path.name for path in output.iterdir()] == [".lock"]:  # the run did not even begin
+            (output / ".lock").unlink()
+            output.rmdir()
 
 
 def refuse_existing_run(output: Path) -> None:
