@@ -18,7 +18,8 @@ PACKAGE = Path(vlpart.__file__).parent
 # may import each other, as long as their modules do not form a circle.
 LAYERS = [
     {"errors", "types"},
-    {"files", "names", "runtime", "signals", "web"},
+    {"files", "names", "runtime", "signals"},
+    {"web"},
     {"jobs", "masks", "zoo"},
     {"text"},
     {"data"},

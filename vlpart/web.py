@@ -127,7 +127,9 @@ def open_url(
 def reason_of(error: BaseException) -> str:
     """What went wrong, in one line without control characters and without credentials."""
     if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {printable(str(error.reason))[:200]}".strip()
+        if 300 <= error.code < 400:
+            return f"HTTP {error.code}, a redirect that leads nowhere"
+        return f"HTTP {error.code} {printable(' '.join(str(error.reason).split()))[:200]}".strip()
     if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.InvalidURL):
         return f"broken answer ({type(error).__name__})"
     reason = getattr(error, "reason", None) or error
