@@ -20,7 +20,10 @@ from vlpart.masks.stack import MaskStack
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 
-CASES = ((10, 800, 1216), (50, 800, 1216), (100, 800, 1216), (300, 800, 1216), (50, 3000, 4000), (20, 288, 288))
+CASES = (
+    *((10, 800, 1216), (50, 800, 1216), (100, 800, 1216), (300, 800, 1216), (20, 288, 288)),
+    *((7, 3000, 4000), (50, 3000, 4000), (300, 3000, 4000)),
+)
 
 
 def made_up(count: int, height: int, width: int) -> Result:

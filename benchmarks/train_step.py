@@ -34,7 +34,7 @@ from vlpart.models.backbones import efficientnet_lite, resnet
 from vlpart.models.backbones.frozen_norm import FrozenBatchNorm
 from vlpart.models.build import build_detector
 from vlpart.models.config import get_architecture
-from vlpart.training.distributed import World
+from vlpart.runtime import World
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import Stepper
 from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets

@@ -52,19 +52,19 @@ def steps(root: Path, seed: int, threads: int, rounds: int) -> list[Step]:
     files = ["--annotations", str(data / "train.json"), "--images", str(data / "images")]
     novel = ", ".join(sorted(NOVEL_OBJECTS))
     weights = ["--feature-weights", str(first)]
-    find = ["--labels", str(data / "train.json"), "--images", str(data / "images"), "--only-labels", novel]
-    find += ["--names", str(data / "train.json"), "--model", str(first), *weights]
-    find += ["--from", "; ".join(f"{label}: {bases}" for label, bases in SOURCES.items())]
+    common = ["--labels", str(data / "train.json"), "--images", str(data / "images"), "--only-labels", novel]
+    common += ["--names", str(data / "train.json"), "--model", str(first), *weights]
+    common += ["--from", "; ".join(f"{label}: {bases}" for label, bases in SOURCES.items())]
     options = ["--data", str(root), "--threads", str(threads), "--workers", "1"]
     found = [_train("ladder_start", first.parent, options), _train("ladder_base", start.parent, options)]
-    for name, bank, unit, sure, output in (
-        ("parse", Path("runs/ladder_bank"), ["--objects"], ["--min-confidence", "0.4"], Path(PARSED)),
-        ("parse_published", Path("runs/ladder_bank_images"), [], [], Path(PARSED_AS_PUBLISHED)),
+    for name, bank, unit, find, sure, output in (
+        ("parse", Path("runs/ladder_bank"), ["--objects"], "find-objects", ["--min-confidence", "0.4"], Path(PARSED)),
+        ("parse_published", Path("runs/ladder_bank_images"), [], "find", [], Path(PARSED_AS_PUBLISHED)),
     ):
         build = ["parse", "build", str(bank), *unit, *files, "--exclude-objects", novel, "--features", "embedded"]
         found.append(Step(name=name, result=bank / "bank.json", command=[*build, *weights]))
         written = ["--output", str(output)]
-        found.append(Step(name=name, result=output, command=["parse", "find", str(bank), *find, *sure, *written]))
+        found.append(Step(name=name, result=output, command=["parse", find, str(bank), *common, *sure, *written]))
     found.append(_evaluate("ladder_base", start.parent, root))
     for training in range(1, rounds + 1):
         for arm in ARMS:

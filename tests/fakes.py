@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vlpart.data.images import ReadImage, read_image
 from vlpart.errors import ImageError
 from vlpart.masks.stack import MaskStack
 from vlpart.results.result import Result
@@ -42,31 +43,40 @@ class FakePredictor:
     """Finds a car with a wheel in every image; remembers what it was called with and how many images are alive."""
 
     def __init__(self, *, interrupt_at: int | None = None, seconds: float = 0.0) -> None:
+        self.vocabulary = VOCABULARY
         self.interrupt_at = interrupt_at
         self.seconds = seconds
         self.calls: list[dict[str, Any]] = []
+        self.sizes: list[dict[str, Any]] = []
         self.batches: list[int] = []
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.most_alive = 0
         self.fetched: list[str] = []
         self.loaded: tuple[tuple[object, ...], dict[str, object]] | None = None
 
-    def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+    def read(self, source: str, *, max_pixels: int | None = None, **sizes: Any) -> ReadImage:
+        """The image at its own size; `sizes` are remembered."""
+        self.sizes.append(sizes)
+        pixels = read_image(source, max_pixels=max_pixels)
+        if pixels.shape[0] == 1:
+            raise ImageError("too flat")
+        return ReadImage(pixels=pixels, resized=pixels, path=source)
+
+    def detect(self, images: Sequence[ReadImage], **options: Any) -> list[Result]:
+        """The car and its wheel; `options` are remembered."""
         self.calls.append(options)
         self.batches.append(len(images))
         time.sleep(self.seconds * len(images))
         if self.interrupt_at is not None and sum(self.batches) > self.interrupt_at:
             raise KeyboardInterrupt
-        if any(image.shape[0] == 1 for image in images):
-            raise ImageError("too flat")
-        results = [fake_result(image) for image in images]
+        results = [fake_result(image.pixels, image.path) for image in images]
         self.alive.update(results)
         gc.collect()
         self.most_alive = max(self.most_alive, len(self.alive))
         return results
 
 
-def fake_result(image: np.ndarray) -> Result:
+def fake_result(image: np.ndarray, path: str | None = None) -> Result:
     height, width = image.shape[:2]
     bitmaps = np.zeros((2, height, width), dtype=bool)
     bitmaps[0, 2:-2, 2:-2] = True
@@ -79,4 +89,5 @@ def fake_result(image: np.ndarray) -> Result:
         masks=MaskStack.from_bitmaps(bitmaps),
         vocabulary=VOCABULARY,
         image=image,
+        path=path,
     )

@@ -1,7 +1,9 @@
 """Open-vocabulary part segmentation: a photo in, its objects and their parts out.
 
     >>> import vlpart
-    >>> result = vlpart.load("tiny")("photo.jpg", vocabulary="car: wheel, door")  # doctest: +SKIP
+    >>> result = vlpart.load("tiny")("photo.jpg", vocabulary="person: hair, eye, mouth")
+    >>> result.save("photo_parts.jpg").name
+    'photo_parts.jpg'
 
 Names are resolved on first use, so `import vlpart` does not import torch.
 """

@@ -6,11 +6,12 @@ import errno
 import json
 import os
 import stat
-import sys
 import uuid
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from platformdirs import user_cache_path
 
 from vlpart.errors import OutputError
 
@@ -187,10 +188,4 @@ def cache_folder() -> Path:
     chosen = os.environ.get("VLPART_CACHE")
     if chosen:
         return local_path(chosen).absolute()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vlpart"
+    return user_cache_path("vlpart", appauthor=False, opinion=False)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-#: Called with (what is being done, done, total).
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int | None], object]
+"""Called with (what is being done, done, total) whenever there is more of it; total is None where it is not known."""
 
 
 def default_processes() -> int:
@@ -86,9 +86,6 @@ def _leave_interrupts_to_parent() -> None:
 
 
 Record = dict[str, Any]
-JobProgress = Callable[[int, int], None]
-"""Called with the items done and the items of this process."""
-
 SKIPPED = "skipped"
 """First key of the record of an item that could not be done."""
 
@@ -119,26 +116,28 @@ class Job:
         folder: holds the finished items until the result is written.
         settings: whatever the result depends on, as JSON data; items of other settings are not taken up.
         total: number of items.
+        label: what is being done, for `progress`.
         restart: throw away unfinished work of other settings, instead of refusing to go on.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     total: int
+    label: str = ""
     restart: bool = False
 
     def run(
         self,
         compute: Callable[[list[int]], Iterable[tuple[int, Record]]],
         write: Callable[[Iterator[Record]], None],
-        progress: JobProgress | None = None,
+        progress: Progress | None = None,
     ) -> bool:
         """Compute this process's share of what is missing; whoever completes the job writes the result.
 
         Args:
             compute: gets the numbers of items and yields (number, record) for each, in any order.
             write: gets all records in the order of the items, one at a time.
-            progress: told about every item.
+            progress: told about every item, of those of this process.
 
         Returns:
             Whether this process wrote the result. The job's folder is then gone.
@@ -160,7 +159,7 @@ class Job:
                     _append(file, {"item": item, "record": record})
                     count += 1
                     if progress is not None:
-                        progress(count, len(share))
+                        progress(self.label, count, len(share))
         return self._finish(write)
 
     def _prepare(self, share: Container[int]) -> None:

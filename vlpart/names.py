@@ -36,6 +36,17 @@ def _escaped(character: str) -> str:
     return character if spaces else character.encode("unicode_escape").decode("ascii")
 
 
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """ "did you mean car or cart?" with the (at most three) known names near to `name`, case aside; "" without any.
+
+    Args:
+        cutoff: how near, as `difflib.get_close_matches` measures it.
+    """
+    folded = {each.casefold(): each for each in known}
+    near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=cutoff)]
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
 def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Refuse names that are not among the known ones; case, spaces and underscores aside.
 
@@ -50,8 +61,7 @@ def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     names = {plain(name): name for name in known}
     for name in given:
         if plain(name) not in names:
-            near = [names[match] for match in difflib.get_close_matches(plain(name), names, n=3)]
             shown = sorted(names.values())
             more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(shown[:_LISTED])}{more}"
+            hint = did_you_mean(name, shown, cutoff=0.6) or f"it has {', '.join(shown[:_LISTED])}{more}"
             raise DataError(f"{what} {name!r}: {hint}")

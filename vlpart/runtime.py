@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 
-from vlpart.errors import VlpartError
+from vlpart.errors import TrainingError, VlpartError
 
 PRECISIONS = ("auto", "float32", "bf16")
 
@@ -112,60 +113,146 @@ PATIENCE = timedelta(hours=24)
 """How long a process waits for the slowest one."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """The processes of an evaluation; alone, every method gives back what it got."""
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The processes that work together, seen from one of them. Alone, every method gives back what it got.
+
+    What they tell one another are small things, over gloo, so that nothing of it touches a GPU.
+
+    Attributes:
+        rank, size: this process among all.
+        device: where this process computes.
+        group: the gloo group for such messages; None for a single process, or where it is the only group.
+    """
 
     rank: int = 0
-    world_size: int = 1
+    size: int = 1
+    device: str = "cpu"
+    group: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
 
     def wait(self) -> None:
         """Until all processes are here."""
-        if self.world_size > 1:
-            import torch.distributed
+        if self.size > 1:
+            dist.barrier(group=self.group)
 
-            torch.distributed.barrier()
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor([int(flag)])
+        dist.all_reduce(value, dist.ReduceOp.MAX, group=self.group)
+        return bool(value.item())
 
-    def from_first(self, value: T) -> T:
-        """What the first process has."""
-        if self.world_size == 1:
+    def all_gather(self, value: T) -> list[T]:
+        """The values of all processes, in the order of ranks, on every one of them."""
+        if self.size == 1:
+            return [value]
+        found: list[T] = [value] * self.size
+        dist.all_gather_object(found, value, group=self.group)
+        return found
+
+    def gather(self, value: T) -> list[T] | None:
+        """The values of all processes on the main one, None on the others."""
+        if self.size == 1:
+            return [value]
+        found: list[T] | None = [value] * self.size if self.is_main else None
+        dist.gather_object(value, found, dst=0, group=self.group)
+        return found
+
+    def from_main(self, value: T) -> T:
+        """The main process's value."""
+        if self.size == 1:
             return value
-        import torch.distributed
-
         box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
-    def to_first(self, value: T) -> list[T]:
-        """On the first process what all processes have, in order; on the others nothing."""
-        if self.world_size == 1:
-            return [value]
-        import torch.distributed
-
-        everything: list[T] | None = [value] * self.world_size if self.rank == 0 else None
-        torch.distributed.gather_object(value, everything, dst=0)
-        return everything or []
+    def seed(self, seed: int) -> int:
+        """A seed for what must differ between processes; the main one keeps the given seed."""
+        return (seed + 1_000_003 * self.rank) % 2**63
 
 
 @contextmanager
-def process_group() -> Iterator[Group]:
-    """The group that `torchrun` started this process in, connected over gloo; a group of one otherwise.
+def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+    """Join the processes that `torchrun` started, or be a single one; leave them at the end.
+
+    Args:
+        device: "cpu", "cuda" (this process takes the GPU of its local rank), "cuda:1", or "auto".
+        environment: what `torchrun` sets: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
+
+    Raises:
+        TrainingError: there is no such device, or not one for every process, or the processes do not find each other.
+    """
+    size = int(environment.get("WORLD_SIZE", "1"))
+    local_rank = int(environment.get("LOCAL_RANK", environment.get("RANK", "0")))
+    chosen = own_device(device, local_rank, size)
+    on_gpu = chosen.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(chosen)
+    if size == 1:
+        yield World(device=chosen)
+        return
+    try:
+        dist.init_process_group("nccl" if on_gpu else "gloo")
+    except (RuntimeError, ValueError) as error:
+        where = f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}"
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"the training processes do not find each other at {where}: {reason}") from error
+    try:
+        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        yield World(rank=dist.get_rank(), size=size, device=chosen, group=group)
+    finally:
+        dist.destroy_process_group()
+
+
+def own_device(device: str, local_rank: int = 0, size: int = 1) -> str:
+    """The device of one of several training processes: "auto" or "cuda" is the GPU of its local rank.
+
+    Raises:
+        TrainingError: no such device here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        try:
+            return str(open_device(device))
+        except ValueError as reason:
+            raise TrainingError(f"--device {device} cannot be used here ({reason}): use auto, cpu or cuda") from None
+    present = torch.cuda.device_count()
+    if present == 0:
+        raise TrainingError("there is no CUDA device here: use --device cpu, or install a CUDA build of torch")
+    index = int(number) if number else local_rank
+    if index >= present or (size > 1 and number):
+        raise TrainingError(
+            f"process {local_rank} has no GPU of its own ({present} here): "
+            f"use --device cuda and --nproc-per-node {present} or fewer"
+        )
+    return f"cuda:{index}"
+
+
+@contextmanager
+def process_group() -> Iterator[World]:
+    """The processes that `torchrun` started, connected over gloo; this one alone otherwise.
 
     A group that is already connected is used and left as it is.
     """
     if _variable("WORLD_SIZE", 1) == 1:
-        yield Group()
+        yield World()
         return
-    import torch.distributed
-
-    connected = torch.distributed.is_initialized()
+    connected = dist.is_initialized()
     if not connected:
-        torch.distributed.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", timeout=PATIENCE)
     try:
-        yield Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        yield World(rank=dist.get_rank(), size=dist.get_world_size())
     finally:
         if not connected:
-            torch.distributed.destroy_process_group()
+            dist.destroy_process_group()
 
 
 def local_device() -> str | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AnnotationKind(Enum):
-    """How a training source is annotated (SPEC.md section 2); the value is the published name.
+    """How a training source is annotated (docs/method.md, 'Annotation kinds'); the value is the published name.
 
     `BOXES` and `PARTS` train alike (boxes, and masks where there are any); the two names are kept because the published
     recipes tell object sources from part sources.
@@ -45,8 +45,8 @@ class Targets:
             negative for proposals away from any annotation. None = everything not annotated is absent.
         ignore_inside: (N,) bool or None. True = inside of this annotation other things may be unlabelled: the parts of
             an object of which only the outline is known. None = there are no such annotations.
-        inexact: (N,) bool or None. True = this box and mask were not drawn by a person: they teach what is there, not
-            its outline. None = all are exact.
+        pseudo_labels: (N,) bool or None. True = this box and mask are no person's work: they teach what is there,
+            not its outline. None = there are none.
         only_at_matches: (C,) bool or None. True = this class is a negative for regions that are matched to an
             annotation of another class, and says nothing elsewhere. None = there are no such classes.
     """
@@ -57,7 +57,7 @@ class Targets:
     image_labels: Tensor
     unknown_labels: Tensor | None = None
     ignore_inside: Tensor | None = None
-    inexact: Tensor | None = None
+    pseudo_labels: Tensor | None = None
     only_at_matches: Tensor | None = None
 
     def to(self, device: object) -> Targets:
@@ -73,7 +73,7 @@ class Targets:
             image_labels=self.image_labels.to(device),  # type: ignore[call-overload]
             unknown_labels=move(self.unknown_labels),
             ignore_inside=move(self.ignore_inside),
-            inexact=move(self.inexact),
+            pseudo_labels=move(self.pseudo_labels),
             only_at_matches=move(self.only_at_matches),
         )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.annotation_parser.conftest import BLUE, CAT, RED, ColourFeatures, paint
 from vlpart.annotation_parser.bank import ReferenceBank
-from vlpart.annotation_parser.image_parser import Parser, ParserOptions, shrink_reference
+from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions, shrink_reference
 from vlpart.annotation_parser.references import read_base_data
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank
@@ -45,7 +45,7 @@ def bank(base_data: Path, features: ColourFeatures, tmp_path: Path) -> Reference
 
 
 def test_parts_are_where_they_look_alike(bank: ReferenceBank, features: ColourFeatures) -> None:
-    parser = Parser(features, bank, None, Renamer(None), PAINTED)
+    parser = ImageParser(features, bank, None, Renamer(None), PAINTED)
     (found,) = parser.parse([paint(TARGET)], [["tiger"]])
     assert [(p.name, p.found_as, p.score) for p in found] == [
         ("tiger:body", "cat:body", 1.0),
@@ -56,7 +56,7 @@ def test_parts_are_where_they_look_alike(bank: ReferenceBank, features: ColourFe
 
 
 def test_boxes_are_in_pixels_of_the_image(bank: ReferenceBank, features: ColourFeatures) -> None:
-    parser = Parser(features, bank, None, Renamer(None), PAINTED)
+    parser = ImageParser(features, bank, None, Renamer(None), PAINTED)
     large = paint(TARGET).repeat(2, axis=0).repeat(2, axis=1)
     small, big = (parser.parse([p], [["tiger"]])[0] for p in (paint(TARGET), large))
     np.testing.assert_allclose([p.box_xyxy for p in big], 2 * np.array([p.box_xyxy for p in small]))
@@ -65,7 +65,7 @@ def test_boxes_are_in_pixels_of_the_image(bank: ReferenceBank, features: ColourF
 def test_proposals_replace_boxes_or_drop_them(bank: ReferenceBank, features: ColourFeatures) -> None:
     detector = FixedDetector((9, 25, 31, 39), (0, 0, 64, 48), (33, 17, 37, 20))
     options = ParserOptions(short_side=48, max_side=144, foreground=0.1)
-    parser = Parser(features, bank, detector, Renamer(None), options)  # type: ignore[arg-type]
+    parser = ImageParser(features, bank, detector, Renamer(None), options)  # type: ignore[arg-type]
     (found,) = parser.parse([paint(TARGET)], [["tiger"]])
     assert [(p.name, p.box_xyxy) for p in found] == [("tiger:body", (9, 25, 31, 39))]
     transfer = parser.transfer(paint(TARGET), "tiger")
@@ -89,7 +89,7 @@ def test_a_image_is_detected_and_a_batch_searched_once(
     search = bank.search
     monkeypatch.setattr(bank, "search", lambda *given, **more: calls.append("search") or search(*given, **more))
     options = replace(PAINTED, use_proposals=True, base_objects=frozenset({"car", "van"}))
-    parser = Parser(features, bank, Counting((9, 25, 31, 39)), Renamer(None), options)  # type: ignore[arg-type]
+    parser = ImageParser(features, bank, Counting((9, 25, 31, 39)), Renamer(None), options)  # type: ignore[arg-type]
     labels = [["tiger", "car", "lion", "van"], ["tiger"]]
     found = parser.parse([paint(TARGET), paint(TARGET)], labels)
     assert sorted(calls) == ["parts", "proposals", "proposals", "search"]
@@ -98,21 +98,21 @@ def test_a_image_is_detected_and_a_batch_searched_once(
 
 
 def test_names_that_the_vocabulary_lacks_are_dropped(bank: ReferenceBank, features: ColourFeatures) -> None:
-    parser = Parser(features, bank, None, Renamer(Vocabulary.parse("tiger: torso, paw")), PAINTED)
+    parser = ImageParser(features, bank, None, Renamer(Vocabulary.parse("tiger: torso, paw")), PAINTED)
     (found,) = parser.parse([paint(TARGET)], [["tiger"]])
     assert [(p.name, p.found_as) for p in found] == [("tiger:torso", "cat:body")]
 
 
 def test_sources_of_a_label(bank: ReferenceBank, features: ColourFeatures) -> None:
     options = ParserOptions(**{**vars(PAINTED), "sources": {"Tiger": ("car",)}})
-    parser = Parser(features, bank, None, Renamer(None), options)
+    parser = ImageParser(features, bank, None, Renamer(None), options)
     assert parser.transfer(paint(TARGET), "tiger").reference.object == "car"
     assert parser.transfer(paint(TARGET), "lion").reference.object == "cat"
 
 
 def test_base_objects_go_to_the_detector(bank: ReferenceBank, features: ColourFeatures) -> None:
     options = ParserOptions(**{**vars(PAINTED), "base_objects": frozenset({"Car"})})
-    parser = Parser(features, bank, FixedDetector(), Renamer(Vocabulary.parse("car: wheel")), options)  # type: ignore[arg-type]
+    parser = ImageParser(features, bank, FixedDetector(), Renamer(Vocabulary.parse("car: wheel")), options)  # type: ignore[arg-type]
     features.batches.clear()
     (found,) = parser.parse([paint(TARGET)], [["car"]])
     assert [(p.name, p.box_xyxy, p.score) for p in found] == [("car:wheel", (1, 2, 3, 4), pytest.approx(0.9))]
@@ -120,7 +120,7 @@ def test_base_objects_go_to_the_detector(bank: ReferenceBank, features: ColourFe
 
 
 def test_images_of_a_batch_are_described_together(bank: ReferenceBank, features: ColourFeatures) -> None:
-    parser = Parser(features, bank, None, Renamer(None), PAINTED)
+    parser = ImageParser(features, bank, None, Renamer(None), PAINTED)
     features.batches.clear()
     both = parser.parse([paint(TARGET), paint(CAT)], [["tiger"], ["lion"]])
     assert features.batches == [2, 1]  # the targets, then the one reference of both
@@ -129,7 +129,7 @@ def test_images_of_a_batch_are_described_together(bank: ReferenceBank, features:
 
 def test_masks_are_kept_on_request(bank: ReferenceBank, features: ColourFeatures) -> None:
     options = ParserOptions(**{**vars(PAINTED), "keep_masks": True})
-    (found,) = Parser(features, bank, None, Renamer(None), options).parse([paint(TARGET)], [["tiger"]])
+    (found,) = ImageParser(features, bank, None, Renamer(None), options).parse([paint(TARGET)], [["tiger"]])
     assert found[0].mask is not None
     inside = np.all(paint(TARGET) == BLUE, axis=2)
     assert (found[0].mask & inside).sum() == inside.sum()
@@ -139,19 +139,19 @@ def test_other_features_than_those_of_the_bank(bank: ReferenceBank) -> None:
     other = ColourFeatures()
     other.fingerprint = "another"
     with pytest.raises(DataError, match="built with colours features of the weights painted, not colours of another"):
-        Parser(other, bank, None, Renamer(None), PAINTED)
+        ImageParser(other, bank, None, Renamer(None), PAINTED)
 
 
 def test_what_is_missing_is_said(features: ColourFeatures) -> None:
     with pytest.raises(DataError, match="need a detector"):
-        Parser(features, None, None, Renamer(None), ParserOptions())
-    parser = Parser(features, None, None, Renamer(None), PAINTED)
+        ImageParser(features, None, None, Renamer(None), ParserOptions())
+    parser = ImageParser(features, None, None, Renamer(None), PAINTED)
     with pytest.raises(DataError, match="need a reference bank"):
         parser.parse([paint(CAT)], [["cat"]])
 
 
 def test_a_image_without_an_object_has_no_parts(bank: ReferenceBank, features: ColourFeatures) -> None:
-    parser = Parser(features, bank, None, Renamer(None), PAINTED)
+    parser = ImageParser(features, bank, None, Renamer(None), PAINTED)
     assert parser.parse([paint({})], [["tiger"]]) == [[]]
     assert parser.parse([], []) == []
 
@@ -164,4 +164,4 @@ def test_references_shrink_with_truncated_sizes() -> None:
 def test_a_reference_that_is_gone(bank: ReferenceBank, features: ColourFeatures, tmp_path: Path) -> None:
     moved = ReferenceBank(bank.folder, tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"cat\.png\): name its folder with --base-images"):
-        Parser(features, moved, None, Renamer(None), PAINTED).transfer(paint(TARGET), "tiger")
+        ImageParser(features, moved, None, Renamer(None), PAINTED).transfer(paint(TARGET), "tiger")

@@ -208,7 +208,7 @@ def test_what_does_not_fit_together(bank: ReferenceBank, base_data: Path, featur
     with pytest.raises(DataError, match="needs a detector"):
         ObjectParser(features, bank, None, Renamer(None), VotingOptions())
     build_bank(bank.folder.parent / "pictures", read_base_data(base_data), base_data.parent, features)
-    with pytest.raises(DataError, match="one of images: build it with --objects"):
+    with pytest.raises(DataError, match="one of images: use vlpart parse find"):
         ObjectParser(features, ReferenceBank(bank.folder.parent / "pictures"), None, Renamer(None), ALONE)
     features.fingerprint = "others"  # type: ignore[misc]
     with pytest.raises(DataError, match="was built with"):
@@ -278,13 +278,13 @@ def test_only_those_who_know_a_part_vote_on_it() -> None:
 
 
 def test_regions_and_coverage() -> None:
-    evidence = np.zeros((6, 10), dtype=np.float32)
-    evidence[1:4, 1:5], evidence[4, 8], evidence[0, 9] = 0.8, 0.4, 0.1
+    score_map = np.zeros((6, 10), dtype=np.float32)
+    score_map[1:4, 1:5], score_map[4, 8], score_map[0, 9] = 0.8, 0.4, 0.1
     inside = np.ones((6, 10), dtype=bool)
-    found = region(evidence, inside, level=0.4, smallest=0.5)
+    found = region(score_map, inside, threshold=0.4, smallest=0.5)
     assert found is not None
     assert (int(found[0].sum()), round(found[1], 3)) == (12, 0.8)
-    assert region(evidence, np.zeros_like(inside), level=0.4, smallest=0.5) is None
+    assert region(score_map, np.zeros_like(inside), threshold=0.4, smallest=0.5) is None
     assert coverage(np.eye(4, dtype=bool).repeat(2, 0).repeat(2, 1), (4, 4)).view(4, 4).diagonal().min() > 0.5
     assert window_of(np.zeros((5, 5), dtype=bool)) is None
     assert window_of(np.ones((5, 7), dtype=bool)) == (0, 0, 7, 5)

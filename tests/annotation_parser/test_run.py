@@ -11,11 +11,11 @@ from PIL import Image
 
 from tests.annotation_parser.conftest import BLUE, CAT, RED, ColourFeatures, paint
 from vlpart.annotation_parser.bank import ReferenceBank
-from vlpart.annotation_parser.image_parser import Parser, ParserOptions
+from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions
 from vlpart.annotation_parser.labelled_images import LabelledImage
 from vlpart.annotation_parser.references import BaseData, read_base_data
 from vlpart.annotation_parser.rename import Renamer
-from vlpart.annotation_parser.run import Outcome, build_bank, find_parts
+from vlpart.annotation_parser.run import ParserRun, build_bank, find_parts
 from vlpart.data.indexing import load_source
 from vlpart.data.source import Source
 from vlpart.errors import DataError, ImageError, OutputError
@@ -42,13 +42,15 @@ def images(tmp_path: Path) -> list[LabelledImage]:
 
 
 @pytest.fixture
-def parser(base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path) -> Parser:
+def parser(base: BaseData, base_data: Path, features: ColourFeatures, tmp_path: Path) -> ImageParser:
     build_bank(tmp_path / "bank", base, base_data.parent, features)
     options = ParserOptions(short_side=48, max_side=144, foreground=0.1, use_proposals=False, keep_masks=True)
-    return Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
+    return ImageParser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
 
 
-def find(tmp_path: Path, parser: Parser, images: list[LabelledImage], **options: Any) -> tuple[Outcome, list[str]]:
+def find(
+    tmp_path: Path, parser: ImageParser, images: list[LabelledImage], **options: Any
+) -> tuple[ParserRun, list[str]]:
     failed: list[str] = []
     outcome = find_parts(
         tmp_path / "out" / "parsed.json",
@@ -66,7 +68,12 @@ def test_build_describes_every_reference(
 ) -> None:
     seen: list[tuple[int, int]] = []
     outcome = build_bank(
-        tmp_path / "bank", base, base_data.parent, features, batch=8, progress=lambda *numbers: seen.append(numbers)
+        tmp_path / "bank",
+        base,
+        base_data.parent,
+        features,
+        batch=8,
+        progress=lambda label, *numbers: seen.append(numbers),
     )
     assert (outcome.written, outcome.items, outcome.skipped) == (tmp_path / "bank", 2, 0)
     assert (features.batches, seen) == ([2], [(1, 2), (2, 2)])
@@ -158,7 +165,7 @@ def test_a_thin_reference_is_left_out(
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_one_image_that_cannot_be_parsed_is_skipped(
-    tmp_path: Path, parser: Parser, images: list[LabelledImage], batch: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parser: ImageParser, images: list[LabelledImage], batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     describe = parser.features.describe  # type: ignore[union-attr]
 
@@ -174,7 +181,7 @@ def test_one_image_that_cannot_be_parsed_is_skipped(
     assert [image["id"] for image in document["images"]] == [10, 11, 12]
 
 
-def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, parser: Parser, images: list[LabelledImage]) -> None:
+def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, parser: ImageParser, images: list[LabelledImage]) -> None:
     with pytest.raises(DataError, match="none of the 1 images could be used"):
         find(tmp_path, parser, images[4:])
     assert not (tmp_path / "out" / "parsed.json").exists()
@@ -185,22 +192,24 @@ def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, parser: Parser, im
         find_parts(tmp_path / "folder", images, tmp_path / "targets", parser, overwrite=True)
 
 
-def test_names_are_checked_before_the_work(tmp_path: Path, parser: Parser, images: list[LabelledImage]) -> None:
+def test_names_are_checked_before_the_work(tmp_path: Path, parser: ImageParser, images: list[LabelledImage]) -> None:
     for sources, message in (
         ({"tiger": ("kat",)}, "has no 'kat': did you mean cat"),
         ({"tigre": ("cat",)}, "no image has the label 'tigre': did you mean tiger"),
     ):
-        other = Parser(parser.features, parser.bank, None, parser.renamer, replace(parser.options, sources=sources))
+        other = ImageParser(
+            parser.features, parser.bank, None, parser.renamer, replace(parser.options, sources=sources)
+        )
         with pytest.raises(DataError, match=message):
             find(tmp_path, other, images)
-    lonely = Parser(None, None, None, parser.renamer, parser.options)
+    lonely = ImageParser(None, None, None, parser.renamer, parser.options)
     with pytest.raises(DataError, match="'tiger' is no base object and needs a reference bank"):
         find(tmp_path, lonely, images)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_file_that_is_found(tmp_path: Path, parser: Parser, images: list[LabelledImage], batch: int) -> None:
+def test_the_file_that_is_found(tmp_path: Path, parser: ImageParser, images: list[LabelledImage], batch: int) -> None:
     outcome, failed = find(tmp_path, parser, images, batch=batch)
     assert (outcome.items, outcome.skipped, outcome.parts, failed) == (5, 1, 5, ["4.png"])
     document = json.loads((tmp_path / "out" / "parsed.json").read_text())
@@ -221,7 +230,7 @@ def test_the_file_that_is_found(tmp_path: Path, parser: Parser, images: list[Lab
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["parsed.json"]
 
 
-def test_training_reads_it_as_a_parsed_source(tmp_path: Path, parser: Parser, images: list[LabelledImage]) -> None:
+def test_training_reads_it_as_a_parsed_source(tmp_path: Path, parser: ImageParser, images: list[LabelledImage]) -> None:
     vocabulary = Vocabulary.parse("tiger: body, head; lion: mane")
     parser.renamer.vocabulary = vocabulary
     find(tmp_path, parser, images, vocabulary=vocabulary)
@@ -237,7 +246,7 @@ def test_training_reads_it_as_a_parsed_source(tmp_path: Path, parser: Parser, im
 
 
 def test_an_interrupted_run_goes_on(
-    tmp_path: Path, parser: Parser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parser: ImageParser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find(tmp_path, parser, images)
     whole = (tmp_path / "out" / "parsed.json").read_bytes()
@@ -263,7 +272,7 @@ def test_an_interrupted_run_goes_on(
 
 
 def test_processes_write_what_one_would(
-    tmp_path: Path, parser: Parser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parser: ImageParser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find(tmp_path, parser, images)
     whole = (tmp_path / "out" / "parsed.json").read_bytes()
@@ -278,7 +287,7 @@ def test_processes_write_what_one_would(
 
 
 def test_other_settings_do_not_mix(
-    tmp_path: Path, parser: Parser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parser: ImageParser, images: list[LabelledImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     find(tmp_path, parser, images)
@@ -293,7 +302,7 @@ def test_other_settings_do_not_mix(
 
 def test_a_process_that_comes_late_finds_the_work_done(
     tmp_path: Path,
-    parser: Parser,
+    parser: ImageParser,
     images: list[LabelledImage],
     base: BaseData,
     base_data: Path,

@@ -8,7 +8,7 @@ import pytest
 
 from tests.annotation_parser.conftest import BLUE, RED, ColourFeatures, paint
 from vlpart.annotation_parser.bank import ReferenceBank
-from vlpart.annotation_parser.image_parser import Parser, ParserOptions, Transfer
+from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions, Transfer
 from vlpart.annotation_parser.labelled_images import AnnotatedObject
 from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions
 from vlpart.annotation_parser.references import read_base_data, read_base_objects
@@ -25,7 +25,7 @@ TARGET = {BLUE: (8, 24, 32, 40), RED: (32, 16, 44, 28)}
 def transfer(base_data: Path, features: ColourFeatures, tmp_path: Path) -> Transfer:
     build_bank(tmp_path / "bank", read_base_data(base_data), base_data.parent, features)
     options = ParserOptions(short_side=48, max_side=144, foreground=0.1, use_proposals=False)
-    return Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options).transfer(
+    return ImageParser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options).transfer(
         paint(TARGET), "tiger"
     )
 
@@ -92,7 +92,7 @@ def test_an_annotated_object_is_drawn_like_a_image(base_data: Path, features: Co
 def test_wide_images_take_two_rows(base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:
     build_bank(tmp_path / "bank", read_base_data(base_data), base_data.parent, features)
     options = ParserOptions(short_side=48, max_side=400, foreground=0.1, use_proposals=False)
-    parser = Parser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
+    parser = ImageParser(features, ReferenceBank(tmp_path / "bank"), None, Renamer(None), options)
     wide = parser.transfer(paint(TARGET, (48, 240)), "tiger")
     drawn = draw_transfer(wide, "tiger", Renamer(None), height=100)
     assert 200 < drawn.height < 300

@@ -72,5 +72,5 @@ def fake_predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
 
     module.load = load  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vlpart.inference.predictor", module)
-    monkeypatch.setattr("vlpart.zoo.download.download_model", lambda name, progress: predictor.fetched.append(name))
+    monkeypatch.setattr("vlpart.zoo.resolve.download_model", lambda name, progress: predictor.fetched.append(name))
     return predictor

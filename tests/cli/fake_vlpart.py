@@ -10,12 +10,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tests.fakes import FakePredictor
 from vlpart.cli.main import main
-from vlpart.zoo import download
+from vlpart.zoo import resolve
 
 predictor = ModuleType("vlpart.inference.predictor")
 predictor.load = lambda *args, **options: FakePredictor(seconds=0.2)  # type: ignore[attr-defined]
 sys.modules["vlpart.inference.predictor"] = predictor
-download.download_model = lambda *args, **options: Path()
+resolve.download_model = lambda *args, **options: Path()  # type: ignore[assignment]
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,8 @@ from tests.cli.conftest import Run
 def test_list_has_a_line_for_every_model(run: Run, private_cache: Path) -> None:
     (private_cache / "models").mkdir()
     (private_cache / "models" / "r50_paco.pth").write_bytes(b"")
-    rows = [line.split("\t") for line in run("models", "list").out.splitlines()]
+    headings, *rows = [line.split("\t") for line in run("models", "list").out.splitlines()]
+    assert headings == ["name", "architecture", "vocabulary", "weights"]
     assert len(rows) == 31
     assert rows[0] == ["tiny", "tiny", rows[0][2], "in the package"]
     where = {row[0]: row[3] for row in rows}

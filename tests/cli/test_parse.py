@@ -72,7 +72,7 @@ def test_a_image_that_is_broken_is_skipped(
 
 
 def test_recipes_are_listed(run: Run) -> None:
-    rows = [line.split("\t") for line in run("parse", "recipes").out.splitlines()]
+    _, *rows = [line.split("\t") for line in run("parse", "recipes").out.splitlines()]
     assert [row[:2] for row in rows][:3] == [
         ["build", "pascal_part"],
         ["build", "pascal_part_base"],
@@ -89,7 +89,7 @@ def test_recipes_are_listed(run: Run) -> None:
             ("build", "bank", "--recipe", "pascal_part"),
             "give --annotations, or the data root of the recipe with --data",
         ),
-        (("build", "bank", "--recipe", "pascal"), "no parser recipe 'pascal': use one of pascal_part"),
+        (("build", "bank", "--recipe", "pascal"), "no parser recipe 'pascal': did you mean pascal_part"),
         (("find", "bank", "--images", "."), "give --output"),
         (("show", "bank", "x.png", "--label", "a", "-o", "x.txt"), "must end in .png"),
     ],
@@ -118,16 +118,12 @@ def banks(run: Run, base_data: Path, tmp_path: Path, tiny_weights: Path) -> tupl
 @pytest.mark.parametrize(
     ("objects", "arguments", "message"),
     [
-        (False, ("--references", 3), "--references is for banks of objects"),
-        (False, ("--min-confidence", 0.3), "--min-confidence is for banks of objects"),
-        (True, ("--boxes", "masks"), "--boxes is for banks of images"),
-        (True, ("--threshold", 0.2), "--threshold is for banks of images"),
-        (True, ("--per-folder", 2), "--per-folder is for one folder per label"),
+        (False, ("--references", 3), "No such option"),
+        (True, ("--boxes", "masks"), "No such option"),
         (False, ("--names", "leg"), "'leg' names no parts"),
         (False, ("--base-objects", "tigre"), "no image has the label 'tigre': did you mean tiger"),
         (False, ("--from", "tiger: kat"), "has no 'kat': did you mean cat"),
         (False, ("--only-labels", "tiger, tigre"), "has no label 'tigre': did you mean tiger"),
-        (True, ("--recipe", "in_s11"), "the recipe in_s11 searches the bank pascal_part"),
     ],
 )
 def test_what_would_be_ignored_is_refused(
@@ -140,12 +136,26 @@ def test_what_would_be_ignored_is_refused(
     arguments: tuple[object, ...],
     message: str,
 ) -> None:
-    labels = ("--labels", base_data) if objects else ()
+    command = ("find-objects", banks[1], "--labels", base_data) if objects else ("find", banks[0])
     output = tmp_path / "out" / "x.json"
-    outcome = run("parse", "find", banks[objects], *labels, "--images", tigers, "--output", output, *arguments)
+    outcome = run("parse", *command, "--images", tigers, "--output", output, *arguments)
     assert outcome.code in (1, 2)
     assert message in " ".join(outcome.err.replace("│", " ").split())
     assert not output.parent.exists()
+
+
+def test_the_other_kind_of_bank_is_refused(
+    run: Run, banks: tuple[Path, Path], base_data: Path, tigers: Path, tmp_path: Path
+) -> None:
+    common = ("--labels", base_data, "--images", tigers, "--output", tmp_path / "x.json")
+    for command, bank, message in (
+        ("find", banks[1], "is one of objects: use vlpart parse find-objects"),
+        ("find-objects", banks[0], "is one of images: use vlpart parse find"),
+    ):
+        outcome = run("parse", command, bank, *common)
+        assert (outcome.code, message in outcome.err) == (1, True)
+    folders = run("parse", "find", banks[0], *common, "--per-folder", 2)
+    assert (folders.code, "is for one folder per label" in " ".join(folders.err.replace("│", " ").split())) == (2, True)
 
 
 def test_a_bank_of_another_recipe_is_refused(tmp_path: Path) -> None:
@@ -170,7 +180,7 @@ def test_show_draws_annotated_objects(
     run: Run, banks: tuple[Path, Path], base_data: Path, tigers: Path, tmp_path: Path
 ) -> None:
     drawn, common = tmp_path / "cat.png", ("--detector-share", 0, "--min-confidence", 0)
-    cat = ("parse", "show", banks[1], base_data.parent / "cat.png", "--label", "cat", "-o", drawn, *common)
+    cat = ("parse", "show-object", banks[1], base_data.parent / "cat.png", "--label", "cat", "-o", drawn, *common)
     shown = run(*cat, "--labels", base_data)
     assert (shown.code, "reference cat.png, similarity 1.000" in shown.err) == (0, True)
     assert {line.partition("\t")[0] for line in shown.out.splitlines()} >= {"cat:body", "cat:head"}
@@ -179,8 +189,7 @@ def test_show_draws_annotated_objects(
     assert run(*cat).code == 0  # the whole image as the object
     for arguments, message in (
         ((*cat[:3], tigers / "tiger" / "a.png", *cat[4:], "--labels", base_data), "annotates no cat in"),
-        ((*cat, "--boxes", "masks"), "--boxes is for banks of images"),
-        ((*cat[:2], banks[0], *cat[3:-4], "--labels", base_data), "--labels is for banks of objects"),
+        ((*cat[:2], banks[0], *cat[3:], "--labels", base_data), "is one of images: use vlpart parse find"),
     ):
         outcome = run(*arguments)
         assert outcome.code in (1, 2)

@@ -15,8 +15,10 @@ from PIL import Image
 
 from tests.cli.conftest import Run
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart.data.images import ReadImage
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
+from vlpart.zoo.resolve import ResolvedModel, resolve
 
 
 def test_a_photo(run: Run, fake_predictor: FakePredictor, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,7 @@ def test_a_photo(run: Run, fake_predictor: FakePredictor, photo: Path, monkeypat
 
 
 def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").touch()
     outcome = run(
         *("predict", photo, "-o", tmp_path / "out", "--model", "r50_pascalpart", "--weights", tmp_path / "w.pth"),
         *("--vocabulary", "dog: head", "--threshold", "0.25", "--short-side", "320", "--max-side", "640"),
@@ -38,26 +41,20 @@ def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: P
         *("--format", "labels", "--batch", "4", "--no-progress"),
     )
     assert outcome.code == 0, outcome.err
-    options = {"weights": tmp_path / "w.pth", "device": "cpu", "precision": "float32"}
-    assert fake_predictor.loaded == (("r50_pascalpart",), options)
-    assert fake_predictor.calls == [
-        {
-            "vocabulary": Vocabulary.parse("dog: head"),
-            "score_threshold": 0.25,
-            "short_side": 320,
-            "max_side": 640,
-            "max_detections": 7,
-            "max_pixels": None,
-        }
-    ]
+    model = resolve("r50_pascalpart", tmp_path / "w.pth")
+    assert fake_predictor.loaded == ((model,), {"device": "cpu", "precision": "float32"})
+    asked = {"vocabulary": Vocabulary.parse("dog: head"), "score_threshold": 0.25, "max_detections": 7}
+    assert (fake_predictor.calls, fake_predictor.sizes) == ([asked], [{"short_side": 320, "max_side": 640}])
     assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.json"]
 
 
 def test_weights_are_fetched_unless_a_file_is_given(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
 ) -> None:
-    assert run("predict", photo, "-o", tmp_path / "out", "--model", "own.pth").code == 0
-    assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc", "--weights", "own.pth").code == 0
+    own = tmp_path / "own.pth"
+    own.touch()
+    assert run("predict", photo, "-o", tmp_path / "out", "--model", own).code == 0
+    assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc", "--weights", own).code == 0
     assert fake_predictor.fetched == []
     assert run("predict", photo, "-o", tmp_path / "out", "--model", "r50_voc").code == 0
     assert fake_predictor.fetched == ["r50_voc"]
@@ -66,9 +63,11 @@ def test_weights_are_fetched_unless_a_file_is_given(
 def test_weights_alone_say_which_model_they_are(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
 ) -> None:
-    assert run("predict", photo, "-o", tmp_path / "out", "--weights", "r50_pascalpart.pth").code == 0
+    weights = tmp_path / "r50_pascalpart.pth"
+    weights.touch()
+    assert run("predict", photo, "-o", tmp_path / "out", "--weights", weights).code == 0
     assert fake_predictor.loaded is not None
-    assert (fake_predictor.loaded[0], fake_predictor.loaded[1]["weights"]) == ((None,), Path("r50_pascalpart.pth"))
+    assert fake_predictor.loaded[0] == (ResolvedModel(file=weights),)
     assert fake_predictor.fetched == []
     assert run("predict", photo, "-o", tmp_path / "out").code == 0
     assert fake_predictor.fetched == ["tiny"]
@@ -225,19 +224,112 @@ def test_end_to_end_with_the_embedded_model(run: Run, tiny_weights: Path, photo:
 def test_nested_detections_are_kept_only_when_asked_for(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def twice(images: list[np.ndarray], **options: object) -> list[Result]:
+    def twice(images: list[ReadImage], **options: object) -> list[Result]:
         return [
             Result(
-                image_size=image.shape[:2],
+                image_size=image.pixels.shape[:2],
                 boxes_xyxy=[[0, 0, 40, 40], [5, 5, 30, 30]],
                 scores=[0.9, 0.6],
                 class_ids=[0, 0],
                 vocabulary=Vocabulary.parse("car"),
-                image=image,
+                image=image.pixels,
             )
             for image in images
         ]
 
-    monkeypatch.setattr(fake_predictor, "predict", twice)
+    monkeypatch.setattr(fake_predictor, "detect", twice)
     assert "1 car ->" in run("predict", photo, "-o", tmp_path / "a").out
     assert "2 car ->" in run("predict", photo, "-o", tmp_path / "b", "--keep-nested").out
+
+
+def test_without_a_photo_it_says_so_and_offers_the_one_in_the_package(run: Run, fake_predictor: FakePredictor) -> None:
+    outcome = run("predict")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "no image given" in outcome.err
+    assert "vlpart predict sample" in " ".join(outcome.err.replace("│", " ").split())
+    assert fake_predictor.loaded is None
+
+
+def test_sample_is_the_photo_in_the_package_unless_there_is_a_file_of_that_name(
+    run: Run, fake_predictor: FakePredictor, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    outcome = run("predict", "sample")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (photo.parent / "vlpart-results" / "astronaut_parts.jpg").is_file()
+    (photo.parent / "sample").mkdir()
+    photo.rename(photo.parent / "sample" / "own.jpg")
+    assert run("predict", "sample").code == 0
+    assert (photo.parent / "vlpart-results" / "own_parts.jpg").is_file()
+
+
+def test_lines_name_the_source_all_files_and_what_is_of_all_images(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 30)).save(tmp_path / folder / "x.png")
+    lines = run(
+        "predict", "a/x.png", "b/x.png", "-o", "out", "-f", "image,json,coco,yolo,crops,cutouts"
+    ).out.splitlines()
+    for line, folder in zip(lines, "ab", strict=False):
+        assert line.startswith(f"{folder}/x.png 40x30: 1 car (1 wheel) -> out: ")
+        files = line.partition(" -> out: ")[2].split(", ")
+        of_all = [f"{folder}/x_parts.jpg", f"{folder}/x_parts.json", f"labels/{folder}/x.txt"]
+        assert sorted(files) == sorted([*of_all, f"crops/{folder}/x/ (2)", f"cutouts/{folder}/x/ (2)"])
+    assert lines[2].endswith("results in out, of all images in coco.json and data.yaml there")
+    assert files_of(tmp_path / "out" / "crops" / "a" / "x") == ["001_car.jpg", "002_car_wheel.jpg"]
+
+
+def test_the_threshold_follows_the_number_of_names(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    for names in ("car", "car: wheel, door; dog: head, leg, tail; cat; bus; tie; fork"):
+        assert run("predict", photo, "-o", tmp_path / "out", "-v", names).code == 0
+    assert run("predict", photo, "-o", tmp_path / "out").code == 0
+    assert [call["score_threshold"] for call in fake_predictor.calls] == [0.45, 0.48, 0.46]
+
+
+def test_drawing_options_reach_the_picture(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
+) -> None:
+    pictures = set()
+    for options in (
+        [],
+        ["--no-scores"],
+        ["--no-labels"],
+        ["--no-masks"],
+        ["--boxes"],
+        ["--line-width", "9"],
+        ["--font-size", "40"],
+    ):
+        assert run("predict", photo, "-o", tmp_path / "out", "-f", "image", *options).code == 0
+        pictures.add((tmp_path / "out" / "photo_parts.jpg").read_bytes())
+    assert len(pictures) == 7
+    colours = set()
+    for scheme in ("object", "instance", "class"):
+        assert run("predict", photo, "-o", tmp_path / "out", "-f", "image", "--colors", scheme).code == 0
+        colours.add((tmp_path / "out" / "photo_parts.jpg").read_bytes())
+    assert len(colours) >= 2
+
+
+def test_one_region_gets_one_name_unless_asked_otherwise(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(images: list[np.ndarray], **options: object) -> list[Result]:
+        return [
+            Result(
+                image_size=(90, 120),
+                boxes_xyxy=[[0, 0, 40, 40], [0, 0, 40, 39]],
+                scores=[0.9, 0.6],
+                class_ids=[0, 1],
+                vocabulary=Vocabulary.parse("dog; cat"),
+                image=np.zeros((90, 120, 3), dtype=np.uint8),
+            )
+            for _ in images
+        ]
+
+    monkeypatch.setattr(fake_predictor, "detect", twice)
+    assert ": 1 dog ->" in run("predict", photo, "-o", tmp_path / "a").out
+    assert ": 1 dog, 1 cat ->" in run("predict", photo, "-o", tmp_path / "b", "--iou", "1").out

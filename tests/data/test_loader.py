@@ -37,7 +37,7 @@ AUGMENTATION: dict[str, Any] = {
 INCOMPLETE: dict[str, Any] = {
     "unlabelled": "unknown",
     "inside_objects": "unknown",
-    "scored_annotations": "inexact",
+    "scored_annotations": "pseudo",
 }
 
 

@@ -199,13 +199,16 @@ def test_annotations_with_a_score_are_known_as_such(make_dataset: MakeDataset) -
     drawn, gone, parsed = ({"category_id": 3, "bbox": [x, 8, 5, 5]} for x in (4, 50, 10))
     data = make_dataset([{"size": (40, 60), "annotations": [drawn, gone | {"score": 0.7}, parsed | {"score": 0.0}]}])
     inner = geometry((0, 0, 40, 40), (40, 40))
-    inexact = load_source(Source(**data, scored_annotations="inexact"))
-    assert inexact.store[0].scored.tolist() == [False, True, True]
-    flags = transform_targets(inexact, inexact.store[0], inner).inexact
+    pseudo = load_source(Source(**data, scored_annotations="pseudo"))
+    assert Source(**data, scored_annotations="inexact") == Source(
+        **data, scored_annotations="pseudo"
+    )  # its former name
+    assert pseudo.store[0].scored.tolist() == [False, True, True]
+    flags = transform_targets(pseudo, pseudo.store[0], inner).pseudo_labels
     assert flags is not None
     assert flags.tolist() == [False, True]
     plain = load_source(Source(**data))
-    assert transform_targets(plain, plain.store[0], inner).inexact is None
+    assert transform_targets(plain, plain.store[0], inner).pseudo_labels is None
 
 
 def test_sizes_that_are_drawn() -> None:

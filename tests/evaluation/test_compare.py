@@ -53,7 +53,7 @@ def test_the_same_detections_differ_by_nothing():
         "masks",
         GROUPS,
         samples=10,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda label, done, total: seen.append((done, total)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
     figures = found["all"]["ap50"]

@@ -28,9 +28,15 @@ class Told:
     def __init__(self, answers: dict[str, list[tuple[str, tuple[int, int, int, int], float]]]) -> None:
         self.answers, self.limits = answers, []
 
-    def predict(self, image, vocabulary=None, score_threshold=None, *, max_detections=None):
-        found = self.answers[Path(image).name]
+    def read(self, source):
+        return Path(source).name
+
+    def detect(self, images, vocabulary=None, *, score_threshold=None, max_detections=None):
         self.limits.append(max_detections)
+        return [self.found(name, vocabulary) for name in images]
+
+    def found(self, name, vocabulary):
+        found = self.answers[name]
         masks = []
         for _, (x, y, w, h), _ in found:
             masks.append(np.zeros(SIZE, dtype=bool))

@@ -20,9 +20,7 @@ from vlpart.visualize.page import (
     Curve,
     Report,
     Table,
-    bar_chart,
-    confusion_chart,
-    curve_chart,
+    chart,
     render_report,
 )
 
@@ -85,9 +83,9 @@ def test_names_are_text_and_never_markup():
 @pytest.mark.parametrize(
     "svg",
     [
-        bar_chart([Bar(name=ODD, ap=0.25, ap50=1.0, count=7)], ODD),
-        curve_chart(Curve(title=ODD, at50=[1.0] * 101, at75=[0.0] * 101)),
-        confusion_chart(Confusion(names=["a", "b"], counts=[[9, 1, 0], [0, 0, 4], [2, 0, 0]])),
+        chart("bar_chart", [Bar(name=ODD, ap=0.25, ap50=1.0, count=7)], ODD),
+        chart("curve_chart", Curve(title=ODD, at50=[1.0] * 101, at75=[0.0] * 101)),
+        chart("confusion_chart", Confusion(names=["a", "b"], counts=[[9, 1, 0], [0, 0, 4], [2, 0, 0]])),
     ],
 )
 def test_charts_are_well_formed(svg):
@@ -96,13 +94,13 @@ def test_charts_are_well_formed(svg):
 
 
 def test_bars_are_as_long_as_their_figures():
-    root = ElementTree.fromstring(bar_chart([Bar(name="a", ap=0.25, ap50=0.75, count=7)], "t"))
+    root = ElementTree.fromstring(chart("bar_chart", [Bar(name="a", ap=0.25, ap50=0.75, count=7)], "t"))
     bars = {e.get("class"): float(e.get("width")) for e in root.iter("{http://www.w3.org/2000/svg}rect")}
     assert bars["bar50"] == pytest.approx(3 * bars["bar"])
 
 
 def test_the_matrix_shows_shares_of_rows():
-    text = confusion_chart(Confusion(names=["a", "b"], counts=[[9, 1, 0], [0, 0, 4], [2, 0, 0]]))
+    text = chart("confusion_chart", Confusion(names=["a", "b"], counts=[[9, 1, 0], [0, 0, 4], [2, 0, 0]]))
     assert "a found as b: 1 (10%)" in text and "b found as nothing: 4 (100%)" in text
     assert "a found where nothing of it is annotated: 2" in text
 

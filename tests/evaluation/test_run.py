@@ -23,9 +23,14 @@ class ColourPredictor:
     def __init__(self):
         self.calls = []
 
-    def predict(self, image, vocabulary=None, score_threshold=None, *, max_detections=None):
+    def read(self, source):
+        return np.asarray(Image.open(source)).astype(int)
+
+    def detect(self, images, vocabulary=None, *, score_threshold=None, max_detections=None):
         self.calls.append((vocabulary.names, score_threshold, max_detections))
-        pixels = np.asarray(Image.open(image)).astype(int)
+        return [self.found(pixels, vocabulary) for pixels in images]
+
+    def found(self, pixels, vocabulary):
         masks, boxes, classes = [], [], []
         for class_id, channel in enumerate((0, 2)):
             bitmap = pixels[..., channel] > 180
@@ -83,7 +88,11 @@ def dataset(tmp_path):
 def test_a_perfect_predictor(dataset, tmp_path):
     predictor, seen = ColourPredictor(), []
     result = evaluate(
-        predictor, dataset, dataset.parent, score_threshold=0.2, progress=lambda done, total: seen.append((done, total))
+        predictor,
+        dataset,
+        dataset.parent,
+        score_threshold=0.2,
+        progress=lambda label, done, total: seen.append((done, total)),
     )
     assert result.masks.all.ap == pytest.approx(1.0)
     assert result.boxes.parts.ap50 == pytest.approx(1.0)

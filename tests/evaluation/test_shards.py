@@ -13,7 +13,7 @@ from vlpart.errors import EvaluationError
 from vlpart.evaluation import shards
 from vlpart.evaluation.detections import read_detections
 from vlpart.evaluation.shards import ShardFolder
-from vlpart.runtime import Group, process_group
+from vlpart.runtime import World, process_group
 
 IMAGES = [{"id": 100 + i} for i in range(11)]
 KEY = {"model": "tiny", "weights": "abc"}
@@ -43,7 +43,7 @@ class Counting:
 
 
 def predictions_of(folder, group=None, predict=None):
-    group = group or Group()
+    group = group or World()
     run = ShardFolder(folder, IMAGES, KEY)
     run.open(group)
     run.predict(predict or Counting(), group)
@@ -72,10 +72,10 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["00000.jsonl", "00001.jsonl"]
     again, told = Counting(), []
     run = ShardFolder(tmp_path, IMAGES, KEY)
-    run.open(Group())
-    run.predict(again, Group(), lambda done, total: told.append((done, total)))
+    run.open(World())
+    run.predict(again, World(), lambda done, total: told.append((done, total)))
     assert again.seen == [106, 107, 108, 109, 110]  # the half shard is done again
-    assert run.merge(Group()).detections == EXPECTED
+    assert run.merge(World()).detections == EXPECTED
     assert told[0] == (3, 11) and told[-1] == (11, 11)
 
 
@@ -92,27 +92,27 @@ def test_predictions_of_another_run_are_refused(tmp_path):
     predictions_of(tmp_path)
     other = ShardFolder(tmp_path, IMAGES, {**KEY, "weights": "xyz"})
     with pytest.raises(EvaluationError, match="another weights"):
-        other.open(Group())
+        other.open(World())
     (tmp_path / "run.json").unlink()
     with pytest.raises(EvaluationError, match=r"without run\.json"):
-        ShardFolder(tmp_path, IMAGES, KEY).open(Group())
+        ShardFolder(tmp_path, IMAGES, KEY).open(World())
 
 
-class Rank(Group):
+class Rank(World):
     """One of several processes that take turns: waits for nobody, and hands over what the others left for it."""
 
     def wait(self):
         pass
 
-    def from_first(self, value):
+    def from_main(self, value):
         return value
 
-    def to_first(self, value):
+    def gather(self, value):
         return [value, *getattr(self, "left", [])]
 
 
 def test_processes_share_a_folder(tmp_path):
-    ranks = [Rank(rank, 3) for rank in range(3)]
+    ranks = [Rank(rank=rank, size=3) for rank in range(3)]
     seen = []
     runs = [ShardFolder(tmp_path, IMAGES, KEY) for _ in ranks]
     for run, rank in zip(runs, ranks, strict=True):
@@ -128,7 +128,7 @@ def test_processes_share_a_folder(tmp_path):
 
 
 def test_machines_with_disks_of_their_own_send_their_shards(tmp_path):
-    first, second = Rank(0, 2), Rank(1, 2)
+    first, second = Rank(rank=0, size=2), Rank(rank=1, size=2)
     folders = [tmp_path / "a", tmp_path / "b"]
     runs = [ShardFolder(folder, IMAGES, KEY) for folder in folders]
     for run, rank in zip(runs, (first, second), strict=True):
@@ -145,9 +145,9 @@ def test_machines_with_disks_of_their_own_send_their_shards(tmp_path):
 def test_alone_there_is_no_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with process_group() as group:
-        assert (group.rank, group.world_size) == (0, 1)
+        assert (group.rank, group.size) == (0, 1)
         group.wait()
-        assert group.to_first(group.from_first(5)) == [5]
+        assert group.gather(group.from_main(5)) == [5]
 
 
 WORKER = """

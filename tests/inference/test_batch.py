@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
+from vlpart.data.images import ReadImage
 from vlpart.errors import ImageError, OutputError, VlpartError, VocabularyError
 from vlpart.files import write_file
 from vlpart.inference import output as batch_writer
 from vlpart.inference.batch import Summary, predict_to_folder
 from vlpart.results.result import Result
+from vlpart.text.vocabulary import Vocabulary
 
 
 def make_images(folder: Path, *names: str, size: tuple[int, int] = (40, 30)) -> list[Path]:
@@ -204,7 +206,7 @@ def test_an_earlier_coco_file_does_not_outlive_a_run_without_images(tmp_path: Pa
 
 def test_an_earlier_coco_file_stays_where_a_run_could_not_begin_or_it_is_a_source(tmp_path: Path) -> None:
     class Refusing(FakePredictor):
-        def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+        def detect(self, images: Sequence[ReadImage], **options: Any) -> list[Result]:
             raise VocabularyError("does not fit")
 
     good = make_images(tmp_path / "in", "good.png")[0]
@@ -343,7 +345,7 @@ def test_a_full_disk_stops_the_run_with_the_finished_images_kept(
 
 def test_an_error_that_is_no_image_ends_the_run(photo: Path, tmp_path: Path) -> None:
     class Refusing(FakePredictor):
-        def predict(self, images: Sequence[np.ndarray], **options: Any) -> list[Result]:
+        def detect(self, images: Sequence[ReadImage], **options: Any) -> list[Result]:
             raise VocabularyError("does not fit")
 
     with pytest.raises(VocabularyError, match="does not fit"):
@@ -353,15 +355,10 @@ def test_an_error_that_is_no_image_ends_the_run(photo: Path, tmp_path: Path) -> 
 
 def test_options_reach_the_predictor_and_the_reader(photo: Path, tmp_path: Path) -> None:
     predictor = FakePredictor()
-    options: dict[str, Any] = {
-        "vocabulary": "car: wheel",
-        "score_threshold": 0.25,
-        "short_side": 320,
-        "max_side": 640,
-        "max_detections": 7,
-    }
-    predict_to_folder(predictor, photo, output=tmp_path / "out", formats=["json"], **options)
-    assert predictor.calls == [{**options, "max_pixels": None}]
+    asked: dict[str, Any] = {"vocabulary": Vocabulary.parse("car: wheel"), "score_threshold": 0.25, "max_detections": 7}
+    sizes: dict[str, Any] = {"short_side": 320, "max_side": 640}
+    predict_to_folder(predictor, photo, output=tmp_path / "out", formats=["json"], **asked, **sizes)
+    assert (predictor.calls, predictor.sizes) == ([asked], [sizes])
     failed: list[VlpartError] = []
     predict_to_folder(
         predictor, photo, output=tmp_path / "out", max_pixels=100, on_failure=lambda image, error: failed.append(error)
@@ -379,3 +376,20 @@ def test_unknown_formats_are_refused(photo: Path, tmp_path: Path, formats: Any) 
 def test_a_source_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no images in the folder"):
         predict_to_folder(FakePredictor(), tmp_path, output=tmp_path / "out")
+
+
+def test_pieces_of_every_detection_and_none_of_an_earlier_run(photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "cutouts" / "photo"
+    folder.mkdir(parents=True)
+    (folder / "003_dog.png").write_bytes(b"earlier")
+    (folder / "notes.png").write_bytes(b"somebody's own")
+    predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=["cutouts", "crops"])
+    assert files_of(folder) == ["001_car.png", "002_car_wheel.png", "notes.png"]
+    with Image.open(folder / "002_car_wheel.png") as wheel:
+        assert (wheel.mode, wheel.size) == ("RGBA", (5, 4))
+        alpha = np.asarray(wheel)[:, :, 3]
+    assert alpha[1:-1, 1:-1].min() == 255
+    width, height = size_of(tmp_path / "out" / "crops" / "photo" / "002_car_wheel.jpg")
+    assert (width, height) == (7, 6)  # a tenth of the longer side more, on whole pixels
+    with pytest.raises(OutputError, match="crops of an image are there"):
+        predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=["crops"], skip_existing=True)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_names_that_no_file_system_holds_are_no_trouble_yet(tmp_path: Path) -> N
     for name in ("n" * 300 + ".jpg", "n" * 300 + "*.jpg", "~nobody is called so.jpg"):
         names = OutputNames([name], tmp_path / "out")
         assert names.relative(name) == name
-        assert not names.is_result(name)
+        assert names.stem(name) is not None
 
 
 def test_the_output_folder_must_not_be_a_source_folder(tmp_path: Path) -> None:
@@ -94,10 +95,10 @@ def test_the_output_folder_must_not_be_a_source_folder(tmp_path: Path) -> None:
 def test_results_in_a_subfolder_of_the_source_are_not_sources(tmp_path: Path) -> None:
     source, result = touch(tmp_path / "p.jpg", tmp_path / "out" / "p_parts.jpg")
     names = OutputNames([str(tmp_path)], tmp_path / "out")
-    assert names.is_result(result)
-    assert not names.is_result(source)
+    assert names.stem(result) is None
+    assert names.stem(source) is not None
     assert names.target("p_parts.jpg") == tmp_path / "out" / "p_parts.jpg"  # a second run may replace it
-    assert not OutputNames([result], tmp_path / "out").is_result(result)  # named explicitly: a source
+    assert OutputNames([result], tmp_path / "out").stem(result) is not None  # named explicitly: a source
 
 
 def test_a_result_never_takes_the_name_of_a_source(tmp_path: Path) -> None:
@@ -134,15 +135,19 @@ def test_a_pattern_protects_what_it_may_match(tmp_path: Path) -> None:
 CATEGORIES = [{"id": 7, "name": "café"}]
 
 
+def image(file_name: str, height: int, width: int) -> dict[str, Any]:
+    return {"file_name": file_name, "height": height, "width": width}
+
+
 def annotation(score: float) -> dict[str, object]:
     return {"category_id": 7, "bbox": [1, 2, 3, 4], "score": score}
 
 
 def test_coco_file_of_images_with_and_without_annotations(tmp_path: Path) -> None:
-    with CocoFile(tmp_path / "coco.json", CATEGORIES, {"description": "x"}) as coco:
-        coco.add("a.jpg", (4, 5), [])
-        coco.add("ü.jpg", (6, 7), [annotation(0.5), annotation(0.25)])
-        coco.add("c.jpg", (8, 9), [annotation(0.125)])
+    with CocoFile(tmp_path / "coco.json", {"description": "x"}, lambda: CATEGORIES) as coco:
+        coco.add(image("a.jpg", 4, 5), [])
+        coco.add(image("ü.jpg", 6, 7), [annotation(0.5), annotation(0.25)])
+        coco.add(image("c.jpg", 8, 9), [annotation(0.125)])
         assert not (tmp_path / "coco.json").exists()
     data = json.loads((tmp_path / "coco.json").read_text(encoding="utf-8"))
     assert data["categories"] == CATEGORIES
@@ -156,15 +161,15 @@ def test_coco_file_of_images_with_and_without_annotations(tmp_path: Path) -> Non
 
 
 def test_coco_file_without_images_is_not_written(tmp_path: Path) -> None:
-    with CocoFile(tmp_path / "coco.json", CATEGORIES, {}):
+    with CocoFile(tmp_path / "coco.json", {}, lambda: CATEGORIES):
         pass
     assert os.listdir(tmp_path) == []
 
 
 def test_coco_file_replaces_that_of_an_earlier_run(tmp_path: Path) -> None:
     (tmp_path / "coco.json").write_text("old")
-    with CocoFile(tmp_path / "coco.json", CATEGORIES, {}) as coco:
-        coco.add("a.jpg", (4, 5), [])
+    with CocoFile(tmp_path / "coco.json", {}, lambda: CATEGORIES) as coco:
+        coco.add(image("a.jpg", 4, 5), [])
     assert json.loads((tmp_path / "coco.json").read_text())["images"][0]["file_name"] == "a.jpg"
 
 
@@ -184,13 +189,13 @@ class Interrupting:
 
 @pytest.mark.parametrize("stream", ["_annotations", "_images"])
 def test_an_interrupt_in_the_middle_of_a_write_leaves_complete_images(tmp_path: Path, stream: str) -> None:
-    coco = CocoFile(tmp_path / "coco.json", CATEGORIES, {})
+    coco = CocoFile(tmp_path / "coco.json", {}, lambda: CATEGORIES)
     with pytest.raises(KeyboardInterrupt), coco:
-        coco.add("a.jpg", (4, 5), [annotation(0.5)])
+        coco.add(image("a.jpg", 4, 5), [annotation(0.5)])
         whole = getattr(coco, stream)
         setattr(coco, stream, Interrupting(whole))
         try:
-            coco.add("b.jpg", (4, 5), [annotation(0.25)])
+            coco.add(image("b.jpg", 4, 5), [annotation(0.25)])
         finally:
             setattr(coco, stream, whole)
     data = json.loads((tmp_path / "coco.json").read_text())
@@ -215,7 +220,7 @@ def test_a_full_disk_at_the_start_leaves_nothing_behind(
 
         monkeypatch.setattr(Path, "open", open_one)
     with pytest.raises((OutputError, OSError), match="No space left"):
-        CocoFile(tmp_path / "coco.json", CATEGORIES, {})
+        CocoFile(tmp_path / "coco.json", {}, lambda: CATEGORIES)
     assert os.listdir(tmp_path) == []
 
 
@@ -241,14 +246,14 @@ def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_while_writing_coco_is_an_output_error(tmp_path: Path) -> None:
-    coco = CocoFile(tmp_path / "coco.json", CATEGORIES, {})
+    coco = CocoFile(tmp_path / "coco.json", {}, lambda: CATEGORIES)
     with pytest.raises(OutputError, match="No space left"), coco:
-        coco.add("a.jpg", (4, 5), [annotation(0.5)])
+        coco.add(image("a.jpg", 4, 5), [annotation(0.5)])
         whole = coco._annotations
         with Path("/dev/full").open("wb", buffering=0) as full:
             coco._annotations = full
             try:
-                coco.add("b.jpg", (4, 5), [annotation(0.25)])
+                coco.add(image("b.jpg", 4, 5), [annotation(0.25)])
             finally:
                 coco._annotations = whole
     assert [image["file_name"] for image in json.loads((tmp_path / "coco.json").read_text())["images"]] == ["a.jpg"]

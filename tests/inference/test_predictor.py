@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import vlpart
 from vlpart.errors import ImageError, ModelNotFoundError, VlpartError, VocabularyError, WeightsError
 from vlpart.inference.predictor import Predictor, load
 from vlpart.models.build import build_detector
+from vlpart.zoo.weights import load_state_dict
 
 WORDS = "car: wheel, door; person"
 
@@ -242,3 +244,19 @@ def test_the_longer_side_keeps_up_with_the_shorter(
     )
     predictor(np.zeros((300, 400, 3), dtype=np.uint8), WORDS, max_detections=1, **options)
     assert seen == [size]
+
+
+def test_an_unfinished_run_is_remarked_on(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    recipe = {"architecture": "tiny", "text_encoder": "static", "name": "mine", "score_threshold": 0.05}
+    (run / "recipe.json").write_text(json.dumps({**recipe, "detections_per_image": 100}))
+    (run / "vocabulary.json").write_text(json.dumps(["car", "car:wheel"]))
+    checkpoint = {"format": "vlpart-checkpoint-2", "model": load_state_dict(weights), "ema": None}
+    torch.save(checkpoint, run / "checkpoints" / "step_00000005.pt")
+    load(str(run), device="cpu")
+    assert caplog.messages == [f"the training in {run} is not finished: its checkpoint step_00000005.pt is used"]
+    caplog.clear()
+    (run / "weights.safetensors").write_bytes(weights.read_bytes())
+    load(str(run), device="cpu")
+    assert caplog.messages == []

@@ -15,7 +15,7 @@ from vlpart.annotation_parser.bank import ReferenceBank
 from vlpart.annotation_parser.correspondence import nearest, normalised
 from vlpart.annotation_parser.detector import PartDetector
 from vlpart.annotation_parser.features.vit import DinoFeatures, VisionTransformer, load_weights
-from vlpart.annotation_parser.image_parser import Parser, ParserOptions, Transfer
+from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions, Transfer
 from vlpart.annotation_parser.references import read_base_data
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank
@@ -62,7 +62,7 @@ def test_novel_object(shared: Path, tmp_path: Path, features: DinoFeatures, dete
     bank = ReferenceBank(tmp_path / "bank")
     assert bank.search(normalised(torch.from_numpy(expected["base_token_2008_000002"])[None])).similarities > 1 - 1e-6
 
-    parser = Parser(features, bank, detector, Renamer(None), ParserOptions())
+    parser = ImageParser(features, bank, detector, Renamer(None), ParserOptions())
     image = expected["orig_novel"]
     transfer = parser.transfer(image, LABEL)
     assert np.array_equal(transfer.target_image.transpose(2, 0, 1), expected["novel_image"])

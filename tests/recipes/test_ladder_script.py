@@ -55,7 +55,7 @@ def test_every_command_is_understood(tmp_path: Path) -> None:
     ).stdout.splitlines()
     commands = [shlex.split(line)[1:] for line in printed]
     kinds = [understood(command) for command in commands]
-    assert {"train", "parse build", "parse find", "evaluate"} == set(kinds)
+    assert {"train", "parse build", "parse find", "parse find-objects", "evaluate"} == set(kinds)
     trained = {command[1] for command, kind in zip(commands, kinds, strict=True) if kind == "train"}
     assert trained == {name for name in list_recipes() if name.startswith("ladder_")}
     again = [command for command in commands if command[0] == "train" and command[1] == "ladder_parsed"]

@@ -58,7 +58,7 @@ def test_published_settings(published: str, shared: Path) -> None:
 
 
 def test_unknown_recipes() -> None:
-    with pytest.raises(DataError, match="use one of in_s11"):
+    with pytest.raises(DataError, match=r"no parser recipe .ins_11.: did you mean .*in_s11"):
         get_find_recipe("ins_11")
     with pytest.raises(DataError, match="no parser recipe 'in_s11'"):
         get_bank_recipe("in_s11")

@@ -77,7 +77,7 @@ def test_equal_to_the_facts(facts: dict[str, dict[str, Any]], name: str) -> None
     init, assignment = fact.pop("init"), fact.pop("part_loss_type")
     assert (recipe.architecture, recipe.init) == INITS.get(init, (recipe.architecture, init.removesuffix(".pth")))
     single_stage = len(get_architecture(recipe.architecture).stage_delta_weights) == 1
-    plain = single_stage and name not in ABLATIONS  # SPEC.md 6.5: the single-stage head matches and samples
+    plain = single_stage and name not in ABLATIONS  # docs/method.md, 'Losses of parsed parts'
     assert recipe.parsed_part_assignment == ("matched" if plain else assignment)
     assert fact == fact_fields(recipe, fact)
 

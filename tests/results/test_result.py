@@ -96,11 +96,11 @@ def test_parts_under_their_objects(street: Result) -> None:
 
 
 def test_summary_and_repr(street: Result) -> None:
-    summary = "photo.jpg 100x60: 1 car (2 wheel, 1 door), 1 person, 1 dog; loose: 1 person:head"
+    summary = "photo.jpg 100x60: 1 car (2 wheel, 1 door), 1 person, 1 dog; without their object: 1 person:head"
     assert street.summary() == summary
     assert repr(street) == f"Result({summary})"
     assert result_of().summary() == "100x60: nothing found"
-    assert result_of((HEAD, 0.5, rectangle(0, 0, 5, 5))).summary() == "100x60: loose: 1 person:head"
+    assert result_of((HEAD, 0.5, rectangle(0, 0, 5, 5))).summary() == "100x60: without their object: 1 person:head"
 
 
 def test_overlapping_objects_of_one_class() -> None:
@@ -114,10 +114,11 @@ def test_overlapping_objects_of_one_class() -> None:
     assert both.owners.tolist() == [-1, -1, 0, 1, 1]
 
 
-def test_half_a_part_outside_is_the_limit() -> None:
+def test_a_part_that_would_reach_in_with_a_quarter_of_its_size_is_the_limit() -> None:
     car = (CAR, 0.9, rectangle(0, 0, 50, 50))
     assert result_of(car, (WHEEL, 0.5, rectangle(45, 20, 55, 30))).owners.tolist() == [-1, 0]
-    assert result_of(car, (WHEEL, 0.5, rectangle(46, 20, 56, 30))).owners.tolist() == [-1, -1]
+    assert result_of(car, (WHEEL, 0.5, rectangle(51, 20, 61, 30))).owners.tolist() == [-1, 0]
+    assert result_of(car, (WHEEL, 0.5, rectangle(53, 20, 63, 30))).owners.tolist() == [-1, -1]
 
 
 def test_thin_parts_that_the_objects_mask_misses() -> None:
@@ -338,13 +339,44 @@ def test_round_trip_through_json(street: Result, masks: bool, full: bool) -> Non
         assert np.array_equal(back.class_ids, street.class_ids)
 
 
+def test_json_has_the_ids_of_its_entries_and_only_what_was_found(street: Result) -> None:
+    few = street[:2]
+    data = few.to_dict()
+    assert [entry["name"] for entry in data["vocabulary"]["entries"]] == ["car", "car:wheel"]
+    names = {entry["id"]: entry["name"] for entry in data["vocabulary"]["entries"]}
+    assert [names[d["category_id"]] for d in data["detections"]] == few.names
+    assert {d["category_id"] for d in data["detections"]} == {e["category_id"] for e in few.to_coco()}
+    assert len(few.to_dict(full_vocabulary=True)["vocabulary"]["entries"]) == len(street.vocabulary)
+
+
+def test_json_of_version_1_still_loads(street: Result) -> None:
+    """There `class_id` was the place of an entry, from 0, and `object_index` was called `object`."""
+    data = street.to_dict(full_vocabulary=True)
+    for detection, class_id in zip(data["detections"], street.class_ids.tolist(), strict=True):
+        del detection["category_id"]
+        detection |= {"class_id": class_id, "object": detection.pop("object_index")}
+    old = Result.from_dict({**data, "version": 1})
+    assert old.names == street.names
+    assert np.array_equal(old.class_ids, street.class_ids)
+    assert old.owners.tolist() == street.owners.tolist()
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_wheel_just_outside_the_mask_of_its_car_is_its_part(masks: bool) -> None:
+    """Below the car, one pixel away; a wheel as far away as it is high belongs to nobody."""
+    body = (CAR, 0.9, rectangle(10, 10, 60, 30))
+    near, far = ((WHEEL, 0.8, rectangle(20, y, 30, y + 10)) for y in (31, 42))
+    assert result_of(body, near, masks=masks).owners.tolist() == [-1, 0]
+    assert result_of(body, far, masks=masks).loose_parts == [1]
+
+
 def without_masks(result: Result) -> list[dict[str, Any]]:
     return [{key: value for key, value in d.items() if key != "mask"} for d in result.to_dict()["detections"]]
 
 
 def test_json_names_the_object_of_each_part(street: Result) -> None:
     data = street.to_dict()
-    assert [d["object"] for d in data["detections"]] == [None, 0, None, 0, 0, None, None]
+    assert [d["object_index"] for d in data["detections"]] == [None, 0, None, 0, 0, None, None]
     assert data["detections"][0]["score"] == 0.9
     assert data["image_size"] == [60, 100]
     assert result_of().to_dict()["detections"] == []
@@ -355,17 +387,17 @@ def test_json_names_the_object_of_each_part(street: Result) -> None:
     "damage",
     [
         {"format": "other"},
-        {"version": 2},
+        {"version": 3},
         {"image_size": [60]},
         {"image_size": None},
         {"vocabulary": None},
         {"detections": None},
         {"detections": [{}]},
-        {"detections": [{"box_xyxy": [0, 0, 1, 1], "score": 0.5, "class_id": 99}]},
-        {"detections": [{"box_xyxy": [0, 0, "x", 1], "score": 0.5, "class_id": 0}]},
+        {"detections": [{"box_xyxy": [0, 0, 1, 1], "score": 0.5, "category_id": 99}]},
+        {"detections": [{"box_xyxy": [0, 0, "x", 1], "score": 0.5, "category_id": 1}]},
         {
             "detections": [
-                {"box_xyxy": [0, 0, 1, 1], "score": 0.5, "class_id": 0, "mask": {"size": [1, 1], "counts": "?"}}
+                {"box_xyxy": [0, 0, 1, 1], "score": 0.5, "category_id": 1, "mask": {"size": [1, 1], "counts": "?"}}
             ]
         },
     ],
@@ -563,3 +595,46 @@ def test_nested_detections_of_one_class_go(masks: bool) -> None:
     assert [round(float(s), 1) for s in left.scores] == [0.9, 0.5, 0.4, 0.3]
     assert len(result.without_nested(share=1.01)) == 5
     assert len(result[:0].without_nested()) == 0
+
+
+def test_one_region_has_one_name_where_asked_for() -> None:
+    """The dog that is also called a cat; the face that is all there is of a person; one box beside another."""
+    result = Result(
+        image_size=(100, 200),
+        boxes_xyxy=[[0, 0, 50, 50], [0, 0, 50, 48], [100, 0, 150, 50], [100, 0, 150, 49], [60, 60, 99, 99]],
+        scores=[0.9, 0.8, 0.7, 0.6, 0.5],
+        class_ids=[0, 1, 3, 2, 1],
+        vocabulary=Vocabulary.parse("dog; cat; person: face"),
+    )
+    assert result.without_overlapping().names == ["dog", "person", "cat"]
+    assert len(result.without_overlapping(1.0)) == 5
+    assert len(result.without_overlapping(0.99)) == 5
+    assert result[:0].without_overlapping().names == []
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        result.without_overlapping(1.5)
+
+
+def test_overlap_is_that_of_masks() -> None:
+    bitmaps = np.zeros((2, 40, 40), dtype=bool)
+    bitmaps[0, :20], bitmaps[1, 4:20] = True, True
+    result = Result(
+        image_size=(40, 40),
+        boxes_xyxy=[[0, 0, 40, 20], [0, 0, 40, 20]],
+        scores=[0.9, 0.8],
+        class_ids=[0, 1],
+        masks=bitmaps,
+        vocabulary=Vocabulary.parse("dog; cat"),
+    )
+    assert len(result.without_overlapping(0.82)) == 2
+    assert len(result.without_overlapping(0.78)) == 1
+
+
+def test_what_is_around_a_better_one_of_its_name_goes_as_well() -> None:
+    result = Result(
+        image_size=(100, 100),
+        boxes_xyxy=[[20, 20, 50, 50], [10, 10, 90, 90], [10, 10, 90, 90]],
+        scores=[0.9, 0.8, 0.7],
+        class_ids=[0, 0, 1],
+        vocabulary=Vocabulary.parse("dog; sofa"),
+    )
+    assert result.without_overlapping().names == ["dog", "sofa"]

@@ -163,7 +163,7 @@ def main(output: str, iterations: str, seconds: str = "0", data: str | None = No
         loader = Slowed(make_loader([load_source(recipe.sources[0])], seed=0, workers=1), float(seconds))
     running = make_trainer(Path(output), recipe, seconds=float(seconds), loader=loader)
     running.resume()
-    running.run()
+    running.run(say=lambda line: print(line, file=sys.stderr, flush=True))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ from vlpart.training.checkpoint import (
 
 @pytest.fixture
 def run(tmp_path):
-    import io
 
-    trainer = make_trainer(tmp_path, make_recipe(iterations=4), stream=io.StringIO())
+    trainer = make_trainer(tmp_path, make_recipe(iterations=4))
     trainer.run()
     return trainer
 

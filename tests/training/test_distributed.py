@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import socket
@@ -17,8 +16,8 @@ from safetensors.torch import load_file
 from two_processes import same_batch_trainer
 
 from vlpart.errors import TrainingError
+from vlpart.runtime import World, joined, own_device
 from vlpart.training.checkpoint import latest_checkpoint, list_checkpoints
-from vlpart.training.distributed import World, choose_device, joined
 from vlpart.training.logging import read_log
 from vlpart.training.optimizer import trainable
 
@@ -63,7 +62,7 @@ def test_two_processes_train_like_one_with_the_same_global_batch(outcomes, tmp_p
     """
     folder, (first, second) = outcomes
     assert first["compare_with_one_process"] == second["compare_with_one_process"]
-    alone = same_batch_trainer(folder / "data", 2, tmp_path, stream=io.StringIO())
+    alone = same_batch_trainer(folder / "data", 2, tmp_path)
     alone.run()
     ours, theirs = read_log(tmp_path / "log.jsonl"), read_log(folder / "same" / "log.jsonl")
     assert len(ours) == len(theirs) == 3
@@ -117,14 +116,14 @@ def test_another_number_of_processes_is_refused(outcomes):
 
 
 def test_devices():
-    assert choose_device("cpu", 1, 2) == "cpu"
+    assert own_device("cpu", 1, 2) == "cpu"
     if not torch.cuda.is_available():
-        assert choose_device("auto") == "cpu"
+        assert own_device("auto") == "cpu"
         with pytest.raises(TrainingError, match="no CUDA device"):
-            choose_device("cuda")
+            own_device("cuda")
     for wrong in ("foo", "cuda:x", "cpu:one"):
         with pytest.raises(TrainingError, match=f"--device {wrong} cannot be used here"):
-            choose_device(wrong)
+            own_device(wrong)
     with joined("cpu", {}) as world:
         assert world == World()
 

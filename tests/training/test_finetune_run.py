@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 
@@ -88,7 +87,7 @@ def test_one_clear_line_for_folders_that_cannot_be_used(command, root, tmp_path)
 
 def started(recipe, output):
     """A trainer as `vlpart train` makes it."""
-    trainer, parts = build_trainer(recipe, output, workers=0, stream=io.StringIO())
+    trainer, parts = build_trainer(recipe, output, workers=0)
     trainer.resume()
     describe_run(recipe, parts, output)
     return trainer, parts

@@ -93,7 +93,7 @@ def test_a_file_of_a_whole_detector_or_of_its_backbone(tmp_path):
     assert not torch.equal(other.rpn.conv.weight, trained.rpn.conv.weight)
     with pytest.raises(WeightsError, match="asked for is r50_mask_rcnn"):
         initialise(fresh, str(whole), "r50_mask_rcnn")
-    with pytest.raises(WeightsError, match="no weight file or run folder 'missing.pth'"):
+    with pytest.raises(WeightsError, match="no weight file 'missing.pth'"):
         initialise(fresh, "missing.pth", "tiny")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import sys
 from types import SimpleNamespace
 
@@ -26,10 +25,10 @@ def test_flat_names():
 
 
 def test_a_csv_of_a_resumed_run_is_that_of_a_whole_one(tmp_path):
-    whole = make_trainer(tmp_path / "whole", make_recipe(iterations=4), log_to=["csv"], stream=io.StringIO())
+    whole = make_trainer(tmp_path / "whole", make_recipe(iterations=4), log_to=["csv"])
     whole.run()
     for limit in (0.0, None):
-        part = make_trainer(tmp_path / "parts", make_recipe(iterations=4), log_to=["csv"], stream=io.StringIO())
+        part = make_trainer(tmp_path / "parts", make_recipe(iterations=4), log_to=["csv"])
         part.resume()
         part.run(limit)
     rows, again = table(tmp_path / "whole" / "metrics.csv"), table(tmp_path / "parts" / "metrics.csv")
@@ -100,7 +99,7 @@ def test_tensorboard_files_can_be_read(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    trainer = make_trainer(tmp_path, make_recipe(iterations=3), log_to=["tensorboard"], stream=io.StringIO())
+    trainer = make_trainer(tmp_path, make_recipe(iterations=3), log_to=["tensorboard"])
     trainer.run()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

@@ -1,6 +1,5 @@
 """The loop: it learns, resumes bit by bit, survives SIGKILL and a full disk, stops on signals and non-finite losses."""
 
-import io
 import json
 import os
 import resource
@@ -37,15 +36,16 @@ def wait_for(condition, seconds=60.0):
 
 
 def test_the_loss_falls_and_everything_is_logged(tmp_path):
-    stream = io.StringIO()
-    trainer = make_trainer(tmp_path, make_recipe(iterations=40), stream=stream)
-    result = trainer.run()
+    said, steps = [], []
+    trainer = make_trainer(tmp_path, make_recipe(iterations=40))
+    result = trainer.run(say=said.append, progress=lambda *step: steps.append(step))
     records = read_log(tmp_path / "log.jsonl")
     assert (result.step, result.reason, len(records)) == (40, "finished", 40)
     assert {"lr", "grad_norm", "images_per_second", "seconds", "memory_mib", "losses", "sources"} <= set(records[0])
     assert set(records[0]["losses"]) == {"loss_class", "loss_noise"} and records[0]["images"] == 2
     assert records[0]["lr"] == pytest.approx(1e-5) and records[3]["lr"] == pytest.approx(1e-2)
-    assert len(stream.getvalue().splitlines()) == 11  # every fourth step, and how it ended
+    assert len(said) == 11  # every fourth step, and how it ended
+    assert steps == [("training", done, 40) for done in range(1, 41)]
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000038.pt", "step_00000040.pt"]
     with pytest.raises(TrainingError, match="--resume"):
         refuse_existing_run(tmp_path)
@@ -55,12 +55,12 @@ def test_the_loss_falls_and_everything_is_logged(tmp_path):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_resumed_run_is_bit_identical(tmp_path, precision, accumulate):
     recipe = make_recipe(precision=precision, accumulate=accumulate)
-    whole = make_trainer(tmp_path / "whole", recipe, stream=io.StringIO())
+    whole = make_trainer(tmp_path / "whole", recipe)
     whole.run()
-    first = make_trainer(tmp_path / "parts", recipe, stream=io.StringIO())
+    first = make_trainer(tmp_path / "parts", recipe)
     assert first.run(time_limit=0.0).reason == "time limit" and first.step == 1
     torch.rand(7)
-    second = make_trainer(tmp_path / "parts", recipe, stream=io.StringIO())
+    second = make_trainer(tmp_path / "parts", recipe)
     assert second.resume() == 1 and second.seconds > 0
     second.run()
     assert fingerprint(second) == fingerprint(whole)
@@ -73,7 +73,7 @@ def test_a_resumed_run_is_bit_identical(tmp_path, precision, accumulate):
 
 def test_killed_at_any_moment_and_resumed_is_bit_identical(tmp_path):
     recipe = make_recipe(iterations=30)
-    whole = make_trainer(tmp_path / "whole", recipe, stream=io.StringIO())
+    whole = make_trainer(tmp_path / "whole", recipe)
     torch.set_num_threads(1)
     whole.run()
     log = tmp_path / "killed" / "log.jsonl"
@@ -86,7 +86,7 @@ def test_killed_at_any_moment_and_resumed_is_bit_identical(tmp_path):
     assert steps and steps[-1] < 30
     with log.open("a") as file:
         file.write('{"step": 9')  # a line that the kill cut off
-    resumed = make_trainer(tmp_path / "killed", recipe, stream=io.StringIO())
+    resumed = make_trainer(tmp_path / "killed", recipe)
     assert resumed.resume() == steps[-1]
     resumed.run()
     assert fingerprint(resumed) == fingerprint(whole)
@@ -111,7 +111,7 @@ def test_a_signal_to_the_whole_group_finishes_the_step_and_saves(tmp_path, numbe
 
 
 def test_a_non_finite_loss_stops_with_the_batch(tmp_path):
-    trainer = make_trainer(tmp_path, bad_at=5, stream=io.StringIO())
+    trainer = make_trainer(tmp_path, bad_at=5)
     with pytest.raises(TrainingError, match=r"step 6: .*loss_class.*saved"):
         trainer.run()
     saved = torch.load(tmp_path / "nonfinite_step_00000006.pt", weights_only=True)
@@ -121,7 +121,7 @@ def test_a_non_finite_loss_stops_with_the_batch(tmp_path):
 
 
 def test_a_non_finite_loss_can_be_skipped(tmp_path):
-    trainer = make_trainer(tmp_path, make_recipe(non_finite="skip"), bad_at=5, stream=io.StringIO())
+    trainer = make_trainer(tmp_path, make_recipe(non_finite="skip"), bad_at=5)
     assert trainer.run().step == 12
     records = read_log(tmp_path / "log.jsonl")
     assert [r["step"] for r in records if r["skipped"]] == [6]
@@ -129,7 +129,7 @@ def test_a_non_finite_loss_can_be_skipped(tmp_path):
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
-    make_trainer(tmp_path, make_recipe(iterations=4), stream=io.StringIO()).run()
+    make_trainer(tmp_path, make_recipe(iterations=4)).run()
     before = fingerprint_of_file(list_checkpoints(tmp_path / "checkpoints")[-1])
     limit = list_checkpoints(tmp_path / "checkpoints")[-1].stat().st_size // 2
 
@@ -160,30 +160,30 @@ def test_periodic_evaluation_sees_the_average_and_marks_the_best(tmp_path):
         return {"score": [0.2, 0.5, 0.4][len(seen) - 1], "cars": 0.1}
 
     recipe = make_recipe(evaluate_every=4, checkpoint_every=100)
-    trainer = make_trainer(tmp_path / "a", recipe, evaluate=evaluate, stream=io.StringIO())
+    trainer = make_trainer(tmp_path / "a", recipe, evaluate=evaluate)
     trainer.run()
     assert torch.equal(seen[2], trainer.average.shadow["head.weight"])
     assert not torch.equal(seen[2], trainer.model.head.weight)
     assert load_checkpoint(tmp_path / "a" / "checkpoints" / "best.pt")["step"] == 8
     events = [r for r in read_log(tmp_path / "a" / "log.jsonl") if r["event"] == "evaluation"]
     assert [(e["step"], e["score"]) for e in events] == [(4, 0.2), (8, 0.5), (12, 0.4)]
-    plain = make_trainer(tmp_path / "b", make_recipe(checkpoint_every=100), stream=io.StringIO())
+    plain = make_trainer(tmp_path / "b", make_recipe(checkpoint_every=100))
     plain.run()
     assert fingerprint(plain) == fingerprint(trainer)
 
 
 def test_another_recipe_is_refused(tmp_path):
-    make_trainer(tmp_path, stream=io.StringIO()).run()
+    make_trainer(tmp_path).run()
     for options, message in (({"seed": 4}, "seed"), ({"name": "other"}, "name"), ({"ema_decay": None}, "ema_decay")):
         recipe = make_recipe(**options)
         with pytest.raises(TrainingError, match=message):
             make_trainer(tmp_path, recipe).resume()
-    longer = make_trainer(tmp_path, make_recipe(iterations=14), stream=io.StringIO())
+    longer = make_trainer(tmp_path, make_recipe(iterations=14))
     assert longer.resume() == 12 and longer.run().step == 14
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
-    make_trainer(tmp_path, stream=io.StringIO()).run()
+    make_trainer(tmp_path).run()
     path = list_checkpoints(tmp_path / "checkpoints")[-1]
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(TrainingError, match="cannot read checkpoint"):
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 def test_the_log_is_json_lines(tmp_path):
-    make_trainer(tmp_path, stream=io.StringIO()).run()
+    make_trainer(tmp_path).run()
     for line in (tmp_path / "log.jsonl").read_text().splitlines():
         assert json.loads(line)["step"] >= 1
 
@@ -204,17 +204,17 @@ def test_a_failing_evaluation_does_not_cost_the_steps_before_it(tmp_path):
 
     recipe = make_recipe(evaluate_every=4, checkpoint_every=2)
     with pytest.raises(DataError, match="annotation 3"):
-        make_trainer(tmp_path, recipe, evaluate=fail, stream=io.StringIO()).run()
+        make_trainer(tmp_path, recipe, evaluate=fail).run()
     assert latest_checkpoint(tmp_path / "checkpoints")["step"] == 4
     other = make_recipe(evaluate_every=12, checkpoint_every=100)
     with pytest.raises(DataError, match="annotation 3"):
-        make_trainer(tmp_path / "end", other, evaluate=fail, stream=io.StringIO()).run()
+        make_trainer(tmp_path / "end", other, evaluate=fail).run()
     assert latest_checkpoint(tmp_path / "end" / "checkpoints")["step"] == 12
 
 
 def test_the_best_figure_is_in_a_checkpoint_that_was_due_anyway(tmp_path):
     recipe = make_recipe(evaluate_every=4, checkpoint_every=4)
-    trainer = make_trainer(tmp_path, recipe, evaluate=lambda model: {"score": 0.5}, stream=io.StringIO())
+    trainer = make_trainer(tmp_path, recipe, evaluate=lambda model: {"score": 0.5})
     trainer.run(time_limit=None)
     checkpoints = tmp_path / "checkpoints"
     assert load_checkpoint(checkpoints / "best.pt")["step"] == 4
@@ -225,7 +225,7 @@ def test_the_best_figure_is_in_a_checkpoint_that_was_due_anyway(tmp_path):
 def test_without_a_valid_figure_nothing_is_the_best(tmp_path):
     scores = iter([float("nan"), 0.0, float("nan")])
     recipe = make_recipe(evaluate_every=4, checkpoint_every=100)
-    trainer = make_trainer(tmp_path, recipe, evaluate=lambda model: {"score": next(scores)}, stream=io.StringIO())
+    trainer = make_trainer(tmp_path, recipe, evaluate=lambda model: {"score": next(scores)})
     trainer.run()
     assert trainer.best == 0.0
     assert load_checkpoint(tmp_path / "checkpoints" / "best.pt")["step"] == 8

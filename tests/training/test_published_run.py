@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_every_kind_of_source_gives_its_losses(tmp_path):
         iterations=24,
         sources=tuple(replace(s, short_sides=SIDES, max_side=128, batch_size=1, ratio=1.0) for s in recipe.sources),
     )
-    trainer, parts = build_trainer(recipe, tmp_path / "run", workers=0, stream=io.StringIO())
+    trainer, parts = build_trainer(recipe, tmp_path / "run", workers=0)
     assert {len(source) for source in parts.sources} == {4}
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 import torch
 from killable import make_recipe, make_trainer
@@ -11,7 +9,7 @@ from torch import nn
 
 from vlpart.errors import TrainingError
 from vlpart.models.backbones.swin import Stage
-from vlpart.training.distributed import World
+from vlpart.runtime import World
 from vlpart.training.step import Stepper, set_activation_checkpointing
 from vlpart.types import AnnotationKind, Batch, ImageBatch
 
@@ -51,7 +49,7 @@ def test_parameters_that_no_loss_reaches_have_a_gradient_of_zero():
 
 
 def test_fp16_lowers_the_scale_instead_of_stopping(tmp_path):
-    trainer = make_trainer(tmp_path / "a", make_recipe(precision="fp16", ema_decay=None), stream=io.StringIO())
+    trainer = make_trainer(tmp_path / "a", make_recipe(precision="fp16", ema_decay=None))
     trainer.run()
     scaler = trainer.stepper.scaler
     assert scaler is not None and scaler.get_scale() <= 65536.0
@@ -67,10 +65,10 @@ def test_fp16_lowers_the_scale_instead_of_stopping(tmp_path):
 
 def test_the_loss_scale_is_resumed(tmp_path):
     recipe = make_recipe(precision="fp16", ema_decay=None)
-    trainer = make_trainer(tmp_path, recipe, stream=io.StringIO())
+    trainer = make_trainer(tmp_path, recipe)
     trainer.stepper.scaler._init_scale = 512.0
     trainer.run(0.0)
-    again = make_trainer(tmp_path, recipe, stream=io.StringIO())
+    again = make_trainer(tmp_path, recipe)
     again.resume()
     again.stepper.scaler._lazy_init_scale_growth_tracker(torch.device("cpu"))
     assert again.stepper.scaler.get_scale() == 512.0
@@ -95,7 +93,7 @@ def test_activation_checkpointing_gives_the_same_gradients():
 
 
 def test_a_dead_worker_is_one_line_wherever_torch_tells_of_it(tmp_path):
-    trainer = make_trainer(tmp_path, stream=io.StringIO())
+    trainer = make_trainer(tmp_path)
 
     def die(batch):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")

@@ -15,7 +15,7 @@ from vlpart.cli import train
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.recipes import get_recipe
 from vlpart.signals import exit_code
-from vlpart.training import dry_run as rehearsal
+from vlpart.training import dry_run as dry_run_module
 from vlpart.training.checkpoint import list_checkpoints
 from vlpart.training.logging import RunLog
 
@@ -106,15 +106,15 @@ def test_dry_run_writes_nothing(call, mine, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("rehearsal", [(), ("--dry-run",)])
-def test_mistakes_are_told_before_anything_is_written(call, mine, tmp_path, rehearsal):
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_mistakes_are_told_before_anything_is_written(call, mine, tmp_path, dry):
     with pytest.raises(TrainingError, match="unknown log 'foo': use csv, tensorboard, wandb"):
-        call(*mine, *rehearsal, "--log-to", "csv, foo")
+        call(*mine, *dry, "--log-to", "csv, foo")
     with pytest.raises(TrainingError, match="--device foo cannot be used"):
-        call(*mine, *rehearsal, "--device", "foo")
+        call(*mine, *dry, "--device", "foo")
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot make the run folder .*: .*file is a file"):
-        call(*mine, *rehearsal, "--output", tmp_path / "file" / "x")
+        call(*mine, *dry, "--output", tmp_path / "file" / "x")
     assert not (tmp_path / "run").exists()
 
 
@@ -129,8 +129,8 @@ def test_dry_run_says_what_is_left_out(call, mine, tmp_path):
 def test_dry_run_refuses_batches_that_the_memory_cannot_hold(call, mine, monkeypatch):
     """Tried are 2 and 4 images only; here each of them takes 1 GiB more."""
     peaks = iter((3 * 2**30, 5 * 2**30))
-    monkeypatch.setattr(rehearsal, "_memory", lambda: 64 * 2**30)
-    monkeypatch.setattr(rehearsal, "_peak_memory", lambda: next(peaks))
+    monkeypatch.setattr(dry_run_module, "_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(dry_run_module, "_peak_memory", lambda: next(peaks))
     with pytest.raises(TrainingError, match="batches of 100 images would take about 101 GiB of memory, .* has 64 GiB"):
         call(*mine, "--dry-run", "--batch-size", 100)
 

@@ -19,8 +19,8 @@ from killable import RandomBatches, make_recipe, make_trainer
 from made_up import boxes_source, small_recipe
 
 from vlpart.errors import TrainingError
+from vlpart.runtime import World, joined
 from vlpart.training.assemble import build_trainer
-from vlpart.training.distributed import World, joined
 from vlpart.training.loop import Trainer
 from vlpart.training.optimizer import trainable
 from vlpart.training.recipe import Recipe

@@ -37,7 +37,7 @@ def write_set(folder: Path, classes: list[list[int]], size: tuple[int, int] = (4
 
 
 def images(page: Path) -> list[Image.Image]:
-    codes = re.findall(r"data:image/jpeg;base64,([^']+)'", page.read_text())
+    codes = re.findall(r'data:image/jpeg;base64,([^"]+)"', page.read_text())
     return [Image.open(io.BytesIO(base64.b64decode(code))) for code in codes]
 
 

@@ -17,8 +17,8 @@ from vlpart.text.vocabulary import Vocabulary
 from vlpart.visualize import labels as typeface
 from vlpart.visualize.draw import draw_result
 from vlpart.visualize.labels import Row, draw_label, draw_leader, label_size, shortened, with_legend
-from vlpart.visualize.paint import Brush
-from vlpart.visualize.palette import OBJECT_COLOURS, to_oklch
+from vlpart.visualize.paint import Brush, Layer, Stroke
+from vlpart.visualize.palette import OBJECT_COLOURS, lighter, to_oklch
 from vlpart.visualize.scene import build_scene
 
 VOCABULARY = Vocabulary.parse("car: wheel, door; person: head")
@@ -32,7 +32,7 @@ def scene_of(
     height, width = size
     boxes = np.array([box for _, box in found], dtype=np.float32).reshape(-1, 4) * [width, height, width, height]
     y, x = np.mgrid[:28, :28]
-    ellipse = np.clip(14.5 - np.hypot(x - 13.5, y - 13.5), 0, 1)
+    ellipse = np.clip(13.5 - np.hypot(x - 13.5, y - 13.5), 0, 1)  # ends inside its box
     return Result(
         image_size=size,
         boxes_xyxy=boxes,
@@ -61,16 +61,15 @@ def draw(result: Result, **options: Any) -> np.ndarray:
 
 
 def test_paints_masks_and_nothing_else(cars: Result) -> None:
-    drawn = draw(cars, labels=False)
+    drawn = draw(cars, labels=False, line_width=2)
     assert drawn.shape == (600, 900, 3)
     changed = (drawn != GREY).any(axis=2)
     union = np.asarray(cars.masks).any(axis=0)
     assert changed[union].mean() > 0.995
-    spread = np.zeros_like(union)  # a smooth edge may touch the next pixel
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            spread |= np.roll(union, (dy, dx), axis=(0, 1))
-    assert not changed[~spread].any()
+    near = np.zeros_like(union)  # the contour around what holds others is three pixels wide with its casing
+    for dy, dx in itertools.product(range(-4, 5), repeat=2):
+        near |= np.roll(union, (dy, dx), axis=(0, 1))
+    assert not changed[~near].any()
     assert cars.image is not None
     assert (cars.image == GREY).all()
 
@@ -82,23 +81,77 @@ def test_fill_and_contour_are_in_the_objects_colour() -> None:
     middle = (drawn[200, 200] - GREY) / (colour - GREY)
     assert np.ptp(middle) < 0.03  # a blend of grey and the colour
     assert 0.2 < middle.mean() < 0.5
-    column = np.abs(drawn[80:100, 200] - colour).max(axis=1)
+    column = np.abs(drawn[80:100, 200] - lighter(OBJECT_COLOURS[0])).max(axis=1)
     assert column.min() < 12
 
 
-def test_parts_are_tints_of_their_object(cars: Result) -> None:
+def test_what_holds_others_is_outlined_and_what_is_innermost_is_filled(cars: Result) -> None:
+    drawn = draw(cars, labels=False).astype(int)
+    items = {item.index: item for item in build_scene(cars, (900, 600))}
+    assert [items[i].holds for i in range(5)] == [True, False, False, False, False]
+    assert [items[i].depth for i in range(5)] == [0, 1, 1, 1, 0]
+
+    def opacity(i: int, x: float, y: float) -> float:
+        shift = np.array(items[i].colour) - GREY
+        return float(((drawn[round(y * 600), round(x * 900)] - GREY) / shift).mean())
+
+    assert opacity(0, 0.6, 0.45) < 0.2  # the car where no part covers it
+    assert opacity(1, 0.225, 0.725) > 0.4  # its wheel
+    assert opacity(4, 0.85, 0.25) > 0.3  # a car without parts
+
+
+def test_parts_of_an_object_have_clearly_different_hues(cars: Result) -> None:
     items = {item.index: item for item in build_scene(cars, (900, 600))}
     car, wheel, other_wheel, door, second = (items[i] for i in range(5))
     assert car.colour != second.colour
     assert wheel.colour == other_wheel.colour != door.colour
     assert wheel.family == car.family != second.family
-    turned = [to_oklch(part.colour)[2] - to_oklch(car.colour)[2] for part in (wheel, door)]
-    assert np.cos(turned).min() > np.cos(np.radians(40))
+    hues = [to_oklch(item.colour)[2] for item in (car, wheel, door)]
+    assert max(np.cos(a - b) for a, b in itertools.combinations(hues, 2)) < np.cos(np.radians(25))
     assert [wheel.name, car.name] == ["wheel", "car"]
     loose = build_scene(scene_of((100, 100), WHEELS[0]), (100, 100))
     assert loose[0].name == "car:wheel"
-    by_class = build_scene(cars, (900, 600), by_class=True)
-    assert len({item.colour for item in by_class if not item.is_part}) == 1
+
+
+def test_parts_of_several_objects_keep_to_the_hue_of_their_own() -> None:
+    wheels = [(1, (x, 0.6, x + 0.1, 0.85)) for x in (0.1, 0.3, 0.6, 0.8)]
+    two = scene_of((600, 900), (0, (0.05, 0.2, 0.45, 0.9)), (0, (0.55, 0.2, 0.95, 0.9)), *wheels)
+    items = {item.index: item for item in build_scene(two, (900, 600))}
+    for car, wheel, other in ((0, 2, 4), (1, 4, 2)):
+        here, mine, yours = (to_oklch(items[i].colour)[2] for i in (car, wheel, other))
+        assert np.cos(here - mine) > np.cos(here - yours)
+
+
+def test_colours_by_class_instance_and_part() -> None:
+    wheels = [(1, (x, 0.6, x + 0.1, 0.85)) for x in (0.1, 0.3, 0.6)]
+    found = scene_of((600, 900), (0, (0.05, 0.2, 0.45, 0.9)), (0, (0.55, 0.2, 0.95, 0.9)), *wheels)
+
+    def colours(scheme: Any) -> list[tuple[int, int, int]]:
+        items = {item.index: item.colour for item in build_scene(found, (900, 600), colours=scheme)}
+        return [items[i] for i in range(5)]
+
+    assert len(set(colours("instance"))) == 5
+    for scheme in ("class", "part"):
+        cars, wheels_of_any = colours(scheme)[:2], colours(scheme)[2:]
+        assert len(set(cars)) == len(set(wheels_of_any)) == 1
+        assert cars[0] != wheels_of_any[0]
+    assert colours("class")[2] == OBJECT_COLOURS[1]  # the place in the vocabulary, whatever else is in the image
+    with pytest.raises(ValueError, match="colours must be one of object, instance, class, part"):
+        draw(found, colours="rainbow")
+
+
+def test_a_part_inside_another_part_is_marked() -> None:
+    vocabulary = Vocabulary.parse("person: face, eye")
+    nested = Result(
+        image_size=(200, 200),
+        boxes_xyxy=[[10, 10, 190, 190], [40, 40, 160, 160], [60, 60, 80, 80]],
+        scores=[0.9, 0.8, 0.7],
+        class_ids=[0, 1, 2],
+        vocabulary=vocabulary,
+    )
+    items = {item.index: item for item in build_scene(nested, (200, 200))}
+    assert [items[i].name for i in range(3)] == ["person", "face", "› eye"]
+    assert [items[i].depth for i in range(3)] == [0, 1, 2]
 
 
 def test_crowds_of_one_class_get_different_neighbours() -> None:
@@ -143,8 +196,9 @@ def test_nothing_found() -> None:
 def test_boxes_without_masks() -> None:
     drawn = draw(scene_of((400, 400), (0, (0.25, 0.25, 0.75, 0.75)), masks=False), labels=False, minimum_side=0)
     changed = (drawn != GREY).any(axis=2)
-    assert changed[100:300, 100:300].all()
-    assert changed.sum() < 204 * 204
+    assert changed[100:300, 100].all()
+    assert not changed[110:290, 110:290].any()
+    assert not changed[:99].any()
 
 
 def test_empty_masks_still_get_their_label() -> None:
@@ -175,7 +229,7 @@ def test_legend_when_asked_or_when_crowded(cars: Result) -> None:
 
 
 def test_legend_below_wide_images() -> None:
-    rows = [Row(str(i), "a part 0.50", OBJECT_COLOURS[i % 8], i > 0) for i in range(20)]
+    rows = [Row(str(i), "a part 0.50", OBJECT_COLOURS[i % 8], i > 0, i == 0) for i in range(20)]
     font = typeface.load(14)
     below = with_legend(Image.new("RGB", (900, 200)), rows, font)
     assert below.width == 900
@@ -218,14 +272,14 @@ def test_label_tiles() -> None:
     font = typeface.load(20)
     width, height = label_size("wheel 0.91", font)
     canvas = Image.new("RGB", (300, 100), "black")
-    draw_label(canvas, (10, 20), "wheel 0.91", font, OBJECT_COLOURS[1], is_part=False)
+    draw_label(canvas, (10, 20), "wheel 0.91", font, OBJECT_COLOURS[1])
     pixels = np.asarray(canvas)
     touched = np.argwhere(pixels.any(axis=2))
     assert touched.min(axis=0).tolist() == [20, 10]
     assert touched.max(axis=0).tolist() == [20 + height - 1, 10 + width - 1]
     assert pixels[20 + height // 2, 12].tolist() == list(OBJECT_COLOURS[1])
     part = Image.new("RGB", (300, 100), "black")
-    draw_label(part, (10, 20), "wheel 0.91", font, OBJECT_COLOURS[1], is_part=True)
+    draw_label(part, (10, 20), "wheel 0.91", font, OBJECT_COLOURS[1], outlined=True)
     assert np.asarray(part)[20:60, 12:200].mean() > pixels[20:60, 12:200].mean()  # pale
 
 
@@ -246,3 +300,56 @@ def test_brush_clips_and_skips_empty_masks() -> None:
     assert (np.asarray(canvas) == GREY).all()
     Brush(MaskCrop(0, 0, np.ones((30, 40), dtype=bool)), canvas.size, 2.0).paint(canvas, (255, 0, 0), fill=0.5, edge=1)
     assert np.asarray(canvas)[0, 0].tolist() == np.asarray(canvas)[15, 20].tolist()  # no contour along the border
+
+
+@pytest.mark.parametrize("size", [(900, 600), (2801, 1999)])
+def test_a_layer_is_what_painting_on_the_image_itself_would_be(size: tuple[int, int]) -> None:
+    """Also where the layer is smaller than the image, and its size no multiple of the scale."""
+    width, height = size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    layer = Layer(size)
+    assert (layer.scale > 1) == (size[0] > 2000)
+    y, x = np.mgrid[: layer.size[1], : layer.size[0]]
+    disc = np.hypot(x * layer.scale - width / 2, y * layer.scale - height / 2) < height * 0.4
+    layer.add(Brush(MaskCrop(0, 0, disc), layer.size, 2.0), Stroke((255, 0, 0), 0.5, 0.5, 2.0))
+    drawn = np.asarray(layer.over(image)).astype(int)
+    full_y, full_x = np.mgrid[:height, :width]
+    radius = np.hypot(full_x - width / 2, full_y - height / 2)
+    inside, outside = radius < height * 0.4 - 3 * layer.scale, radius > height * 0.4 + 3 * layer.scale
+    assert np.abs(drawn[inside] - (image[inside] * 0.5 + np.array([127.5, 0, 0]))).max() <= 2
+    assert (drawn[outside] == image[outside]).all()
+
+
+def test_options_of_the_drawing(cars: Result) -> None:
+    plain = draw(cars, labels=False)
+    framed = draw(cars, labels=False, boxes=True)
+    only = draw(cars, labels=False, masks=False)
+    x0, y0, x1, y1 = cars.boxes_xyxy[4].astype(int)
+    assert (framed != plain)[y0 + 1, x0 + 5 : x1 - 5].any(axis=1).all()
+    assert (only[(y0 + y1) // 2, (x0 + x1) // 2] == GREY).all()  # boxes are frames
+    assert (only[y0 + 1, x0 + 5 : x1 - 5] != GREY).any(axis=1).all()
+    assert (draw(cars, labels=False, masks=False, boxes=False) == GREY).all()
+    thin, thick = ((draw(cars, labels=False, masks=False, line_width=w) != GREY).sum() for w in (1, 6))
+    assert 4 < thick / thin < 8
+    small, large = ((draw(cars, font_size=s) != plain).any(axis=2).sum() for s in (10, 30))
+    assert large > 4 * small
+    for option in ("line_width", "font_size", "text_scale"):
+        with pytest.raises(ValueError, match=f"{option} must be above 0"):
+            draw(cars, **{option: 0})
+
+
+def test_masks_cut_off_by_their_boxes_run_out_in_a_curve_but_stay_as_they_are() -> None:
+    sure = np.full((1, 28, 28), 0.99, dtype=np.float32)
+    cut = Result(
+        image_size=(400, 400),
+        boxes_xyxy=[[100, 100, 300, 300]],
+        scores=[0.9],
+        class_ids=[0],
+        masks=MaskStack(sure, [[100, 100, 300, 300]], (400, 400)),
+        vocabulary=VOCABULARY,
+        image=np.full((400, 400, 3), GREY, dtype=np.uint8),
+    )
+    changed = (draw(cut, labels=False, minimum_side=0) != GREY).any(axis=2)
+    assert changed[92:300, 200].all()
+    assert not changed[:80].any()
+    assert np.asarray(cut.masks)[0, :100].sum() == 0

@@ -11,14 +11,14 @@ import pytest
 from vlpart.visualize.palette import (
     OBJECT_COLOURS,
     RGB,
+    class_colour,
     contrast,
     deep,
     from_oklch,
     lighter,
     pale,
+    part_colours,
     readable_on,
-    tint,
-    tint_positions,
     to_oklch,
 )
 
@@ -53,33 +53,47 @@ def test_object_colours_stay_apart(vision: str, count: int, apart: float) -> Non
 @pytest.mark.parametrize("colour", OBJECT_COLOURS)
 def test_words_are_legible(colour: RGB) -> None:
     assert contrast(readable_on(colour), colour) >= 4.5
-    for relative in [colour, *(tint(colour, p) for p in (-1, -0.5, 0, 0.5, 1))]:
+    for relative in [colour, *part_colours(colour, 5), *part_colours(colour, 5, 120)]:
         assert contrast(deep(relative), pale(relative)) >= 7
+        assert contrast(readable_on(relative), relative) >= 4.5
+
+
+def _turns(colours: list[RGB], base: RGB) -> list[float]:
+    """Degrees from the hue of `base` to those of others, -180..180."""
+    return [math.degrees((to_oklch(c)[2] - to_oklch(base)[2] + math.pi) % (2 * math.pi) - math.pi) for c in colours]
 
 
 @pytest.mark.parametrize("colour", OBJECT_COLOURS)
-def test_tints_are_of_the_family_and_differ(colour: RGB) -> None:
-    tints = [tint(colour, p, spread=0.35) for p in tint_positions(6)]
-    coordinates = [np.array(to_oklch(t)) for t in tints]
-    for lightness, _, hue in coordinates:
-        assert 0.45 < lightness < 0.9
-        turned = (hue - to_oklch(colour)[2] + math.pi) % (2 * math.pi) - math.pi
-        assert abs(turned) < math.radians(30)
-    assert (
-        min(np.linalg.norm(seen(a, "normal") - seen(b, "normal")) for a, b in itertools.combinations(tints, 2)) > 0.03
-    )
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_parts_of_the_only_object_have_free_hues_far_from_each_other_and_from_its_own(colour: RGB, count: int) -> None:
+    turns = sorted(_turns(part_colours(colour, count), colour))
+    assert min(abs(turn) for turn in turns) > 25
+    around = [*turns, turns[0] + 360]
+    assert min(b - a for a, b in itertools.pairwise(around)) > 360 / (count + 1) - 20
     assert to_oklch(lighter(colour))[0] > to_oklch(colour)[0]
 
 
+@pytest.mark.parametrize("colour", OBJECT_COLOURS)
+def test_parts_of_one_of_several_objects_keep_to_an_arc_and_still_differ(colour: RGB) -> None:
+    parts = part_colours(colour, 4, 120)
+    assert max(abs(turn) for turn in _turns(parts, colour)) < 66
+    apart = [np.linalg.norm(seen(a, "normal") - seen(b, "normal")) for a, b in itertools.combinations(parts, 2)]
+    assert min(apart) > 0.08
+
+
 @pytest.mark.parametrize("count", range(12))
-def test_positions_cover_the_range_and_neighbours_differ(count: int) -> None:
-    positions = tint_positions(count)
-    assert len(set(positions)) == count
-    assert all(-1 <= p <= 1 for p in positions)
+def test_parts_next_to_each_other_get_unlike_hues(count: int) -> None:
+    colours = part_colours(OBJECT_COLOURS[0], count)
+    assert len(set(colours)) == count
     if count > 3:
-        assert sorted(positions)[0] == -1
-        assert sorted(positions)[-1] == 1
-        assert min(abs(a - b) for a, b in itertools.pairwise(positions)) >= 0.6
+        turns = np.radians(_turns(colours, OBJECT_COLOURS[0]))
+        assert max(np.cos(a - b) for a, b in itertools.pairwise(turns)) < math.cos(math.radians(70))
+
+
+def test_classes_keep_their_colours() -> None:
+    colours = [class_colour(i) for i in range(40)]
+    assert colours[:8] == list(OBJECT_COLOURS)
+    assert len(set(colours)) == 40
 
 
 def test_oklch_there_and_back() -> None:

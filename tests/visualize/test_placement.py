@@ -65,8 +65,10 @@ def test_small_parts_stay_in_view_and_get_a_leader() -> None:
     assert place is not None
     assert place.leader is not None
     assert place.x + 60 <= 240 or place.x >= 370 or place.y + 16 <= 170 or place.y >= 250
-    assert place.x <= place.leader[0] <= place.x + 60
-    assert place.y <= place.leader[1] <= place.y + 16
+    (x, y), end = place.leader
+    assert place.x <= x <= place.x + 60
+    assert place.y <= y <= place.y + 16
+    assert end == wish.outline.anchor
     (alone,) = place_labels([wish], (640, 480), ink_of((640, 480), swarm[24]), 2)
     assert alone is not None
     assert np.hypot(alone.x + 30 - 305, alone.y + 8 - 210) < 70
@@ -92,5 +94,35 @@ def test_ink_weighs_every_mask_the_same() -> None:
 
 def test_crossing_leaders() -> None:
     ends = np.array([[10.0, 10], [0, 10], [4, 4]])
-    crossed = _crossings(np.zeros(2), ends, np.array([[0.0, 10]]), np.array([[10.0, 0]]))
+    crossed = _crossings(np.zeros((3, 2)), ends, np.array([[0.0, 10]]), np.array([[10.0, 0]]))
     assert crossed[:, 0].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("on_top", [True, False])
+def test_what_is_outlined_wears_its_label_on_its_contour(on_top: bool) -> None:
+    crop = block(100, 100, 300, 250)
+    wish = Wish((60, 16), outline_of(crop), on_top, on_rim=True)
+    (place,) = place_labels([wish], (640, 480), ink_of((640, 480), block(120, 120, 260, 210)), 2)
+    assert place is not None
+    assert place.leader is None
+    corners = [(place.x, place.y), (place.x + 60, place.y + 16)]
+    assert any(not (108 <= x <= 392 and 108 <= y <= 342) for x, y in corners)
+    assert place.x + 60 >= 98 and place.x <= 402 and place.y + 16 >= 98 and place.y <= 352
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_label_touches_its_mask_or_points_to_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    crops = [
+        block(*(int(v) for v in rng.integers(0, 380, 2)), *(int(v) for v in rng.integers(4, 90, 2))) for _ in range(25)
+    ]
+    wishes = [Wish((60, 16), outline_of(crop), k % 4 == 0, k % 3 == 0) for k, crop in enumerate(crops)]
+    for wish, place in zip(wishes, place_labels(wishes, (640, 480), ink_of((640, 480), *crops), 2), strict=True):
+        if place is None:
+            continue
+        x0, y0, x1, y1 = wish.outline.bounds
+        if place.leader is None:
+            assert place.x <= x1 + 3 and place.x + 60 >= x0 - 3 and place.y <= y1 + 3 and place.y + 16 >= y0 - 3
+        else:
+            x, y = place.leader[1]
+            assert x0 <= x <= x1 and y0 <= y <= y1

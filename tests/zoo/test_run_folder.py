@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vlpart.errors import ModelNotFoundError, WeightsError
-from vlpart.zoo.catalogue import ModelEntry
-from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model, open_run
-from vlpart.zoo.weights import load_state_dict, mixed
+from vlpart.errors import WeightsError
+from vlpart.zoo.run_folder import open_run
+from vlpart.zoo.weights import interpolated, load_state_dict
 
 RECIPE = {
     "name": "finetune",
@@ -75,49 +74,16 @@ def test_folders_that_are_no_runs(run_folder: Path, tmp_path: Path) -> None:
         open_run(run_folder)
 
 
-def test_what_a_model_name_means(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny").mkdir()
-    assert isinstance(open_model("tiny"), ModelEntry)
-    assert isinstance(open_model("run"), RunFolder)
-    assert open_model("some/where.safetensors") == Path("some/where.safetensors")
-    with pytest.raises(ModelNotFoundError, match="did you mean tiny"):
-        open_model("tinny")
-    with pytest.raises(ModelNotFoundError, match="no folder or weight file 'runs/none'"):
-        open_model("runs/none")
-    with pytest.raises(ModelNotFoundError, match="No model 'nnn"):
-        open_model("n" * 300)
-    assert open_model("n" * 300 + ".pth") == Path("n" * 300 + ".pth")
-
-
-def test_what_a_weight_file_is(run_folder: Path) -> None:
-    def name_of(path: str | Path, architecture: str) -> str | None:
-        entry = entry_of_file(Path(path), architecture)
-        return entry and entry.name
-
-    assert name_of("some/r50_coco.safetensors", "r50_mask_rcnn") == "r50_coco"
-    assert name_of("r50_pascalpart.pth", "r50_mask_rcnn") == "r50_pascalpart"
-    assert name_of("tiny.safetensors", "tiny") == "tiny"
-    assert name_of("r50_coco.safetensors", "swin_b_cascade") is None
-    assert name_of("mine.pth", "r50_mask_rcnn") is None
-    (run_folder / "weights.safetensors").touch()
-    assert name_of(run_folder / "weights.safetensors", "tiny") == "run"
-    assert name_of(run_folder / "weights.safetensors", "r50_mask_rcnn") is None
-    assert name_of(run_folder / "initial.safetensors", "tiny") is None  # what the run began with, not what it made
-    (run_folder / "recipe.json").write_text("{")
-    assert name_of(run_folder / "weights.safetensors", "tiny") is None
-
-
-def test_mixing() -> None:
+def test_weight_interpolation() -> None:
     trained = {"w": torch.tensor([2.0, 4.0], dtype=torch.float16), "count": torch.tensor(3)}
     initial = {"w": torch.tensor([0.0, 8.0]), "count": torch.tensor(1)}
     for share, expected in ((0.0, [2.0, 4.0]), (0.25, [1.5, 5.0]), (1.0, [0.0, 8.0])):
-        result = mixed(trained, initial, share)
+        result = interpolated(trained, initial, share)
         assert (result["w"].tolist(), result["w"].dtype, result["count"].item()) == (expected, torch.float16, 3)
     with pytest.raises(WeightsError, match="another model"):
-        mixed(trained, {"w": initial["w"]}, 0.5)
+        interpolated(trained, {"w": initial["w"]}, 0.5)
     with pytest.raises(WeightsError, match="another model"):
-        mixed(trained, {"w": torch.zeros(3), "count": torch.tensor(1)}, 0.5)
+        interpolated(trained, {"w": torch.zeros(3), "count": torch.tensor(1)}, 0.5)
 
 
 def test_unknown_architectures_are_named(run_folder: Path) -> None:

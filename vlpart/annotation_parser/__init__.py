@@ -1,4 +1,5 @@
-"""The annotation parser: parts of novel objects, carried over from parts of base objects (SPEC.md section 3).
+"""The annotation parser: parts of novel objects, carried over from parts of base objects (docs/method.md, 'Annotation
+parser').
 
 Read in this order: `features` (what an image looks like to a self-supervised transformer), `reference_bank` (the base
 images), `correspondence` (which patch looks like which), `transfer` (patches to part masks and boxes), `detections`

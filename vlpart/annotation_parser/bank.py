@@ -133,6 +133,11 @@ class ReferenceBank:
             raise self._damaged(f"reference {index}: {why(error)}") from error
 
     @property
+    def features(self) -> str:
+        """The features that it was built with."""
+        return str(self.header["features"])
+
+    @property
     def of_objects(self) -> bool:
         """Whether its references are objects, each cut out of its image, and not whole images."""
         return self.header.get("unit") == "objects"

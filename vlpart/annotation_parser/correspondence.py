@@ -1,5 +1,5 @@
-"""From patch to patch, and from a reference image's parts to part masks and boxes of a target (SPEC.md section 3 step
-2, 6.10).
+"""From patch to patch, and from a reference image's parts to part masks and boxes of a target (docs/method.md, 'Dense
+correspondence').
 
 Nearest neighbours by cosine are matrix products over tiles: exact, and memory does not grow with the numbers.
 """
@@ -155,7 +155,7 @@ def any_overlap(bitmap: NDArray[np.bool_], size_hw: tuple[int, int]) -> Tensor:
 
 def tight_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """xyxy extents of the True pixels of a bitmap that is not empty: from half a pixel before the first to half a
-    pixel after the last pixel index (SPEC.md 6.10)."""
+    pixel after the last pixel index (docs/method.md, 'Dense correspondence')."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5
 

@@ -109,7 +109,7 @@ class PartDetector:
         """(Q, 4) float32 boxes in pixels of `target` that may hold a part of anything.
 
         The best proposals go through the box head. Suppression ranks them by the probability of the first class alone,
-        without objectness, and drops none for its score (SPEC.md 6.10).
+        without objectness, and drops none for its score (docs/method.md, 'Proposals of a novel object').
 
         Raises:
             ImageError: see `check_aspect`.

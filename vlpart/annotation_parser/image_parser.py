@@ -1,4 +1,4 @@
-"""The path of one image: image-level label in, named part boxes out (SPEC.md section 3, step 2)."""
+"""The path of one image: image-level label in, named part boxes out (docs/method.md, 'Annotation parser')."""
 
 from __future__ import annotations
 
@@ -35,16 +35,19 @@ from vlpart.names import plain
 if TYPE_CHECKING:
     from vlpart.models.postprocess import Detections
 
+PUBLISHED = {"short_side": 224, "max_side": 672}
+"""Size at which images are compared where no bank says another one, and the saliency of the object."""
+FOREGROUND = 0.05
 REFERENCES_KEPT = 64  # about 8 MB each with DINO at 224 pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParserOptions:
-    """How an image is parsed. The defaults are the published ones for a DINO bank.
+    """How an image is parsed.
 
     Attributes:
-        short_side, max_side: size of the images that are compared, in pixels.
-        foreground: patches with a saliency above it belong to the object.
+        short_side, max_side: size of the images that are compared, in pixels; None takes that of the bank.
+        foreground: patches with a saliency above it belong to the object; None takes what the features are good at.
         min_iou: a transferred box without a proposal that overlaps it by more is dropped.
         use_proposals: replace transferred boxes by proposals of the detector; False keeps the boxes of the masks.
         keep_masks: keep the transferred masks, which the published parser drops.
@@ -52,9 +55,9 @@ class ParserOptions:
         sources: for a label, the base objects that may serve as references; labels that are not in it may take any.
     """
 
-    short_side: int = 224
-    max_side: int = 672
-    foreground: float = 0.05
+    short_side: int | None = None
+    max_side: int | None = None
+    foreground: float | None = None
     min_iou: float = 0.3
     use_proposals: bool = True
     keep_masks: bool = False
@@ -109,7 +112,7 @@ class _Target:
         return self.features
 
 
-class Parser:
+class ImageParser:
     """Finds the parts of images with an image-level label.
 
     Args:
@@ -133,6 +136,13 @@ class Parser:
     ) -> None:
         if bank is not None and features is not None:
             check_features(bank, features)
+            if bank.of_objects:
+                raise DataError(f"the reference bank {bank.folder} is one of objects: use vlpart parse find-objects")
+        header = PUBLISHED if bank is None else bank.header
+        self._short_side = options.short_side or int(header["short_side"])
+        self._max_side = options.max_side or int(header["max_side"])
+        saliency = FOREGROUND if features is None else features.foreground
+        self._foreground = saliency if options.foreground is None else options.foreground
         if detector is None and (options.base_objects or options.use_proposals):
             raise DataError("base objects and proposals need a detector: name a model, or switch both off")
         self.features, self.bank, self.detector, self.renamer, self.options = features, bank, detector, renamer, options
@@ -142,7 +152,11 @@ class Parser:
 
     def settings(self) -> dict[str, Any]:
         """Whatever the parts depend on, as JSON data."""
-        options = asdict(self.options)
+        options = asdict(self.options) | {
+            "short_side": self._short_side,
+            "max_side": self._max_side,
+            "foreground": self._foreground,
+        }
         options["base_objects"] = sorted(self.options.base_objects)
         options["sources"] = {label: list(names) for label, names in sorted(self.options.sources.items())}
         detector = None
@@ -237,7 +251,7 @@ class Parser:
         return named
 
     def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return resize_shorter_side(image, self.options.short_side, self.options.max_side)
+        return resize_shorter_side(image, self._short_side, self._max_side)
 
     def _detected(self, target: _Target, image_hw: tuple[int, int], label: str) -> list[ParsedPart]:
         assert self.detector is not None
@@ -292,7 +306,7 @@ class Parser:
             reference.part_bitmaps(),
             reference_features.grid,
             nearest_patch,
-            features.saliency > self.options.foreground,
+            features.saliency > self._foreground,
             features.grid,
             target.image.shape[:2],
         )
@@ -332,7 +346,7 @@ class Parser:
             assert self.bank is not None
             try:
                 whole = read_image(self.bank.images / reference.file_name)
-                image = shrink_reference(whole, self.options.short_side)
+                image = shrink_reference(whole, self._short_side)
             except ImageError as error:
                 raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
             self._references[index] = (image, self._describe([image])[0])
@@ -343,7 +357,8 @@ class Parser:
 
 
 def shrink_reference(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (SPEC.md 6.10).
+    """Resize a reference so that its shorter side is `short_side`: Lanczos, sizes truncated (docs/method.md, 'Dense
+    correspondence').
 
     Raises:
         ImageError: see `check_aspect`; the longer side has no other limit.

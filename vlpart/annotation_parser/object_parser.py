@@ -2,8 +2,7 @@
 
 Where images of novel objects carry whole-object boxes or masks, the parser need not guess where the object is. Every
 object is compared with base objects, each cut out like it. A part is where the votes of several references
-(`voting.py`) and the detector, asked for the part of the base objects, agree; the detector's share is evidence, not a
-verdict. Masks are kept.
+(`voting.py`) and the detector, asked for the part of the base objects, agree; both are score maps. Masks are kept.
 """
 
 from __future__ import annotations
@@ -48,23 +47,23 @@ class VotingOptions:
     """How objects are parsed.
 
     Attributes:
-        long_side: longer side of a cut-out object in pixels.
+        long_side: longer side of a cut-out object in pixels; None takes that of the bank.
         references: base objects that vote on a part, the most similar ones that have it annotated.
         neighbours: their patches that vote for a patch.
-        detector_share: weight of the detector's evidence beside the votes; 0 needs no detector.
+        detector_share: weight of the detector's score map beside that of the votes; 0 needs no detector.
         sure_score: detections of this score on count fully, those below it in proportion.
-        level: a part is where the evidence is above this fraction of its maximum.
+        threshold: a part is where the score map is above this fraction of its maximum.
         smallest: pieces of a part below this fraction of its largest piece are dropped.
-        min_confidence: parts with a lower mean evidence are dropped.
+        min_confidence: parts with a lower mean score are dropped.
         sources: for a label, the base objects that may vote; labels that are not in it may take any.
     """
 
-    long_side: int = 352
+    long_side: int | None = None
     references: int = 8
     neighbours: int = 20
     detector_share: float = 0.5
     sure_score: float = 0.5
-    level: float = 0.4
+    threshold: float = 0.4
     smallest: float = 0.15
     min_confidence: float = 0.2
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -97,7 +96,7 @@ class ObjectTransfer:
         reference: the base object most similar to it, and its similarity (cosine of class tokens); others vote, too.
         source, target: the two, cut out.
         reference_image, target_image: (H, W, 3) uint8 RGB: what is in their windows.
-        parts: all that there is any evidence of, in pixels of the image of the target, whatever their score.
+        parts: all that scores anywhere, in pixels of the image of the target, whatever their score.
     """
 
     reference: Reference
@@ -141,18 +140,19 @@ class ObjectParser:
     ) -> None:
         check_features(bank, features)
         if not bank.of_objects:
-            raise DataError(f"the reference bank {bank.folder} is one of images: build it with --objects")
+            raise DataError(f"the reference bank {bank.folder} is one of images: use vlpart parse find")
         if predictor is None and options.detector_share > 0:
             raise DataError("a detector share above 0 needs a detector: name a model")
         self.features, self.bank, self.predictor = features, bank, predictor
         self.renamer, self.options = renamer, options
+        self._long_side = options.long_side or int(bank.header["short_side"])
         self._sources = {plain(label): names for label, names in options.sources.items()}
         self._parts_of = bank.parts_by_object()
         self._references: OrderedDict[int, CutOut] = OrderedDict()
 
     def settings(self) -> dict[str, Any]:
         """Whatever the parts depend on, as JSON data."""
-        options = asdict(self.options)
+        options = asdict(self.options) | {"long_side": self._long_side}
         options["sources"] = {label: list(names) for label, names in sorted(self.options.sources.items())}
         return {
             "precision": self.features.precision,
@@ -211,7 +211,7 @@ class ObjectParser:
         return self.sure_of(self._placed(cut, bitmap, names, self._ranked(cut, target.label), seen))
 
     def sure_of(self, parts: Iterable[ParsedPart]) -> list[ParsedPart]:
-        """Those with the evidence that a part needs to be written."""
+        """Those with the score that a part needs to be written."""
         return [part for part in parts if part.score >= self.options.min_confidence]
 
     def transfer(self, image: NDArray[np.uint8], target: AnnotatedObject) -> ObjectTransfer:
@@ -250,17 +250,17 @@ class ObjectParser:
         ranked: Sequence[int],
         seen: Mapping[str, NDArray[np.float32]],
     ) -> list[ParsedPart]:
-        """Every part that there is any evidence of, from votes and detector."""
+        """Every part that scores anywhere, by votes and detector."""
         x0, y0, x1, y1 = cut.window
         size, inside = (y1 - y0, x1 - x0), bitmap[y0:y1, x0:x1]
         share, found = self.options.detector_share, []
         for name, wanted in names.items():
-            evidence = np.zeros(size, dtype=np.float32)
+            score_map = np.zeros(size, dtype=np.float32)
             if (said := self._votes(cut, ranked, wanted)) is not None:
-                evidence += (1 - share) * spread(said, cut.grid, size)
+                score_map += (1 - share) * spread(said, cut.grid, size)
             if name in seen:
-                evidence += share * seen[name]
-            placed = region(evidence, inside, level=self.options.level, smallest=self.options.smallest)
+                score_map += share * seen[name]
+            placed = region(score_map, inside, threshold=self.options.threshold, smallest=self.options.smallest)
             if placed is None:
                 continue
             mask = np.zeros(bitmap.shape, dtype=bool)
@@ -332,7 +332,7 @@ class ObjectParser:
     def _seen(
         self, detected: _Detected | None, bitmap: NDArray[np.bool_], window: tuple[int, int, int, int]
     ) -> dict[str, NDArray[np.float32]]:
-        """(H, W) evidence of the detector in the window of an object, by the name to write."""
+        """(H, W) score maps of the detector in the window of an object, by the name to write."""
         seen: dict[str, NDArray[np.float32]] = {}
         if detected is None:
             return seen
@@ -376,7 +376,7 @@ class ObjectParser:
         window = window_of(bitmap)
         if window is None:
             return None
-        (described,) = self.features.describe([shrink(_window(image, window), self.options.long_side)])
+        (described,) = self.features.describe([shrink(_window(image, window), self._long_side)])
         return CutOut(
             window=window,
             descriptors=normalised(described.descriptors).cpu(),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
-from vlpart.errors import DataError, OutputError
+from vlpart.errors import DataError
+from vlpart.inference.output import CocoFile, output_errors
 from vlpart.jobs import Record
 from vlpart.masks.rle import encode_runs, runs_of_bitmap
 from vlpart.names import plain
@@ -31,7 +33,7 @@ class ParsedPart:
         found_as: the base part that it was transferred from or detected as ("dog:head").
         box_xyxy: pixels of the image.
         score: of the detection, or the overlap of the transferred box with its proposal (1 without proposals), or the
-            mean evidence of votes and detector.
+            mean score of votes and detector.
         object_index: which of the annotated objects of the image it belongs to, if it was parsed by objects.
         mask: (H, W) bool at the size of the target, if masks are kept and the part was not detected; else None.
     """
@@ -63,57 +65,32 @@ def write_coco(
         OutputError: the file cannot be written.
     """
     numbering = _Numbering(vocabulary)
-    counts = {"images": 0, "annotations": 0, "skipped": 0}
-    temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
-    images, annotations = temporary.with_suffix(".images"), temporary.with_suffix(".annotations")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with images.open("w", encoding="utf-8") as first, annotations.open("w", encoding="utf-8") as second:
-            for record in records:
-                if "image" not in record:
-                    counts["skipped"] += 1
-                    continue
-                first.write(json.dumps(record["image"]) + "\n")
-                counts["images"] += 1
-                for annotation in numbering(record):
-                    second.write(json.dumps(annotation) + "\n")
-        if not counts["images"]:
-            raise DataError(f"none of the {counts['skipped']} images could be used: {output} is not written")
-        categories = _categories(vocabulary, numbering.ids)
-        open_ended = _OpenEnded(categories)  # of all images: only now are the categories complete
-        with temporary.open("w", encoding="utf-8") as file:
-            info = {"description": "parts found by vlpart's annotation parser", "settings": settings}
-            file.write(f'{{"info": {json.dumps(info)},\n"images": [\n')
-            _join(file, (json.dumps(image | open_ended(image["image_labels"])) for image in _lines(images)))
-            file.write('],\n"annotations": [\n')
-            _join(file, (line.rstrip("\n") for line in _text(annotations)))
-            file.write(f'],\n"categories": {json.dumps(categories)}}}\n')
-        temporary.replace(output)
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}; run it again to go on") from error
-    finally:
-        for path in (temporary, images, annotations):
-            path.unlink(missing_ok=True)
-    return counts | {"annotations": numbering.parts}
+    skipped = 0
 
+    def categories() -> list[dict[str, Any]]:
+        return _categories(vocabulary, numbering.ids)
 
-def _text(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
-        yield from file
+    def finish(image: dict[str, Any]) -> dict[str, Any]:
+        """The part classes of its labels, of all images: a parser may miss any, so none is known to be absent."""
+        return image | {"not_exhaustive_category_ids": numbering.open_ended(image["image_labels"])}
 
-
-def _lines(path: Path) -> Iterator[Record]:
-    return (json.loads(line) for line in _text(path))
-
-
-def _join(file: TextIO, entries: Iterable[str]) -> None:
-    """Entries of a JSON list, a line each."""
-    for number, entry in enumerate(entries):
-        file.write((",\n" if number else "") + entry)
+    info = {"description": "parts found by vlpart's annotation parser", "settings": settings}
+    with output_errors(output), ExitStack() as stack:
+        coco = CocoFile(output, info, categories, finish)
+        stack.callback(coco.discard)
+        for record in records:
+            if "image" in record:
+                coco.add(record["image"], numbering(record, coco.next_id))
+            else:
+                skipped += 1
+        if not coco.images:
+            raise DataError(f"none of the {skipped} images could be used: {output} is not written")
+        coco.complete()
+    return {"images": coco.images, "annotations": numbering.parts, "skipped": skipped}
 
 
 class _Numbering:
-    """Annotations with ids and categories, from records; `ids` has the category ids, `parts` counts the parts.
+    """Annotations with categories, from records; `ids` has the category ids, `parts` counts the parts.
 
     Annotated objects come before their parts, which name them; objects that the vocabulary does not have are left out.
     """
@@ -121,42 +98,39 @@ class _Numbering:
     def __init__(self, vocabulary: Vocabulary | None) -> None:
         self.ids = {} if vocabulary is None else {e.name: e.id for e in reversed(vocabulary.entries)}
         self.parts = 0
-        self._count = 0
-        self._closed = vocabulary is not None
+        self._vocabulary = vocabulary
         self._known = {plain(name): name for name in self.ids}
 
-    def __call__(self, record: Record) -> Iterator[Record]:
+    def __call__(self, record: Record, first: int) -> list[Record]:
+        """The annotations of a record; `first` is the id that the first of them will have."""
+        found: list[Record] = []
         owners: dict[int, int] = {}
         for index, each in enumerate(record.get("objects", ())):
-            name = self._known.get(plain(each["name"]), None if self._closed else each["name"])
+            name = self._known.get(plain(each["name"]), None if self._vocabulary else each["name"])
             if name is not None:
-                annotation = self._numbered(name, record, each)
-                owners[index] = annotation["id"]
-                yield annotation
+                owners[index] = first + len(found)
+                found.append(self._annotation(name, each))
         for part in record["parts"]:
             self.parts += 1
             owner = {"object_annotation_id": owners[part["object"]]} if part.get("object") in owners else {}
-            yield self._numbered(part["name"], record, part) | owner
+            found.append(self._annotation(part["name"], part) | owner)
+        return found
 
-    def _numbered(self, name: str, record: Record, content: Record) -> Record:
-        self._count += 1
-        category = self.ids.setdefault(name, len(self.ids) + 1)
-        head = {"id": self._count, "image_id": record["image"]["id"], "category_id": category}
-        return head | {key: value for key, value in content.items() if key not in ("name", "object")}
+    def open_ended(self, labels: Iterable[str]) -> list[int]:
+        """The ids of the part classes of some labels, once all categories are known."""
+        return sorted({identifier for label in labels for identifier in self._parts_of.get(plain(label), ())})
 
-
-class _OpenEnded:
-    """The part classes of some labels: a parser may miss any of them, so that none is known to be absent."""
-
-    def __init__(self, categories: Iterable[Mapping[str, Any]]) -> None:
-        self._ids: dict[str, list[int]] = {}
-        for category in categories:
+    @cached_property
+    def _parts_of(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for category in _categories(self._vocabulary, self.ids):
             if category.get("part"):
-                self._ids.setdefault(plain(category["object"]), []).append(category["id"])
+                found.setdefault(plain(category["object"]), []).append(category["id"])
+        return found
 
-    def __call__(self, labels: Iterable[str]) -> dict[str, list[int]]:
-        found = {identifier for label in labels for identifier in self._ids.get(plain(label), [])}
-        return {"not_exhaustive_category_ids": sorted(found)}
+    def _annotation(self, name: str, content: Record) -> Record:
+        category = self.ids.setdefault(name, len(self.ids) + 1)
+        return {"category_id": category} | {k: v for k, v in content.items() if k not in ("name", "object")}
 
 
 def settings_of(output: Path) -> Any:

@@ -1,5 +1,5 @@
-"""References of the parser: base images with exactly one annotated object and its parts (SPEC.md section 3), and,
-beyond the published parser, base objects each by itself, in images of any number of them.
+"""References of the parser: base images with exactly one annotated object and its parts (docs/method.md, 'Reference
+bank'), and, beyond the published parser, base objects each by itself, in images of any number of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts of a base object under the name of a novel one (SPEC.md section 3, step 3)."""
+"""The parts of a base object under the name of a novel one (docs/method.md, 'Names of parsed parts')."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ into a COCO-format file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from vlpart.annotation_parser.bank import (
 from vlpart.annotation_parser.detector import DetectorOptions, PartDetector, check_aspect
 from vlpart.annotation_parser.features.base import FeatureExtractor, check_describable
 from vlpart.annotation_parser.features.load import load_features
-from vlpart.annotation_parser.image_parser import Parser, ParserOptions
+from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest
 from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, check_size, object_image
 from vlpart.annotation_parser.output import ParsedPart, image_record, settings_of, write_coco
@@ -32,130 +32,89 @@ from vlpart.annotation_parser.rename import Renamer
 from vlpart.data.images import read_image
 from vlpart.data.preprocess import resize_shorter_side
 from vlpart.errors import DataError, ImageError, OutputError, VlpartError
-from vlpart.jobs import SKIPPED, Job, JobProgress, Record, rank_and_world
+from vlpart.jobs import SKIPPED, Job, Progress, Record, rank_and_world
 from vlpart.runtime import choose_device, choose_precision
 from vlpart.text.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from torch import device as Device
 
+def open_image_parser(
+    bank: ReferenceBank | None,
+    options: ParserOptions,
+    *,
+    names: Vocabulary | None = None,
+    model: str = "tiny",
+    weights: Path | None = None,
+    parts: Vocabulary | None = None,
+    score_threshold: float = 0.7,
+    feature_weights: Path | None = None,
+    device: str | None = None,
+    precision: str = "float32",
+) -> ImageParser:
+    """The published parser, with the features that its bank was built with, and the detector if it needs one.
 
-@dataclass(frozen=True, kw_only=True)
-class ParserSetup:
-    """What a parser is made of. The numbers that are not here are the published ones.
-
-    Attributes:
-        bank: folder of the reference bank, and `base_images` where its images are now, if elsewhere.
+    Args:
+        bank: of images; None if all labels are base objects.
+        options: how an image is parsed.
+        names: the part names to write; None takes every part as it comes.
         model, weights: the detector, as for `vlpart.load`.
         parts: the part names that the detector looks for on base objects; None takes the model's own vocabulary.
-        names: the part names to write; None takes every part as it comes.
-        base_objects, sources, use_proposals, keep_masks, min_iou: see `ParserOptions`.
-        references, detector_share, min_confidence: see `VotingOptions`; None takes its defaults.
         score_threshold: lowest score of the parts of base objects.
-        foreground: None takes the one of the feature extractor.
-        short_side, max_side: None takes those of the bank.
-        detector_short_side: shorter side of the detector's input; None takes the one that the model was made for.
-        feature_weights: local weight file of the feature extractor.
+        feature_weights: local weight file of the features.
         device, precision: where to run; see `choose_device` and `choose_precision`.
-    """
-
-    bank: Path | None = None
-    base_images: Path | None = None
-    model: str = "tiny"
-    weights: Path | None = None
-    parts: Vocabulary | None = None
-    names: Vocabulary | None = None
-    base_objects: Iterable[str] = ()
-    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    use_proposals: bool = True
-    keep_masks: bool = False
-    min_iou: float = 0.3
-    references: int | None = None
-    detector_share: float | None = None
-    min_confidence: float | None = None
-    score_threshold: float = 0.7
-    foreground: float | None = None
-    short_side: int | None = None
-    max_side: int | None = None
-    detector_short_side: int | None = None
-    feature_weights: Path | None = None
-    device: str | None = None
-    precision: str = "float32"
-
-
-def open_parser(setup: ParserSetup) -> Parser | ObjectParser:
-    """Load the bank, the features that it was built with, and the detector.
-
-    A bank of images gives the published parser, a bank of objects the one that parses annotated objects.
 
     Raises:
-        DataError: the bank is missing, damaged, or was built with other weights.
+        DataError: the bank was built with other weights or of objects, or there is none and it is needed.
         DownloadError, WeightsError: weights are missing; the message says what to do.
         VocabularyError, TextEncoderError: the vocabulary does not fit the model.
         VlpartError: the device is not here, or there is no such precision.
     """
-    device = choose_device(setup.device)
-    precision = choose_precision(setup.precision, device)
-    bank = None if setup.bank is None else ReferenceBank(setup.bank, setup.base_images)
-    features: FeatureExtractor | None = None
-    if bank is not None:
-        name = str(bank.header["features"])
-        features = load_features(name, weights=setup.feature_weights, device=device, precision=precision)
-        bank = bank.to(device)
-        if bank.of_objects:
-            return _object_parser(setup, features, bank, device)
-    base_objects = frozenset(setup.base_objects)
-    if bank is None and not base_objects:
-        raise DataError("a parser needs a reference bank, or labels that are base objects")
-    foreground = setup.foreground
-    if foreground is None:
-        foreground = 0.05 if features is None else features.foreground
-    options = ParserOptions(
-        short_side=setup.short_side or (224 if bank is None else int(bank.header["short_side"])),
-        max_side=setup.max_side or (672 if bank is None else int(bank.header["max_side"])),
-        foreground=foreground,
-        min_iou=setup.min_iou,
-        use_proposals=setup.use_proposals,
-        keep_masks=setup.keep_masks,
-        base_objects=base_objects,
-        sources=setup.sources,
-    )
-    needs_detector = bool(base_objects) or setup.use_proposals
-    detector = _open_detector(setup, device) if needs_detector else None
-    return Parser(features, bank, detector, Renamer(setup.names), options)
-
-
-def _object_parser(setup: ParserSetup, features: FeatureExtractor, bank: ReferenceBank, device: Device) -> ObjectParser:
-    from vlpart.inference.predictor import load
-
-    if setup.base_objects:
-        raise DataError(
-            f"the reference bank {bank.folder} is one of objects, whose detector is evidence for every label: "
-            "leave --base-objects out, or use a bank of images"
-        )
-    given: dict[str, Any] = {
-        "references": setup.references,
-        "detector_share": setup.detector_share,
-        "min_confidence": setup.min_confidence,
-        "long_side": setup.short_side or int(bank.header["short_side"]),
-    }
-    options = VotingOptions(
-        sources=setup.sources, **{name: value for name, value in given.items() if value is not None}
-    )
-    predictor = None
-    if options.detector_share > 0:
-        predictor = load(str(setup.model), weights=setup.weights, device=device, precision=setup.precision)
-    return ObjectParser(features, bank, predictor, Renamer(setup.names), options)
-
-
-def _open_detector(setup: ParserSetup, device: Device) -> PartDetector:
     from vlpart.inference.predictor import load
     from vlpart.models.config import get_architecture
 
-    predictor = load(setup.model, weights=setup.weights, device=device, precision=setup.precision)
-    short_side = setup.detector_short_side or get_architecture(predictor.architecture).short_side
-    options = DetectorOptions(short_side=short_side, score_threshold=setup.score_threshold)
-    return PartDetector.of(predictor, setup.parts or predictor.vocabulary, options)
+    where = choose_device(device)
+    precision = choose_precision(precision, where)
+    if bank is None and not options.base_objects:
+        raise DataError("a parser needs a reference bank, or labels that are base objects")
+    features = None
+    if bank is not None:
+        features = load_features(bank.features, weights=feature_weights, device=where, precision=precision)
+        bank = bank.to(where)
+    detector = None
+    if options.base_objects or options.use_proposals:
+        predictor = load(model, weights=weights, device=where, precision=precision)
+        short_side = get_architecture(predictor.architecture).short_side
+        detector_options = DetectorOptions(short_side=short_side, score_threshold=score_threshold)
+        detector = PartDetector.of(predictor, parts or predictor.vocabulary, detector_options)
+    return ImageParser(features, bank, detector, Renamer(names), options)
+
+
+def open_object_parser(
+    bank: ReferenceBank,
+    options: VotingOptions,
+    *,
+    names: Vocabulary | None = None,
+    model: str = "tiny",
+    weights: Path | None = None,
+    feature_weights: Path | None = None,
+    device: str | None = None,
+    precision: str = "float32",
+) -> ObjectParser:
+    """The parser of annotated objects, with the features of its bank, and the detector if it has a share.
+
+    The arguments are those of `open_image_parser`, for a bank of objects.
+
+    Raises:
+        DataError, DownloadError, WeightsError, VlpartError: see `open_image_parser`.
+    """
+    from vlpart.inference.predictor import load
+
+    where = choose_device(device)
+    precision = choose_precision(precision, where)
+    features = load_features(bank.features, weights=feature_weights, device=where, precision=precision)
+    predictor = None
+    if options.detector_share > 0:
+        predictor = load(model, weights=weights, device=where, precision=precision)
+    return ObjectParser(features, bank.to(where), predictor, Renamer(names), options)
 
 
 OnFailure = Callable[[str, VlpartError], None]
@@ -163,7 +122,7 @@ OnFailure = Callable[[str, VlpartError], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ParserRun:
     """What a call did.
 
     Attributes:
@@ -187,9 +146,9 @@ def build_bank(
     max_side: int | None = None,
     batch: int = 1,
     overwrite: bool = False,
-    progress: JobProgress | None = None,
+    progress: Progress | None = None,
     on_failure: OnFailure | None = None,
-) -> Outcome:
+) -> ParserRun:
     """Describe every base image by its class token and write the bank.
 
     Args:
@@ -220,7 +179,7 @@ def build_bank(
         settings["unit"] = "objects"  # short_side is then the longer side of a cut-out object
     if (folder / HEADER).is_file() and not overwrite:
         if rank_and_world()[1] > 1 and settings.items() <= ReferenceBank(folder).header.items():
-            return Outcome(written=None, items=len(references))  # another process was the last to finish
+            return ParserRun(written=None, items=len(references))  # another process was the last to finish
         raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
     _check_folder(images)
     counts = {"skipped": 0}
@@ -262,24 +221,25 @@ def build_bank(
         folder=_work_folder(folder),
         settings=settings | {"pictures": listing},
         total=len(references),
+        label="describing",
         restart=overwrite,
     )
     finished = job.run(compute, write, progress)
-    return Outcome(written=folder if finished else None, items=len(references), skipped=counts["skipped"])
+    return ParserRun(written=folder if finished else None, items=len(references), skipped=counts["skipped"])
 
 
 def find_parts(
     output: Path,
     labelled: Sequence[LabelledImage],
     images: Path,
-    parser: Parser | ObjectParser,
+    parser: ImageParser | ObjectParser,
     *,
     vocabulary: Vocabulary | None = None,
     batch: int = 1,
     overwrite: bool = False,
-    progress: JobProgress | None = None,
+    progress: Progress | None = None,
     on_failure: OnFailure | None = None,
-) -> Outcome:
+) -> ParserRun:
     """Parse labelled images and write a COCO-format file of their parts.
 
     Args:
@@ -305,7 +265,7 @@ def find_parts(
         raise OutputError(f"{output} is a folder: name the file to write")
     if output.exists() and not overwrite:
         if rank_and_world()[1] > 1 and settings_of(output) == settings:
-            return Outcome(written=None, items=len(labelled))  # another process was the last to finish
+            return ParserRun(written=None, items=len(labelled))  # another process was the last to finish
         raise OutputError(f"{output} is there already: name another file, or use --overwrite")
     _check_folder(images)
     parser.check_labels({label for image in labelled for label in image.labels})
@@ -344,9 +304,9 @@ def find_parts(
     def write(records: Iterator[Record]) -> None:
         counts.update(write_coco(output, records, vocabulary, settings))
 
-    job = Job(folder=_work_folder(output), settings=settings, total=len(labelled), restart=overwrite)
+    job = Job(folder=_work_folder(output), settings=settings, total=len(labelled), label="parsing", restart=overwrite)
     finished = job.run(compute, write, progress)
-    return Outcome(
+    return ParserRun(
         written=output if finished else None,
         items=len(labelled),
         skipped=counts.get("skipped", 0),

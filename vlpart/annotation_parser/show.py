@@ -125,7 +125,7 @@ def draw_transfer(transfer: Transfer, label: str, renamer: Renamer, *, height: i
     """Reference, target, correspondences, transferred parts and final boxes side by side.
 
     Args:
-        transfer: from `Parser.transfer`.
+        transfer: from `ImageParser.transfer`.
         label: of the target.
         renamer: gives the final names; parts without one are drawn as dropped.
         height: of every panel in pixels.

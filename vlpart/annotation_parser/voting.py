@@ -67,21 +67,21 @@ def spread(patches: Tensor, grid: tuple[int, int], size_hw: tuple[int, int]) -> 
 
 
 def region(
-    evidence: NDArray[np.float32], inside: NDArray[np.bool_], *, level: float, smallest: float
+    score_map: NDArray[np.float32], inside: NDArray[np.bool_], *, threshold: float, smallest: float
 ) -> tuple[NDArray[np.bool_], float] | None:
-    """Where a part is, and how sure that is; None where there is no evidence for it.
+    """Where a part is, and how sure that is; None where nothing speaks for it.
 
     Args:
-        evidence: (H, W) in 0..1.
+        score_map: (H, W) in 0..1.
         inside: (H, W) bool: the object; the part lies in it.
-        level: the region is where the evidence is above this fraction of its maximum.
+        threshold: the region is where the score is above this fraction of its maximum.
         smallest: 8-connected pieces below this fraction of the largest one are dropped.
 
     Returns:
-        (H, W) bool, and the mean of the evidence in it.
+        (H, W) bool, and the mean score in it.
     """
-    values = np.where(inside, evidence, 0)
+    values = np.where(inside, score_map, 0)
     if not values.max(initial=0) > 0:
         return None
-    kept = sizable_components(values > level * values.max(), smallest)
+    kept = sizable_components(values > threshold * values.max(), smallest)
     return kept, float(values[kept].mean())

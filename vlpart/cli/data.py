@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.console import print_table, say
+from vlpart.cli.console import Bars, print_table, say
 
 if TYPE_CHECKING:
     from vlpart.data.check.run import CheckReport
-    from vlpart.jobs import Progress
 
 CLASSES = 15
 """Classes of a file that are printed."""
@@ -56,7 +53,7 @@ def prepare(
     from vlpart.data.prepare import prepare as run
     from vlpart.jobs import default_processes
 
-    with _progress(no_progress) as progress:
+    with Bars(hidden=no_progress) as progress:
         report = run(
             dataset, root, output, base_only=base, processes=processes or default_processes(), progress=progress
         )
@@ -86,7 +83,7 @@ def check(
     from vlpart.data.check.run import check as run
     from vlpart.jobs import default_processes
 
-    with _progress(no_progress) as progress:
+    with Bars(hidden=no_progress) as progress:
         report = run(paths, images, decode=decode, processes=processes or default_processes(), progress=progress)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
@@ -118,22 +115,3 @@ def _print(report: CheckReport, classes: int | None) -> None:
         say(finding)
     errors, warnings = (sum(found.count for found in group) for group in (report.errors, report.warnings))
     say(f"{errors} errors, {warnings} warnings" if report.findings else "nothing was found wrong")
-
-
-@contextmanager
-def _progress(disabled: bool) -> Iterator[Progress]:
-    """A bar on standard error for each thing that is being done, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    errors = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, disable=disabled or not errors.is_terminal) as bar:
-        tasks: dict[str, object] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield show

@@ -29,6 +29,9 @@ PACKAGES = (
     "model2vec",
     "tokenizers",
     "filelock",
+    "jinja2",
+    "platformdirs",
+    "defusedxml",
     "typer",
     "rich",
 )

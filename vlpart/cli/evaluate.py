@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlpart.cli.predict import Precision
+from vlpart.cli.completion import complete_models, complete_vocabularies
+from vlpart.cli.console import Bars, print_table, say
+from vlpart.cli.predict import PrecisionChoice
 
 if TYPE_CHECKING:
-    from vlpart.evaluation.run import Dataset, Progress
+    from vlpart.evaluation.run import Dataset
     from vlpart.evaluation.scores import Evaluation
-    from vlpart.evaluation.session import Outcome, Request
+    from vlpart.evaluation.session import EvaluationOutcome, Request
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +33,10 @@ def evaluate(
         ),
     ],
     model: Annotated[
-        str | None, typer.Argument(help="Model name, weight file or run folder; nothing with --predictions.")
+        str | None,
+        typer.Argument(
+            help="Model name, weight file or run folder; nothing with --predictions.", autocompletion=complete_models
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weight file for the model.", dir_okay=False)] = None,
     predictions: Annotated[
@@ -49,7 +53,11 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the images; default: found by itself.", file_okay=False)
     ] = None,
     vocabulary: Annotated[
-        str | None, typer.Option(help="Other names: a list, a file, or 'car: wheel'. Matched by name, else by order.")
+        str | None,
+        typer.Option(
+            help="Other names: a list, a file, or 'car: wheel'. Matched by name, else by order.",
+            autocompletion=complete_vocabularies,
+        ),
     ] = None,
     annotated_classes_only: Annotated[
         bool,
@@ -80,7 +88,7 @@ def evaluate(
     report: Annotated[bool, typer.Option(help="Write report.html into the output folder.")] = True,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also print every class.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the computation.")] = Precision.AUTO,
+    precision: Annotated[PrecisionChoice, typer.Option(help="Of the computation.")] = PrecisionChoice.AUTO,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Score a model, or given detections, on a benchmark or a COCO-style file.
@@ -118,7 +126,7 @@ def evaluate(
         output=output,
         report=report and output is not None,
     )
-    with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
+    with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         if model is not None:
             request = _with_predictor(request, model, weights, device, precision)
         outcome = run(request, group=group, progress=progress)
@@ -162,7 +170,7 @@ def _wordings(given: str | None) -> dict[str, str] | None:
 
 
 def _with_predictor(
-    request: Request, model: str, weights: Path | None, device: str | None, precision: Precision
+    request: Request, model: str, weights: Path | None, device: str | None, precision: PrecisionChoice
 ) -> Request:
     from dataclasses import replace
 
@@ -173,28 +181,8 @@ def _with_predictor(
     return replace(request, predictor=predictor)
 
 
-@contextmanager
-def progress_bar(hidden: bool) -> Iterator[Any]:
-    """A function that gives, for a description, what to call after every image."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    errors = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, console=errors, disable=hidden or not errors.is_terminal) as bar:
-
-        def start(description: str) -> Progress:
-            task = bar.add_task(description, total=None)
-            return lambda done, total: bar.update(task, completed=done, total=total)
-
-        yield start
-
-
-def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
+def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None:
     """Print the figures, in percent."""
-    from vlpart.cli.console import print_table, say
-
     evaluation = outcome.evaluation
     rule = {"lvis": "annotated classes only", "voc": "VOC 2007", "coco": "COCO"}[evaluation.rule]
     counts = f"{evaluation.images} images, {evaluation.annotations} annotations, {evaluation.detections} detections"
@@ -218,7 +206,7 @@ def _show(request: Request, outcome: Outcome, per_class: bool) -> None:
         say(f"wrote {path}")
 
 
-def _against(request: Request, outcome: Outcome) -> Iterator[str]:
+def _against(request: Request, outcome: EvaluationOutcome) -> Iterator[str]:
     """The differences from other detections, a line for each group of classes."""
     if not outcome.differences:
         return

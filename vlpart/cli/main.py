@@ -19,8 +19,9 @@ import typer
 from typer.core import TyperGroup
 
 from vlpart import __version__
-from vlpart.cli import data, doctor, evaluate, models, parse, predict, recipes, train, vocabularies, zoo
+from vlpart.cli import data, doctor, evaluate, models, parse, parse_objects, predict, recipes, train, vocabularies, zoo
 from vlpart.cli.console import is_terminal, print_error
+from vlpart.cli.suggestions import suggest_command, suggest_option
 from vlpart.errors import VlpartError
 from vlpart.names import printable
 
@@ -34,7 +35,18 @@ SPIN = "1000"
 
 
 class _Commands(TyperGroup):
-    """The group of all commands. Ctrl-C ends every command with one line and exit code 130."""
+    """The group of all commands.
+
+    Ctrl-C ends every command with one line and exit code 130; what is called otherwise in other tools is suggested.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is meant by the first argument."""
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:
+            suggest_command(error, args[0], self.commands)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -43,6 +55,10 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             print_error("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if hasattr(error, "option_name") and hasattr(error, "possibilities"):  # an option that the command lacks
+                suggest_option(error)
+            raise
 
 
 app = typer.Typer(
@@ -53,7 +69,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if is_terminal() else None,  # plain text in pipes and logs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, models, vocabularies, evaluate, zoo, train, recipes, data, parse, doctor):
+for command in (predict, models, vocabularies, evaluate, zoo, train, recipes, data, parse, parse_objects, doctor):
     command.register(app)
 
 

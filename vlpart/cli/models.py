@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlpart.cli.console import megabytes, print_table, say
+from vlpart.cli.completion import complete_models
+from vlpart.cli.console import Bars, megabytes, print_table, say
 
 if TYPE_CHECKING:
     from vlpart.zoo.catalogue import ModelEntry
@@ -30,23 +30,28 @@ def list_command(as_json: _Json = False) -> None:
 
     entries = list_models()
     if as_json:
-        typer.echo(json.dumps([_document(entry) for entry in entries], indent=2))
+        typer.echo(json.dumps([{**asdict(entry), "weights": _where(entry)} for entry in entries], indent=2))
         return
     rows = [(entry.name, entry.architecture, entry.vocabulary, _where(entry)) for entry in entries]
     print_table(("name", "architecture", "vocabulary", "weights"), rows)
 
 
 @_commands.command("show")
-def show(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json: _Json = False) -> None:
-    """Show one model.
+def show(
+    name: Annotated[str, typer.Argument(help="Model name, weight file or run folder.", autocompletion=complete_models)],
+    as_json: _Json = False,
+) -> None:
+    """Show one model, run folder or weight file.
 
     Its defaults, where its weights are, the published figures.
     """
-    from vlpart.zoo.catalogue import get_model
+    from vlpart.zoo.resolve import resolve
 
-    entry = get_model(name)
+    model = resolve(name)
+    entry, _ = model.describe()
+    where = _where(entry) if model.file is None else str(model.file)
     if as_json:
-        typer.echo(json.dumps(_document(entry), indent=2))
+        typer.echo(json.dumps({**asdict(entry), "weights": where}, indent=2))
         return
     facts = {
         "name": entry.name,
@@ -55,13 +60,16 @@ def show(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json:
         "text encoder": entry.text_encoder,
         "score threshold": entry.score_threshold,
         "detections": entry.detections_per_image,
-        "weights": _where(entry),
-        "size": megabytes(entry.size),
-        "sha256": entry.sha256,
-        "address": entry.url,
-        "training time": entry.training_time,
-        "note": entry.note,
+        "weights": where,
     }
+    if model.file is None:  # what is known about the file of the catalogue, and not of this one
+        facts |= {
+            "size": megabytes(entry.size),
+            "sha256": entry.sha256,
+            "address": entry.url,
+            "training time": entry.training_time,
+            "note": entry.note,
+        }
     for key, value in facts.items():
         if value not in (None, ""):
             say(f"{key:<16} {value}")
@@ -72,7 +80,9 @@ def show(name: Annotated[str, typer.Argument(help="Name of a model.")], as_json:
 
 @_commands.command("download")
 def download(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of models.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Names of models.", autocompletion=complete_models)
+    ],
     force: Annotated[bool, typer.Option("--force", help="Download again even if the file is there.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
@@ -82,17 +92,14 @@ def download(
     """
     from vlpart.text.clip import ClipTextEncoder, find_text_weights
     from vlpart.zoo.catalogue import get_model
-    from vlpart.zoo.download import download_model, rich_progress
+    from vlpart.zoo.download import download_model
 
     encoders = {get_model(name).text_encoder for name in names}  # a wrong name is told before the first download
-    for name in names:
-        with nullcontext() if no_progress else rich_progress(name) as progress:
-            path = download_model(name, force=force, progress=progress)
-        say(path)
-    if ClipTextEncoder.name in encoders:
-        with nullcontext() if no_progress else rich_progress("CLIP text encoder") as progress:
-            path = find_text_weights(progress)
-        say(path)
+    with Bars(hidden=no_progress, in_bytes=True) as progress:
+        for name in names:
+            say(download_model(name, force=force, progress=progress))
+        if ClipTextEncoder.name in encoders:
+            say(find_text_weights(progress))
 
 
 def _where(entry: ModelEntry) -> str:
@@ -106,7 +113,3 @@ def _where(entry: ModelEntry) -> str:
 
 def _figure(value: Any) -> str:
     return " / ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def _document(entry: ModelEntry) -> dict[str, Any]:
-    return {**asdict(entry), "weights": _where(entry)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from vlpart.cli.console import is_terminal, say
+from vlpart.cli.completion import complete_formats, complete_models, complete_vocabularies
+from vlpart.cli.console import Bars, say, skipped
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:
@@ -20,14 +20,25 @@ if TYPE_CHECKING:
 _MODEL = "Model"
 _IMAGES = "Images"
 _OUTPUT = "Output"
+_DRAWING = "Pictures"
+SAMPLE = "sample"
 
 
-class Precision(StrEnum):
+class PrecisionChoice(StrEnum):
     """Choices of --precision."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
     BF16 = "bf16"
+
+
+class Colours(StrEnum):
+    """Choices of --colours."""
+
+    OBJECT = "object"
+    INSTANCE = "instance"
+    CLASS = "class"
+    PART = "part"
 
 
 def register(app: typer.Typer) -> None:
@@ -48,14 +59,19 @@ def _formats(values: list[str]) -> list[str]:
 
 def predict(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE", help="Image files, folders, globs or http(s) addresses.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Image files, folders, globs or http(s) addresses; `sample` is the photo that comes with the package.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             "-m",
             help="Model name (`vlpart models list`), weight file, or run folder. Default: tiny, or what --weights is.",
+            autocompletion=complete_models,
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -68,17 +84,40 @@ def predict(
             "--vocabulary",
             "-v",
             help="What to look for: 'car: wheel, door; dog head', a list of `vlpart vocabularies list`, or a file.",
+            autocompletion=complete_vocabularies,
             rich_help_panel=_MODEL,
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: the best there is.", rich_help_panel=_MODEL)
+        str | None,
+        typer.Option(
+            help="cpu, cuda, cuda:1, mps. Default: cuda where there is one, else cpu; mps only when asked for.",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the computation.", rich_help_panel=_MODEL)] = Precision.AUTO,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="Of the computation.", rich_help_panel=_MODEL)
+    ] = PrecisionChoice.AUTO,
     threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            "-t",
+            min=0,
+            max=1,
+            help="Lowest score to keep. Default: 0.45 for one name, more for many; 0.53 for 350.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    iou: Annotated[
         float,
-        typer.Option("--threshold", "-t", min=0, max=1, help="Lowest score to keep.", rich_help_panel=_MODEL),
-    ] = 0.5,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Drop what overlaps a better detection of any name by so much; 1: nothing.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = 0.7,
     nested: Annotated[
         bool,
         typer.Option(
@@ -112,11 +151,37 @@ def predict(
         typer.Option(
             "--format",
             "-f",
-            help="image, json, coco, labels (PNG label maps), labelme, yolo; repeat or separate with commas.",
+            help="image, json, coco, labels (PNG label maps), labelme, yolo, crops, cutouts (transparent PNG); repeat "
+            "or separate with commas.",
             callback=_formats,
+            autocompletion=complete_formats,
             rich_help_panel=_OUTPUT,
         ),
     ] = ["image", "json"],  # noqa: B006 (typer copies it)
+    labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Names.", rich_help_panel=_DRAWING)] = True,
+    scores: Annotated[
+        bool, typer.Option("--scores/--no-scores", help="Scores behind the names.", rich_help_panel=_DRAWING)
+    ] = True,
+    masks: Annotated[
+        bool,
+        typer.Option("--masks/--no-masks", help="Masks; boxes are drawn instead of them.", rich_help_panel=_DRAWING),
+    ] = True,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Boxes too.", rich_help_panel=_DRAWING)] = False,
+    colours: Annotated[
+        Colours,
+        typer.Option(
+            "--colours",
+            "--colors",
+            help="object: an object and its parts go together; instance: all differ; class, part: by name.",
+            rich_help_panel=_DRAWING,
+        ),
+    ] = Colours.OBJECT,
+    line_width: Annotated[
+        float | None, typer.Option(min=0.5, max=200, help="Of contours, pixels.", rich_help_panel=_DRAWING)
+    ] = None,
+    font_size: Annotated[
+        float | None, typer.Option(min=4, max=500, help="Of names, pixels.", rich_help_panel=_DRAWING)
+    ] = None,
     skip_existing: Annotated[
         bool,
         typer.Option("--skip-existing", help="Leave out images whose results are there.", rich_help_panel=_OUTPUT),
@@ -129,27 +194,26 @@ def predict(
 
     Results are written as they come: NAME_parts.jpg, NAME_parts.json, and what --format asks for. An image that cannot
     be read is skipped with a line on standard error, and the exit code is then 1. Ctrl-C keeps what is finished.
+    Try it: vlpart predict sample
     """
     from vlpart.data.image_files import list_images
     from vlpart.data.images import MAX_PIXELS
-    from vlpart.inference.batch import predict_to_folder
+    from vlpart.inference.batch import predict_to_folder, readable_threshold
     from vlpart.inference.output import check_formats
     from vlpart.text.vocabulary import Vocabulary
-    from vlpart.zoo.catalogue import ModelEntry
-    from vlpart.zoo.download import download_model, rich_progress
-    from vlpart.zoo.run_folder import open_model
+    from vlpart.zoo.resolve import resolve
 
+    sources = _sources(sources)
     # What may be wrong is looked at before anything large is loaded.
-    entry = open_model(model or "tiny") if model or weights is None else None
+    found = resolve(model, weights)
     check_formats(formats, skip_existing=skip_existing)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     total = sum(1 for _ in list_images(sources, recursive=recursive, on_unlisted=lambda error: None))
     from vlpart.inference.predictor import load
 
-    if isinstance(entry, ModelEntry) and weights is None:
-        with nullcontext() if no_progress else rich_progress(entry.name) as progress:
-            download_model(entry.name, progress=progress)
-    predictor = load(model, weights=weights, device=device, precision=precision.value)
+    with Bars(hidden=no_progress, in_bytes=True, transient=True) as progress:
+        found.fetch(progress)
+    predictor = load(found, device=device, precision=precision.value)
     with _Reporter(total, output, progress=not no_progress) as report:
         summary = predict_to_folder(
             predictor,
@@ -157,7 +221,7 @@ def predict(
             output=output,
             formats=formats,
             vocabulary=names,
-            score_threshold=threshold,
+            score_threshold=readable_threshold(len(names or predictor.vocabulary)) if threshold is None else threshold,
             short_side=short_side,
             max_side=max_side,
             max_detections=max_detections,
@@ -165,6 +229,16 @@ def predict(
             batch_size=batch,
             recursive=recursive,
             keep_nested=nested,
+            iou=None if iou == 1 else iou,
+            drawing={
+                "labels": labels,
+                "scores": scores,
+                "masks": masks,
+                "boxes": boxes or None,
+                "colours": colours.value,
+                "line_width": line_width,
+                "font_size": font_size,
+            },
             skip_existing=skip_existing,
             on_result=report.result,
             on_failure=report.failure,
@@ -175,60 +249,78 @@ def predict(
         raise typer.Exit(1)
 
 
+def _sources(given: list[str] | None) -> list[str]:
+    """The sources, `sample` being the photo in the package unless there is a file of that name here."""
+    from vlpart.files import is_there, local_path
+
+    if not given:
+        raise typer.BadParameter(
+            "no image given: name a file, a folder or an address, or try the photo that comes with the package: "
+            "vlpart predict sample",
+            param_hint="SOURCE",
+        )
+    photo = Path(__file__).parents[1] / "assets" / "samples" / "astronaut.jpg"
+    return [str(photo) if each == SAMPLE and not is_there(local_path(each)) else each for each in given]
+
+
+def _listed(files: Sequence[Path], output: Path) -> str:
+    """The files of one image, all below the output folder: of what has a file per detection, its folder."""
+    shown: dict[str, int] = {}
+    for path in files:
+        place = path.relative_to(output)
+        pieces = place.parts[0] in ("crops", "cutouts")
+        key = f"{place.parent.as_posix()}/" if pieces else place.as_posix()
+        shown[key] = shown.get(key, 0) + 1
+    return ", ".join(f"{key} ({count})" if key.endswith("/") else key for key, count in shown.items())
+
+
 class _Reporter:
     """One line per image: finished on standard output, skipped on standard error; a bar below them on a terminal."""
 
     def __init__(self, total: int, output: Path, *, progress: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        self._output, self._total = output, total
+        self._done = self._finished = 0
+        self._bars = Bars(hidden=not progress, transient=True)
 
-        self._output = output
-        self._finished = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            redirect_stdout=is_terminal(),  # a pipe gets its lines directly
-            disable=not progress or not (sys.stderr is not None and sys.stderr.isatty()),
-        )
-        self._task = self._bar.add_task("predicting", total=total)
+    def _advance(self) -> None:
+        self._done += 1
+        self._bars("predicting", self._done, self._total)
 
     def result(self, report: ImageReport) -> None:
         """Say what was found in an image and where its files are."""
         self._finished += 1
-        where = f" -> {', '.join(str(path) for path in report.files)}" if report.files else ""
-        say(f"{report.result.summary()}{where}")
-        self._bar.advance(self._task)
+        where = f" -> {self._output}: {_listed(report.files, self._output)}" if report.files else ""
+        say(f"{report.result.summary(report.image)}{where}")
+        self._advance()
 
     def failure(self, image: str, error: VlpartError) -> None:
         """Say which image was skipped and why."""
-        message = " ".join(str(error).split())
-        say(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
-        self._bar.advance(self._task)
+        skipped(image, error)
+        self._advance()
 
     def existing(self, image: str) -> None:
         """Nothing to say of an image whose results were there: a second run may have thousands."""
-        self._bar.advance(self._task)
+        self._advance()
 
     def summary(self, summary: Summary) -> None:
         """The last line: how many, how long, where."""
         images = "1 image" if summary.finished == 1 else f"{summary.finished} images"
         skipped = f", {summary.failed} skipped" if summary.failed else ""
         existing = f", {summary.existing} already there" if summary.existing else ""
-        where = f", results in {summary.coco or summary.output}" if summary.finished or summary.existing else ""
+        of_all = [path.name for path in (summary.coco, summary.yolo) if path is not None]
+        where = f", results in {summary.output}" if summary.finished or summary.existing else ""
+        where += f", of all images in {' and '.join(of_all)} there" if of_all else ""
         say(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}")
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._bars.__enter__()
+        self._bars("predicting", 0, self._total)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._bars.__exit__(kind, error, trace)
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
         if error is not None and self._finished:
             say(f"{reason}: {self._finished} finished, results in {self._output}", err=True)

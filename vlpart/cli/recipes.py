@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vlpart.cli.completion import complete_recipes
 from vlpart.cli.console import print_table, say
 
 _commands = typer.Typer(no_args_is_help=True, help="The recipes: what can be trained.")
@@ -17,7 +18,10 @@ _Data = Annotated[
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Init = Annotated[str | None, typer.Option("--init", help="First weights; for finetune tiny by default.")]
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a recipe, or a recipe file.")]
+_Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of a recipe, or a recipe file.", autocompletion=complete_recipes),
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""`vlpart train RECIPE`: start, resume or rehearse a training run, on one process or on those that torchrun started."""
+"""`vlpart train RECIPE`: start, resume or dry-run a training run, on one process or on those that torchrun started."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.console import say
+from vlpart.cli.completion import complete_recipes
+from vlpart.cli.console import Bars, print_table, say
 
 if TYPE_CHECKING:
-    from vlpart.training.distributed import World
+    from vlpart.runtime import World
     from vlpart.training.dry_run import DryRun
     from vlpart.training.recipe import Recipe
 
@@ -22,7 +23,12 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe: its name (`vlpart recipes list`) or a Python file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe: its name (`vlpart recipes list`) or a Python file.", autocompletion=complete_recipes
+        ),
+    ],
     data: Annotated[
         Path, typer.Option(envvar="VLPART_DATA", help="Folder that holds the data sets.", file_okay=False)
     ] = Path("datasets"),
@@ -136,7 +142,7 @@ def train(
 
     import torch
 
-    from vlpart.training.distributed import joined
+    from vlpart.runtime import joined
     from vlpart.training.logging import check_sinks
     from vlpart.training.loop import check_output, run_lock
 
@@ -150,7 +156,7 @@ def train(
         if world.is_main:
             check_output(folder)
         if dry_run:
-            _rehearse(final, world, count, folder)
+            _dry_run(final, world, count, folder)
         else:
             with run_lock(folder) if world.is_main else nullcontext():
                 _run(final, world, folder, resume, time_limit, count, logs)
@@ -184,11 +190,10 @@ def _run(
     from vlpart.training.assemble import build_trainer, describe_run, set_aside_weights
     from vlpart.training.checkpoint import export_weights
     from vlpart.training.loop import refuse_existing_run
-    from vlpart.zoo.download import rich_progress
 
     if not resume:
         refuse_existing_run(output)
-    with rich_progress(f"weights {recipe.init}") as progress:
+    with Bars(in_bytes=True, transient=True) as progress:
         trainer, parts = build_trainer(
             recipe, output, workers=workers, world=world, log_to=log_to, progress=progress if world.is_main else None
         )
@@ -207,7 +212,8 @@ def _run(
         if step < recipe.iterations and (aside := set_aside_weights(output, step)):
             say(f"the weights exported before are now {aside}", err=True)
         describe_run(recipe, parts, output)
-    result = trainer.run(time_limit)
+    with Bars(transient=True) as progress:
+        result = trainer.run(time_limit, say=progress.say, progress=progress)
     if world.is_main:
         if result.reason == "finished":
             weights = export_weights(result.checkpoint, output / "weights.safetensors", initial=parts.initial)
@@ -218,7 +224,7 @@ def _run(
         raise typer.Exit(code)
 
 
-def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
+def _dry_run(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     """Print what a run would do."""
     from vlpart.training.dry_run import dry_run
 
@@ -226,20 +232,22 @@ def _rehearse(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     if not world.is_main:
         return
     for row in report.sources:
-        say(row.report, err=True)
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"recipe {recipe.name}", title_justify="left")
-    for heading in ("source", "kind", "images", "annotations", "classes", "ratio", "batch"):
-        table.add_column(heading, justify="left" if heading in ("source", "kind") else "right")
-    for row in report.sources:
-        numbers = (row.images, row.annotations, row.classes)
-        table.add_row(row.name, row.kind, *(f"{n:,}" for n in numbers), f"{row.ratio:g}", str(row.batch_size))
-    console = Console()
-    console.print(table)
+        say(row.report, err=True, lines=True)
+    rows = [
+        (
+            row.name,
+            row.kind,
+            *(f"{n:,}" for n in (row.images, row.annotations, row.classes)),
+            f"{row.ratio:g}",
+            row.batch_size,
+        )
+        for row in report.sources
+    ]
+    headings = ("source", "kind", "images", "annotations", "classes", "ratio", "batch")
+    say(f"recipe {recipe.name}")
+    print_table(headings, rows, right=headings[2:])
     for line in _plan(recipe, world, report, output):
-        console.print(line, highlight=False, markup=False)
+        say(line)
 
 
 def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vlpart.cli.completion import complete_vocabularies
 from vlpart.cli.console import print_table
 
 _commands = typer.Typer(no_args_is_help=True, help="Category lists: what the package knows by name.")
@@ -30,7 +31,11 @@ def list_vocabularies() -> None:
 @_commands.command("show")
 def show(
     vocabulary: Annotated[
-        str, typer.Argument(help="Name of a list, a file, or text as in 'car: wheel, door; person'.")
+        str,
+        typer.Argument(
+            help="Name of a list, a file, or text as in 'car: wheel, door; person'.",
+            autocompletion=complete_vocabularies,
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a file that --vocabulary takes.")] = False,
 ) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vlpart.cli.console import say
-from vlpart.cli.predict import Precision
+from vlpart.cli.console import Bars, say
+from vlpart.cli.predict import PrecisionChoice
 
 _commands = typer.Typer(no_args_is_help=True, help="The published checkpoints together.")
 
@@ -34,10 +34,10 @@ def table(
     model: Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")] = None,
     on: Annotated[list[str] | None, typer.Option("--on", help="Only this benchmark; may be repeated.")] = None,
     max_images: Annotated[
-        int | None, typer.Option(min=1, help="Only so many evenly spaced images of each benchmark (a rehearsal).")
+        int | None, typer.Option(min=1, help="Only so many evenly spaced images of each benchmark (a dry run).")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the computation.")] = Precision.AUTO,
+    precision: Annotated[PrecisionChoice, typer.Option(help="Of the computation.")] = PrecisionChoice.AUTO,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Regenerate the published tables for the checkpoints and data that are here.
@@ -45,7 +45,6 @@ def table(
     Evaluations that are already in the output folder are read, not repeated; interrupted ones go on. What is missing is
     named.
     """
-    from vlpart.cli.evaluate import progress_bar
     from vlpart.errors import DataError
     from vlpart.evaluation.zoo_table import ZooRunner, fill, published_cells, to_markdown, write_tables
     from vlpart.runtime import process_group
@@ -53,7 +52,7 @@ def table(
     if data is not None and not data.is_dir():
         raise DataError(f"there is no folder {data}: give the folder of the benchmarks with --data")
     cells = published_cells(model, on)
-    with process_group() as group, progress_bar(no_progress or group.rank > 0) as progress:
+    with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         runner = ZooRunner(
             data or Path(),  # without data nothing is evaluated
             output,
@@ -63,7 +62,7 @@ def table(
             group=group,
             progress=progress,
         )
-        alone = group.world_size == 1  # several processes stop together at an error, one goes on with the next pair
+        alone = group.size == 1  # several processes stop together at an error, one goes on with the next pair
         filled = fill(cells, data, runner.figures, keep_going=alone)
     if group.rank > 0:
         return

@@ -13,6 +13,7 @@ import threading
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -42,6 +43,21 @@ MAX_FILE_BYTES = 2_000_000_000
 """Bytes of an image file or stream that are read at most."""
 
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadImage:
+    """An image that was read for a predictor, once for whatever is asked about it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, the whole image.
+        resized: (h, w, 3) uint8 RGB, as the network sees it.
+        path: the file or address it came from, if it came from one.
+    """
+
+    pixels: RGBArray
+    resized: RGBArray
+    path: str | None = None
 
 
 def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: float = DOWNLOAD_SECONDS) -> RGBArray:

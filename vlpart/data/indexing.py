@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vlpart.data.source import LoadReport, Source
 
 
-EMPTY_BOX = 1e-5  # SPEC.md section 2: boxes this thin are dropped
+EMPTY_BOX = 1e-5  # docs/method.md, 'Augmentation': boxes this thin are dropped
 Box = tuple[float, float, float, float]
 
 

@@ -265,7 +265,7 @@ class PackedSample:
     image_labels: NDArray[np.int64]
     unknown_labels: NDArray[np.bool_] | None
     ignore_inside: NDArray[np.bool_] | None
-    inexact: NDArray[np.bool_] | None
+    pseudo_labels: NDArray[np.bool_] | None
     source: str
     image_id: int
     path: str
@@ -287,7 +287,7 @@ def pack(sample: Sample) -> PackedSample:
         image_labels=targets.image_labels.numpy(),
         unknown_labels=None if targets.unknown_labels is None else targets.unknown_labels.numpy(),
         ignore_inside=None if targets.ignore_inside is None else targets.ignore_inside.numpy(),
-        inexact=None if targets.inexact is None else targets.inexact.numpy(),
+        pseudo_labels=None if targets.pseudo_labels is None else targets.pseudo_labels.numpy(),
         source=sample.source,
         image_id=sample.image_id,
         path=sample.path,
@@ -315,7 +315,7 @@ def _targets(sample: PackedSample) -> Targets:
         image_labels=torch.from_numpy(sample.image_labels),
         unknown_labels=None if sample.unknown_labels is None else torch.from_numpy(sample.unknown_labels),
         ignore_inside=None if sample.ignore_inside is None else torch.from_numpy(sample.ignore_inside),
-        inexact=None if sample.inexact is None else torch.from_numpy(sample.inexact),
+        pseudo_labels=None if sample.pseudo_labels is None else torch.from_numpy(sample.pseudo_labels),
     )
 
 

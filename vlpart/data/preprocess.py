@@ -1,4 +1,4 @@
-"""RGB uint8 image -> network input: resize, normalise, pad (SPEC.md section 1 and section 6 item 1)."""
+"""RGB uint8 image -> network input: resize, normalise, pad (docs/method.md, 'Input')."""
 
 from __future__ import annotations
 

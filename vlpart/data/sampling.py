@@ -1,4 +1,5 @@
-"""Which images make the next batch (SPEC.md section 2): weighted draws with replacement, gathered in buckets.
+"""Which images make the next batch (docs/method.md, 'Sampling of images'): weighted draws with replacement, gathered in
+buckets.
 
 Draw number d of a run is a function of (seed, d) alone. Rank r of W takes the draws r, r + W, r + 2W, ... Every draw
 goes to the bucket (source, landscape or portrait) of its image, and a bucket that reaches the source's batch size is

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from vlpart.text.vocabulary import Vocabulary
 
 
+#: Former names of values, for recipe files that have them.
+_FORMER = {"inexact": "pseudo"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set with everything that is said about it in a recipe. Sizes are pixels. (SPEC.md section 2)
+    """A data set with everything that is said about it in a recipe. Sizes are pixels (docs/method.md, 'Training path').
 
     Attributes:
         name: unique in a recipe; state and logs are keyed by it.
@@ -47,7 +51,7 @@ class Source:
             of an object, without an annotation of its own, is no background for the proposals, and where `unlabelled`
             is "unknown", no negative of unknown classes, see `Targets.ignore_inside`.
         scored_annotations: "exact" = those with a `score` (parsed, not drawn by a person) train like any other, or
-            "inexact" = they teach which name is where, but not the regression of boxes, nor masks.
+            "pseudo" = pseudo labels, which teach which name is where, but not the regression of boxes, nor masks.
         negative_names: which names of the other sources may be taken as absent from its images (`Recipe.distractors`):
             "none", "own_objects" = parts of objects that it labels, where that object is not in the image, "all" =
             everything unlike what it labels, or "at_matches" = the names of the other sources with this rule, but only
@@ -84,7 +88,7 @@ class Source:
     boxes_from_masks: bool = True
     unlabelled: Literal["absent", "unknown"] = "absent"
     inside_objects: Literal["background", "unknown"] = "background"
-    scored_annotations: Literal["exact", "inexact"] = "exact"
+    scored_annotations: Literal["exact", "pseudo"] = "exact"
     negative_names: Literal["none", "own_objects", "all", "at_matches"] = "none"
     only_objects: frozenset[str] | None = None
     exclude_objects: frozenset[str] = frozenset()
@@ -98,6 +102,8 @@ class Source:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "short_sides", tuple(self.short_sides))
+        scored = _FORMER.get(self.scored_annotations, self.scored_annotations)
+        object.__setattr__(self, "scored_annotations", scored)
         if self.only_objects is not None:
             object.__setattr__(self, "only_objects", frozenset(self.only_objects))
         object.__setattr__(self, "exclude_objects", frozenset(self.exclude_objects))
@@ -119,7 +125,7 @@ class Source:
             "unlabelled is 'absent' or 'unknown'": self.unlabelled in ("absent", "unknown"),
             "take is 'all', 'objects' or 'parts'": self.take in ("all", "objects", "parts"),
             "inside_objects is 'background' or 'unknown'": self.inside_objects in ("background", "unknown"),
-            "scored_annotations is 'exact' or 'inexact'": self.scored_annotations in ("exact", "inexact"),
+            "scored_annotations is 'exact' or 'pseudo'": self.scored_annotations in ("exact", "pseudo"),
             "negative_names is 'none', 'own_objects', 'all' or 'at_matches'": self.negative_names
             in ("none", "own_objects", "all", "at_matches"),
             "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,

@@ -160,7 +160,7 @@ def transform_targets(loaded: LoadedSource, record: Record, geometry: Geometry) 
         image_labels=torch.from_numpy(image_labels),
         unknown_labels=torch.from_numpy(unknown) if source.unlabelled == "unknown" else None,
         ignore_inside=_whole_objects(loaded, labels) if source.inside_objects == "unknown" else None,
-        inexact=torch.from_numpy(record.scored[keep]) if source.scored_annotations == "inexact" else None,
+        pseudo_labels=torch.from_numpy(record.scored[keep]) if source.scored_annotations == "pseudo" else None,
     )
 
 
@@ -250,7 +250,9 @@ def shift_hue(image: Image.Image, shift: float) -> Image.Image:
 
 
 def strong_augmentation(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Colour jitter (p 0.8), grey (p 0.2), blur (p 0.5), three random erasings (p 0.7, 0.5, 0.3): SPEC.md section 2.
+    """Colour jitter (p 0.8), grey (p 0.2), blur (p 0.5), three random erasings (p 0.7, 0.5, 0.3).
+
+    Source: docs/method.md, 'Augmentation'.
 
     Areas and side ratios of the erasings are not part of the specification; they are those of common practice.
     """

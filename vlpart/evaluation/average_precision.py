@@ -1,4 +1,5 @@
-"""Average precision of masks and boxes: all classes, parts, objects, groups, and each class (SPEC.md section 4).
+"""Average precision of masks and boxes: all classes, parts, objects, groups, and each class (docs/method.md,
+'Evaluation').
 
 Under the COCO rule the numbers are those of pycocotools, under the LVIS rule those of lvis-api, with the size of a
 detected mask taken from the mask (as the published evaluations do); under the VOC rule see `vlpart.evaluation.voc`.
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation import engine, voc
 from vlpart.evaluation.detections import Detection, DetectionTable, check_detections
-from vlpart.evaluation.scores import NAN, Evaluation, Precision, Rule, Scores
+from vlpart.evaluation.scores import NAN, AveragePrecision, Evaluation, Rule, Scores
 from vlpart.evaluation.truth import (
     Truth,
     check_form,
@@ -198,7 +199,7 @@ def over_classes(
 
     Args:
         truth: its categories, in ascending id, are the classes.
-        values: (K,) by field of `Precision`, NaN without ground truth; "ap" says which classes have some.
+        values: (K,) by field of `AveragePrecision`, NaN without ground truth; "ap" says which classes have some.
         curves: (2, 101, K) precision at IoU 0.50 and 0.75.
         groups: category ids by name of the group.
 
@@ -216,14 +217,14 @@ def over_classes(
     names, table = list(values), np.stack(list(values.values()))
     present = ~np.isnan(values["ap"])
 
-    def average(rows: NDArray[np.bool_]) -> Precision:
+    def average(rows: NDArray[np.bool_]) -> AveragePrecision:
         rows = rows & present
         if not rows.any():
-            return Precision()
+            return AveragePrecision()
         there = ~np.isnan(table[:, rows])
         sums, counts = np.where(there, table[:, rows], 0).sum(axis=1), there.sum(axis=1)
         means = [float(s / n) if n else NAN for s, n in zip(sums, counts, strict=True)]
-        return Precision(**dict(zip(names, means, strict=True)), classes=int(rows.sum()))
+        return AveragePrecision(**dict(zip(names, means, strict=True)), classes=int(rows.sum()))
 
     labels, with_truth = class_labels(truth), np.flatnonzero(present).tolist()
     columns = table.T.tolist()
@@ -232,7 +233,9 @@ def over_classes(
         parts=average(part),
         objects=average(~part),
         groups={name: average(mask) for name, mask in chosen.items()},
-        per_class={labels[k]: Precision(**dict(zip(names, columns[k], strict=True)), classes=1) for k in with_truth},
+        per_class={
+            labels[k]: AveragePrecision(**dict(zip(names, columns[k], strict=True)), classes=1) for k in with_truth
+        },
         curves={labels[k]: np.maximum(curves[:, :, k], 0) for k in with_truth},
     )
 

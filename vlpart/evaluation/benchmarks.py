@@ -1,16 +1,16 @@
-"""The benchmarks: where their files are below a data folder, and how each is scored (SPEC.md section 4)."""
+"""The benchmarks: where their files are below a data folder, and how each is scored (docs/method.md, 'Evaluation')."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vlpart.errors import DataError
-from vlpart.evaluation.scores import NAN, Evaluation, Precision, Rule
+from vlpart.evaluation.scores import NAN, AveragePrecision, Evaluation, Rule
 from vlpart.evaluation.truth import Truth, is_part
+from vlpart.names import did_you_mean
 from vlpart.text.vocabulary import Vocabulary
 
 PartSplit = tuple[Collection[int], Collection[int]]
@@ -93,7 +93,7 @@ def figure(evaluation: Evaluation, path: str) -> float:
     where, measure = rest.rsplit(".", 1)
     for mapping in ("groups", "per_class"):
         if where.startswith(f"{mapping}."):
-            precision = getattr(scores, mapping).get(where.removeprefix(f"{mapping}."), Precision())
+            precision = getattr(scores, mapping).get(where.removeprefix(f"{mapping}."), AveragePrecision())
             return float(getattr(precision, measure))
     return float(getattr(getattr(scores, where), measure))
 
@@ -215,10 +215,7 @@ def get_benchmark(name: str) -> Benchmark:
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name]
-    near = difflib.get_close_matches(name, BENCHMARKS, n=2)
-    hint = (
-        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(BENCHMARKS)}, a .json file, or a folder"
-    )
+    hint = did_you_mean(name, BENCHMARKS) or f"known: {', '.join(BENCHMARKS)}, a .json file, or a folder"
     raise DataError(f"no benchmark {name!r}; {hint}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked
 from vlpart.evaluation.scores import Rule
+from vlpart.jobs import Progress
 
 #: Times that the images are drawn anew, and the share of them whose differences lie within the interval.
 SAMPLES = 200
@@ -58,7 +59,7 @@ def compare(
     *,
     samples: int = SAMPLES,
     confidence: float = CONFIDENCE,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, dict[str, Difference]]:
     """AP and AP50 of two sets of detections for the same ground truth, for groups of classes.
 
@@ -68,7 +69,7 @@ def compare(
         groups: category ids by name; groups without an annotation are left out.
         samples: how often the images are drawn with replacement, the same ones for both.
         confidence: share of the samples between `Difference.low` and `Difference.high`.
-        progress: called after every group with (done, total).
+        progress: told after every group.
 
     Returns:
         Group to {"ap": ..., "ap50": ...}.
@@ -90,7 +91,7 @@ def compare(
             result = engine.library().compare(*pair, n_bootstrap=samples, seed=0, confidence=confidence)
             found[name] = {ours: _difference(result, theirs) for ours, theirs in METRICS.items()}
         if progress is not None:
-            progress(number, len(groups))
+            progress("comparing", number, len(groups))
     return found
 
 

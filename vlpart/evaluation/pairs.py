@@ -18,7 +18,7 @@ from vlpart.errors import EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, summarise
 from vlpart.evaluation.detections import DetectionTable
-from vlpart.evaluation.scores import Precision
+from vlpart.evaluation.scores import AveragePrecision
 from vlpart.evaluation.truth import federated_categories, is_part, ordered_categories
 from vlpart.masks.rle import coco_rle
 from vlpart.masks.stack import MaskStack
@@ -28,7 +28,7 @@ from vlpart.text.vocabulary import Vocabulary
 OBJECT_IOU = 0.5
 
 
-def pair_precision(checked: Checked) -> Precision | None:
+def pair_precision(checked: Checked) -> AveragePrecision | None:
     """AP over the part classes, or None where no annotation says which object a part belongs to.
 
     Raises:
@@ -70,7 +70,7 @@ class _Regrouped:
         self.rows: list[int] = []
         self.row_images: list[int] = []
 
-    def precision(self) -> Precision:
+    def precision(self) -> AveragePrecision:
         """Regroup everything and score it."""
         annotations: dict[int, list[dict[str, Any]]] = {}
         for annotation in self.checked.annotations:

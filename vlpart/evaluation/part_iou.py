@@ -21,11 +21,11 @@ from vlpart.masks.rle import coco_rle
 
 SCORE_THRESHOLD = 0.3
 Labels = NDArray[np.int32]
-Split = tuple[Collection[int], Collection[int]]
+PartIds = tuple[Collection[int], Collection[int]]
 
 
 def part_iou(
-    checked: Checked, *, split: Split | None = None, score_threshold: float = SCORE_THRESHOLD
+    checked: Checked, *, split: PartIds | None = None, score_threshold: float = SCORE_THRESHOLD
 ) -> tuple[PartIou, PartIou] | None:
     """(all pixels, within objects), or None where the ground truth has no parts.
 
@@ -110,7 +110,7 @@ def _pairs(truth: Labels, painted: Labels, size: int) -> NDArray[np.int64]:
 
 
 def _averages(
-    counts: NDArray[np.int64], names: Sequence[str], ids: Sequence[int], split: Split | None, score_threshold: float
+    counts: NDArray[np.int64], names: Sequence[str], ids: Sequence[int], split: PartIds | None, score_threshold: float
 ) -> PartIou:
     shared = np.diag(counts)[1:]
     annotated, painted = counts.sum(axis=1)[1:], counts.sum(axis=0)[1:]

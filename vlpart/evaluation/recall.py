@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from vlpart.evaluation.detections import DetectionTable
 from vlpart.evaluation.scores import NAN, Recall
 
 if TYPE_CHECKING:
+    from vlpart.data.images import ReadImage
     from vlpart.inference.predictor import Predictor
 
 LIMITS = (100, 300, 1000)
@@ -52,29 +53,24 @@ def _proposal_table(checked: Checked, proposals: Mapping[int, Sequence[Sequence[
     )
 
 
-def predict_proposals(predictor: Predictor, image: Any, limit: int = LIMITS[-1]) -> list[list[float]]:
+def predict_proposals(predictor: Predictor, image: ReadImage, limit: int = LIMITS[-1]) -> list[list[float]]:
     """The best class-agnostic proposals of an image: rows of x, y, width, height in its pixels, and objectness 0..1."""
     import torch
 
-    from vlpart.data.images import read_image
-    from vlpart.data.preprocess import resize_shorter_side, to_batch
-    from vlpart.models.config import get_architecture
+    from vlpart.data.preprocess import to_batch
     from vlpart.models.rpn import ProposalOptions, select_proposals
+    from vlpart.runtime import autocast
     from vlpart.types import ImageBatch
 
-    sizes = get_architecture(predictor.architecture)
-    pixels = read_image(image)
-    batch = to_batch([resize_shorter_side(pixels, sizes.short_side, sizes.max_side)])
+    batch = to_batch([image.resized])
     options = ProposalOptions(pre_nms=limit, post_nms=limit)
-    in_bf16 = predictor.precision == "bf16"
-    autocast = torch.autocast(predictor.device.type, dtype=torch.bfloat16, enabled=in_bf16)
-    with torch.inference_mode(), autocast:
+    with torch.inference_mode(), autocast(predictor.device, predictor.precision):
         inputs = batch.pixels.to(predictor.device).contiguous(memory_format=torch.channels_last)
         images = ImageBatch(pixels=inputs, sizes_hw=batch.sizes_hw)
         output = predictor.detector.rpn(predictor.detector.pyramid(images.pixels))
         found = select_proposals(output, images.sizes_hw, options)[0]
     height, width = batch.sizes_hw[0]
-    scale = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2)
+    scale = np.array([image.pixels.shape[1] / width, image.pixels.shape[0] / height] * 2)
     x0, y0, x1, y1 = (found.boxes_xyxy.float().cpu().numpy().astype(np.float64) * scale).T
     scores = found.logits.float().sigmoid().cpu().numpy()
     rows = np.stack([x0, y0, x1 - x0, y1 - y0, scores], axis=1)

@@ -17,7 +17,7 @@ from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, class_labels
 from vlpart.evaluation.robustness import Variant
 from vlpart.evaluation.run import Dataset
-from vlpart.evaluation.scores import Evaluation, PartIou, Precision, Scores
+from vlpart.evaluation.scores import AveragePrecision, Evaluation, PartIou, Scores
 from vlpart.evaluation.truth import is_part, ordered_categories
 from vlpart.masks.rle import coco_rle
 from vlpart.masks.stack import MaskStack
@@ -116,7 +116,7 @@ def _precision_tables(evaluation: Evaluation) -> list[Table]:
     for title, scores in (("Masks", evaluation.masks), ("Boxes", evaluation.boxes)):
         if scores is None:
             continue
-        rows: dict[str, Precision] = {"all": scores.all, "parts": scores.parts, "objects": scores.objects}
+        rows: dict[str, AveragePrecision] = {"all": scores.all, "parts": scores.parts, "objects": scores.objects}
         rows |= scores.groups
         cells = [
             [name, str(value.classes), *(_percent(getattr(value, field)) for field in _PRECISION.values())]

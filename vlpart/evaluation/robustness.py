@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.run import Dataset, Options, Predicts, Progress, predict, score_all
+from vlpart.evaluation.run import Dataset, Options, Predicts, predict, score_all
 from vlpart.evaluation.scores import Evaluation, Scores
 from vlpart.evaluation.vocabularies import (
     categories_of_classes,
@@ -16,7 +16,8 @@ from vlpart.evaluation.vocabularies import (
     with_distractors,
 )
 from vlpart.files import read_json, why
-from vlpart.runtime import Group
+from vlpart.jobs import Progress
+from vlpart.runtime import World
 from vlpart.text.vocabulary import Vocabulary
 
 DEFAULT_WORDINGS = Path(__file__).with_name("paraphrases.json")
@@ -107,12 +108,12 @@ def evaluate_variant(
     plain: Evaluation | None,
     variant: tuple[str, tuple[str, Options]],
     *,
-    group: Group,
+    group: World,
     progress: Progress | None = None,
 ) -> Variant | None:
     """Predict and score one variant; None on all but the first process, which alone has the `plain` scores."""
     name, (about, options) = variant
-    predictions = predict(predictor, dataset, options, group=group, progress=progress)
+    predictions = predict(predictor, dataset, options, group=group, label=name, progress=progress)
     if predictions is None or plain is None:
         return None
     evaluation = score_all(dataset, predictions)[0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,14 +28,12 @@ from vlpart.evaluation.shards import Predictions, ShardFolder
 from vlpart.evaluation.truth import held_out_part, is_part, read_ground_truth, subset
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
 from vlpart.files import write_file
-from vlpart.runtime import Group
+from vlpart.jobs import Progress
+from vlpart.runtime import World
 
 if TYPE_CHECKING:
     from vlpart.results.result import Result
     from vlpart.text.vocabulary import Vocabulary
-
-#: Called after every image with (done, total) of this process.
-Progress = Callable[[int, int], None]
 
 #: So large a share of images at the limit of detections is worth a note.
 FULL = 0.5
@@ -46,15 +45,18 @@ EXTRAS = ("pairs", "part_iou", "recall")
 class Predicts(Protocol):
     """The part of `vlpart.inference.predictor.Predictor` that evaluation needs."""
 
-    def predict(
+    def read(self, source: str) -> Any:
+        """An image for `detect`."""
+
+    def detect(
         self,
-        image: Any,
+        images: Sequence[Any],
         vocabulary: Any = None,
         *,
         score_threshold: float | None = None,
         max_detections: int | None = None,
-    ) -> Any:
-        """A `Result` for one image."""
+    ) -> Sequence[Any]:
+        """A `Result` for every image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,17 +168,20 @@ def predict(
     dataset: Dataset,
     options: Options | None = None,
     *,
-    group: Group | None = None,
+    group: World | None = None,
+    label: str = "predicting",
     progress: Progress | None = None,
 ) -> Predictions | None:
     """Predictions of every image; with several processes each does its share, and only the first gets the result.
+
+    `progress` is told under `label` about every image of this process.
 
     Raises:
         DataError: an image is missing, or the vocabulary does not fit.
         EvaluationError: the output folder belongs to another run.
         OutputError: the output cannot be written.
     """
-    asked, together = options or Options(), group or Group()
+    asked, together = options or Options(), group or World()
     names, classes = _names(dataset, asked)
     limit = dataset.benchmark.max_detections
     key = {
@@ -194,15 +199,15 @@ def predict(
     folder.open(together)
 
     def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
-        path = str(dataset.image_path(image))
-        result = predictor.predict(path, names, score_threshold=asked.score_threshold, max_detections=limit)
+        read = predictor.read(str(dataset.image_path(image)))
+        (result,) = predictor.detect([read], names, score_threshold=asked.score_threshold, max_detections=limit)
         found = detections_of(result, image["id"], classes, "masks" in dataset.benchmark.kinds)
         line: dict[str, Any] = {"image_id": image["id"], "detections": list(found)}
         if asked.proposals:
-            line["proposals"] = predict_proposals(predictor, path)  # type: ignore[arg-type]
+            line["proposals"] = predict_proposals(predictor, read)  # type: ignore[arg-type]
         return line
 
-    folder.predict(line_of, together, progress)
+    folder.predict(line_of, together, None if progress is None else partial(progress, label))
     return folder.merge(together)
 
 

@@ -15,7 +15,7 @@ NAN = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Precision:
+class AveragePrecision:
     """Average precision and recall in 0..1, NaN where there is nothing to score.
 
     Attributes:
@@ -54,11 +54,11 @@ class Scores:
         curves: by category name, (2, 101) precision at recall 0, 0.01, ..., 1 for IoU 0.50 and 0.75.
     """
 
-    all: Precision
-    parts: Precision
-    objects: Precision
-    groups: Mapping[str, Precision]
-    per_class: Mapping[str, Precision]
+    all: AveragePrecision
+    parts: AveragePrecision
+    objects: AveragePrecision
+    groups: Mapping[str, AveragePrecision]
+    per_class: Mapping[str, AveragePrecision]
     curves: Mapping[str, NDArray[np.float64]] = field(repr=False, compare=False)
 
 
@@ -119,7 +119,7 @@ class Evaluation:
     annotations: int
     detections: int
     max_detections: int
-    pairs: Precision | None = None
+    pairs: AveragePrecision | None = None
     part_iou: PartIou | None = None
     part_iou_in_objects: PartIou | None = None
     recall: Recall | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from vlpart.evaluation.run import (
     Dataset,
     Options,
     Predicts,
-    Progress,
     groups_of,
     open_dataset,
     predict,
@@ -34,7 +33,8 @@ from vlpart.evaluation.shards import Predictions
 from vlpart.evaluation.truth import is_part
 from vlpart.evaluation.vocabularies import dataset_vocabulary
 from vlpart.files import write_file
-from vlpart.runtime import Group
+from vlpart.jobs import Progress
+from vlpart.runtime import World
 
 if TYPE_CHECKING:
     from vlpart.training.recipe import EvaluationSet
@@ -71,7 +71,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class EvaluationOutcome:
     """What came out, on the first process.
 
     Attributes:
@@ -89,21 +89,19 @@ class Outcome:
     files: tuple[Path, ...]
 
 
-def run(
-    request: Request, *, group: Group | None = None, progress: Callable[[str], Progress] | None = None
-) -> Outcome | None:
+def run(request: Request, *, group: World | None = None, progress: Progress | None = None) -> EvaluationOutcome | None:
     """Carry out a request; None on all processes but the first.
 
     Args:
         request: what to do.
         group: the processes that share the work.
-        progress: given a description, what to call after every image.
+        progress: told about every image.
 
     Raises:
         DataError, EvaluationError, OutputError: see `vlpart.evaluation.run.predict` and `score_all`.
     """
     engine.library()  # without it nothing can be scored: told before hours of work
-    together = group or Group()
+    together = group or World()
     dataset = request.dataset
     variants = {}
     others = _others(request) if together.rank == 0 else None
@@ -118,20 +116,18 @@ def run(
     for name, (about, options) in variants.items():
         assert request.predictor is not None
         options = replace(options, output=_folder(request, f"predictions-{name}"))
-        call = progress(name) if progress else None
         found = evaluate_variant(
-            request.predictor, dataset, evaluation, (name, (about, options)), group=together, progress=call
+            request.predictor, dataset, evaluation, (name, (about, options)), group=together, progress=progress
         )
         if found is not None:
             compared.append(found)
     if evaluation is None or checked is None:
         return None
-    call = progress("comparing") if progress and others is not None else None
-    outcome = Outcome(
+    outcome = EvaluationOutcome(
         evaluation=evaluation,
         headline=dataset.benchmark.headline_figures(evaluation),
         variants=tuple(compared),
-        differences={} if others is None else _differences(dataset, others, checked, call),
+        differences={} if others is None else _differences(dataset, others, checked, progress),
         files=(),
     )
     return replace(outcome, files=tuple(_write(request, outcome, checked, predictions)))
@@ -141,7 +137,7 @@ def _folder(request: Request, name: str) -> Path | None:
     return None if request.output is None else request.output / name
 
 
-def _predictions(request: Request, group: Group, progress: Callable[[str], Progress] | None) -> Predictions | None:
+def _predictions(request: Request, group: World, progress: Progress | None) -> Predictions | None:
     if request.predictor is None:
         assert request.predictions is not None
         if group.rank > 0:
@@ -152,8 +148,7 @@ def _predictions(request: Request, group: Group, progress: Callable[[str], Progr
         output=_folder(request, "predictions"),
         proposals="recall" in request.extras and request.options.proposals,
     )
-    call = progress("predicting") if progress else None
-    return predict(request.predictor, request.dataset, options, group=group, progress=call)
+    return predict(request.predictor, request.dataset, options, group=group, progress=progress)
 
 
 def _read(path: Path, dataset: Dataset) -> list[dict[str, Any]]:
@@ -192,7 +187,9 @@ def _differences(
     return compare(others, checked, kind, groups | groups_of(dataset)[0], progress=progress)
 
 
-def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Predictions | None) -> list[Path]:
+def _write(
+    request: Request, outcome: EvaluationOutcome, checked: Checked, predictions: Predictions | None
+) -> list[Path]:
     """scores.json, predictions.json and report.html."""
     if request.output is None:
         return []
@@ -213,7 +210,7 @@ def _write(request: Request, outcome: Outcome, checked: Checked, predictions: Pr
     return files
 
 
-def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
+def _facts(request: Request, outcome: EvaluationOutcome) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return None if value != value else value
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from vlpart.errors import EvaluationError
 from vlpart.files import MAX_JSON_BYTES, read_json, read_regular, why, write_file
-from vlpart.runtime import Group
+from vlpart.runtime import World
 
 IMAGES_PER_SHARD = 25
 RUN_FILE = "run.json"
@@ -51,7 +51,7 @@ class ShardFolder:
         self.key = {**json.loads(json.dumps(key)), "images": len(images), "images_per_shard": IMAGES_PER_SHARD}
         self._memory: dict[int, list[Line]] = {}
 
-    def open(self, group: Group) -> None:
+    def open(self, group: World) -> None:
         """Make the folder, or check that it belongs to this run; on every disk that the processes have."""
         if group.rank == 0:
             self._claim()
@@ -100,12 +100,12 @@ class ShardFolder:
             text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
             write_file(self._path(number), text.encode())
 
-    def predict(self, predict: Predict, group: Group, progress: Callable[[int, int], None] | None = None) -> None:
+    def predict(self, predict: Predict, group: World, progress: Callable[[int, int], object] | None = None) -> None:
         """Predict the images of the shards that are missing, of those every `world_size`-th.
 
         `progress` is called with (done, total) of this process's images.
         """
-        own = range(group.rank, len(self.blocks), group.world_size)
+        own = range(group.rank, len(self.blocks), group.size)
         total = sum(len(self.blocks[number]) for number in own)
         done = 0
         for number in own:
@@ -123,14 +123,14 @@ class ShardFolder:
                     progress(done, total)
             self.write(number, lines)
 
-    def merge(self, group: Group) -> Predictions | None:
+    def merge(self, group: World) -> Predictions | None:
         """Everything in the order of the images, on the first process; None on the others.
 
         Shards that the first process does not see (other machines, other memories) are sent to it.
         """
         own = {number: lines for number in range(len(self.blocks)) if (lines := self.read(number)) is not None}
-        missing = group.from_first(sorted(set(range(len(self.blocks))) - set(own)))
-        for sent in group.to_first({number: own[number] for number in missing if number in own}):
+        missing = group.from_main(sorted(set(range(len(self.blocks))) - set(own)))
+        for sent in group.gather({number: own[number] for number in missing if number in own}) or ():
             for number, lines in sent.items():
                 own[number] = lines
                 if group.rank == 0:

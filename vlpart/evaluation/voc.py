@@ -1,4 +1,4 @@
-"""Box AP under the Pascal VOC 2007 rule, over IoU 0.50:0.95 (SPEC.md section 4).
+"""Box AP under the Pascal VOC 2007 rule, over IoU 0.50:0.95 (docs/method.md, 'Evaluation').
 
 A detection belongs to the annotation of its class that it overlaps most. It is right if the overlap exceeds the
 threshold and no better scored detection has taken that annotation; if the annotation is marked difficult, it counts

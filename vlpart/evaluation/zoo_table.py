@@ -12,10 +12,11 @@ from typing import Any
 
 from vlpart.errors import DataError, EvaluationError, VlpartError
 from vlpart.evaluation.benchmarks import BENCHMARKS, Benchmark
-from vlpart.evaluation.run import Options, Progress, open_dataset
+from vlpart.evaluation.run import Options, open_dataset
 from vlpart.evaluation.session import Request, run
 from vlpart.files import cache_folder, read_json, write_file
-from vlpart.runtime import Group, local_device
+from vlpart.jobs import Progress
+from vlpart.runtime import World, local_device
 from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
 
 #: (model, benchmark) -> headline figures in 0..1 by label; raises `VlpartError`.
@@ -272,7 +273,7 @@ class ZooRunner:
         max_images: only an evenly spaced subset; such figures are kept in folders of their own.
         device, precision: arguments of `vlpart.load`.
         group: the processes that share the work.
-        progress: given a description, what to call after every image.
+        progress: told about every image.
     """
 
     def __init__(
@@ -283,12 +284,12 @@ class ZooRunner:
         max_images: int | None = None,
         device: str | None = None,
         precision: str = "auto",
-        group: Group | None = None,
-        progress: Callable[[str], Progress] | None = None,
+        group: World | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.data, self.max_images, self.device, self.precision = data, max_images, device, precision
         self.output = output if max_images is None else output / f"sample-{max_images}"
-        self.group, self.progress = group or Group(), progress
+        self.group, self.progress = group or World(), progress
         self._loaded: tuple[str, Any] | None = None
 
     def figures(self, entry: ModelEntry, benchmark: Benchmark) -> Mapping[str, float]:
@@ -297,7 +298,7 @@ class ZooRunner:
         Raises:
             VlpartError: whatever loading, predicting or scoring raises.
         """
-        stored = self.group.from_first(stored_figures(self.output, entry, benchmark))
+        stored = self.group.from_main(stored_figures(self.output, entry, benchmark))
         if stored is not None:
             return stored
         file, images = benchmark.locate(self.data)
@@ -309,7 +310,7 @@ class ZooRunner:
             output=self.output / entry.name / benchmark.name,
         )
         outcome = run(request, group=self.group, progress=self.progress)
-        return self.group.from_first({} if outcome is None else dict(outcome.headline))
+        return self.group.from_main({} if outcome is None else dict(outcome.headline))
 
     def _predictor(self, entry: ModelEntry) -> Any:
         """The model, kept until another one is asked for."""

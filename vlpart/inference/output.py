@@ -9,7 +9,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +102,7 @@ class OutputNames:
             self._root = Path(os.path.commonpath(roots)) if roots else None
         except ValueError:  # Windows: several drives have nothing in common
             self._root = None
+        self._inside_a_source = any(map(self._output_inside, self._folders))
 
     def _register(self, source: str) -> Path:
         """Note what a local source covers; returns the folder that its images are named relative to."""
@@ -124,30 +125,30 @@ class OutputNames:
         """Whether the output folder is a subfolder of a source folder; what lies in it is then no source."""
         return self._output != folder and self._output.is_relative_to(folder)
 
-    def is_result(self, image: str) -> bool:
-        """Whether `image`, found in a source folder, lies in an output folder inside it: a result, not a source."""
-        if is_url(image) or _entry(image) in self._files:
-            return False
-        return _entry(image).is_relative_to(self._output) and any(map(self._output_inside, self._folders))
-
     def relative(self, image: str) -> str:
         """`image` relative to the folder that all local sources share, with `/`; an address without credentials."""
-        if is_url(image):
-            return shown(image)
-        entry = _entry(image)
+        return shown(image) if is_url(image) else self._below_root(_entry(image))
+
+    def _below_root(self, entry: Path) -> str:
         if self._root is not None and entry.is_relative_to(self._root):
             return entry.relative_to(self._root).as_posix()
         return entry.name
 
-    def stem(self, image: str) -> str:
-        """A name for the results of `image`, relative to the output folder, without suffix, given out once."""
+    def stem(self, image: str) -> str | None:
+        """A name for the results of `image`, relative to the output folder, without suffix, given out once.
+
+        None if `image`, found in a source folder, lies in an output folder inside it: a result, not a source.
+        """
         if is_url(image):
             name = _name_in(image)
             wanted = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
         else:
-            path = Path(self.relative(image))
-            stem = path.stem if path.stem.strip(".") else path.name  # of "..jpg" the stem is "."
-            wanted = path.with_name(_shortened(stem)).as_posix()
+            entry = _entry(image)
+            if entry not in self._files and entry.is_relative_to(self._output) and self._inside_a_source:
+                return None
+            path = Path(self._below_root(entry))
+            name = path.stem if path.stem.strip(".") else path.name  # of "..jpg" the stem is "."
+            wanted = path.with_name(_shortened(name)).as_posix()
         stem, number = wanted, 1
         while stem.casefold() in self._taken:
             number += 1
@@ -180,20 +181,32 @@ class _Written:
 
 
 class CocoFile:
-    """A COCO JSON file (`info`, `categories`, `annotations`, `images`) written image by image, in constant memory.
+    """A COCO JSON file (`info`, `annotations`, `images`, `categories`) written image by image, in constant memory.
 
     Annotations go to a temporary file beside the target and the short image entries to a second one; `complete` joins
     them and takes the final name. An interrupt at any moment leaves complete images only. Raises `OutputError`.
+
+    Args:
+        path: the file.
+        info: its first line.
+        categories: of the file; they may grow until it is complete.
+        finish: makes the final entry of an image of the one that was added, once all categories are known.
     """
 
-    def __init__(self, path: Path, categories: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: Mapping[str, Any],
+        categories: Callable[[], Sequence[Mapping[str, Any]]],
+        finish: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    ) -> None:
         self.path = path
+        self._categories, self._finish = categories, finish
         make_folder(path.parent)
         self._paths = (_temporary(path), _temporary(path))
         self._annotations: Any = None
         self._images: Any = None
-        head = {"info": dict(info), "categories": [dict(category) for category in categories]}
-        start = json.dumps(head).removesuffix("}") + ', "annotations": ['
+        start = f'{{"info": {json.dumps(info)},\n"annotations": ['
         try:
             with output_errors(path):
                 self._annotations = self._paths[0].open("x+b", buffering=0)
@@ -216,13 +229,18 @@ class CocoFile:
         """Number of complete images so far."""
         return self._written.images
 
-    def add(self, file_name: str, size_hw: tuple[int, int], annotations: Sequence[Mapping[str, Any]]) -> None:
-        """Append one image. `annotations` are COCO annotations; their `id` and `image_id` are given here."""
+    @property
+    def next_id(self) -> int:
+        """What the first annotation of the next image will have as its `id`."""
+        return self._written.annotations + 1
+
+    def add(self, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Append one image, whose `id` is counted here if it has none, and its annotations, which get theirs here."""
         before = self._written
-        image = {"id": before.images + 1, "file_name": file_name, "height": size_hw[0], "width": size_hw[1]}
+        image = {"id": before.images + 1, **image}
         lines = [
-            json.dumps({**annotation, "id": before.annotations + number, "image_id": image["id"]})
-            for number, annotation in enumerate(annotations, start=1)
+            json.dumps((head := {"id": number, "image_id": image["id"]}) | dict(annotation) | head)
+            for number, annotation in enumerate(annotations, start=self.next_id)
         ]
         annotation_bytes = before.annotation_bytes
         if lines:
@@ -239,10 +257,13 @@ class CocoFile:
             self._annotations.seek(0, os.SEEK_END)
             self._images.truncate(self._written.image_bytes)
             self._images.seek(0)
-            self._put(self._annotations, b'\n], "images": [')
-            while block := self._images.read(1 << 20):
-                self._put(self._annotations, block)
-            self._put(self._annotations, b"\n]}\n")
+            self._put(self._annotations, b'\n],\n"images": [')
+            for line in self._images:
+                if self._finish is not None and (entry := line.rstrip(b",\n")):
+                    done = json.dumps(self._finish(json.loads(entry))).encode()
+                    line = line.replace(entry, done)
+                self._put(self._annotations, line)
+            self._put(self._annotations, f'\n],\n"categories": {json.dumps(list(self._categories()))}}}\n'.encode())
             self._annotations.close()
             self._paths[0].replace(self.path)
         self.discard()
@@ -273,10 +294,10 @@ class CocoFile:
             self.discard()
 
 
-FORMATS = ("image", "json", "coco", "labels", "labelme", "yolo")
+FORMATS = ("image", "json", "coco", "labels", "labelme", "yolo", "crops", "cutouts")
 """What can be written. Per image: `image` NAME_parts.jpg, `json` NAME_parts.json, `labels` NAME_labels.png (16 bit),
 `labelme` labelme/NAME.json, `yolo` labels/NAME.txt; for all images together: `coco` coco.json, and with `yolo`
-data.yaml."""
+data.yaml; a file per detection: `crops` crops/NAME/001_car_wheel.jpg, `cutouts` cutouts/NAME/001_car_wheel.png."""
 
 #: The files of an image; the name of its results goes into the braces.
 _FILES = {
@@ -287,12 +308,17 @@ _FILES = {
     "yolo": "labels/{}.txt",
 }
 
+#: The folder of an image and the suffix of what has a file per detection.
+_PIECES = {"crops": ("crops/{}", ".jpg"), "cutouts": ("cutouts/{}", ".png")}
+_NOT_OF_NAMES = re.compile(r"[^\w-]+")
+_PIECE = re.compile(r"\d{3,}_.*\.(jpg|png)")
+
 
 def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tuple[str, ...]:
     """`formats` without repeats, in the order of `FORMATS`; "picture" is the former name of "image".
 
     Raises:
-        OutputError: an unknown or empty choice, or `coco` with `skip_existing`.
+        OutputError: an unknown or empty choice, or `coco`, `crops` or `cutouts` with `skip_existing`.
     """
     chosen = ["image" if name == "picture" else name for name in ([formats] if isinstance(formats, str) else formats)]
     if not chosen:
@@ -305,6 +331,12 @@ def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tup
             "coco.json would lack the images that --skip-existing (argument skip_existing) leaves out: "
             "leave out one of the two"
         )
+    pieces = [name for name in chosen if name in _PIECES]
+    if skip_existing and pieces:
+        raise OutputError(
+            f"nobody can tell whether all {pieces[0]} of an image are there, so --skip-existing (argument "
+            "skip_existing) does not go with them: leave out one of the two"
+        )
     return tuple(name for name in FORMATS if name in chosen)
 
 
@@ -314,6 +346,7 @@ class ResultWriter:
 
     names: OutputNames
     formats: Sequence[str]
+    drawing: Mapping[str, Any] = field(default_factory=dict)
     coco: CocoFile | None = None
     yolo: Path | None = None
     finished: int = 0
@@ -322,7 +355,15 @@ class ResultWriter:
 
     def encode(self, stem: str, result: Result) -> dict[Path, bytes]:
         """The files of one result, in memory. Raises `OutputError` for what is wrong with this image alone."""
-        return {path: _encode(kind, result, path) for kind, path in self._targets(stem).items()}
+        files = {path: _encode(kind, result, path, self.drawing) for kind, path in self._targets(stem).items()}
+        for kind in filter(_PIECES.__contains__, self.formats):
+            folder, suffix = _PIECES[kind]
+            for i, name in enumerate(result.names):
+                short = _NOT_OF_NAMES.sub("_", name)[:80]
+                path = self.names.target(f"{folder.format(stem)}/{i + 1:03}_{short}{suffix}")
+                piece = result.crop(i) if kind == "crops" else result.cutout(i)
+                files[path] = encode_image(piece, "JPEG" if kind == "crops" else "PNG", path.name)
+        return files
 
     def is_done(self, stem: str) -> bool:
         """Whether all files of an image are there. A source image that has the name of one is none of them."""
@@ -338,14 +379,26 @@ class ResultWriter:
         """Write the files of one result and add it to the COCO file. Raises `OutputError` if the disk refuses."""
         if "yolo" in self.formats and self.yolo is None:
             self.yolo = _write_yolo_data(self.names.target("data.yaml"), result.vocabulary)
+        for folder in {path.parent for path in files if _PIECE.fullmatch(path.name)}:
+            self._drop_earlier_pieces(folder, files)
         for path, data in files.items():
             write_file(path, data)
         if "coco" in self.formats:
             if self.coco is None:
                 self.coco = self.stack.enter_context(_open_coco(self.names.target("coco.json"), result))
-            self.coco.add(self.names.relative(image), result.image_size, _annotations(result))
+            height, width = result.image_size
+            entry = {"file_name": self.names.relative(image), "height": height, "width": width}
+            self.coco.add(entry, _annotations(result))
         self.finished += 1
         self.detections += len(result)
+
+    def _drop_earlier_pieces(self, folder: Path, files: Mapping[Path, bytes]) -> None:
+        """Pieces of an earlier run that found more must not stay among those of this one."""
+        if is_folder(folder):
+            with output_errors(folder):
+                for path in sorted(folder.iterdir()):
+                    if _PIECE.fullmatch(path.name) and path not in files:
+                        self.names.target(path.relative_to(self.names.output).as_posix()).unlink()
 
     def drop_earlier_coco(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -362,14 +415,14 @@ class ResultWriter:
                 path.unlink(missing_ok=True)
 
 
-def _encode(kind: str, result: Result, path: Path) -> bytes:
+def _encode(kind: str, result: Result, path: Path, drawing: Mapping[str, Any]) -> bytes:
     if kind == "yolo":
         return result.to_yolo().encode()
     if kind in ("json", "labelme"):
         text = result.to_json(indent=1) if kind == "json" else _labelme(result, path)
         return (text + "\n").encode(errors="backslashreplace")  # a path that is no Unicode
     if kind == "image":
-        return encode_image(result.plot(), "JPEG", path.name)
+        return encode_image(result.plot(**drawing), "JPEG", path.name)
     return encode_image(Image.fromarray(result.label_map()), "PNG", path.name)
 
 
@@ -417,4 +470,4 @@ def _open_coco(path: Path, result: Result) -> CocoFile:
         {"id": entry.id, "name": entry.name, "object": entry.object, "part": entry.part}
         for entry in result.vocabulary.entries
     ]
-    return CocoFile(path, categories, {"description": f"predictions of vlpart {__version__}"})
+    return CocoFile(path, {"description": f"predictions of vlpart {__version__}"}, lambda: categories)

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,20 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlpart.data.images import MAX_PIXELS, read_image
+from vlpart.data.image_files import is_url
+from vlpart.data.images import MAX_PIXELS, ReadImage, read_image
 from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
-from vlpart.errors import ImageError, ModelNotFoundError
+from vlpart.errors import ImageError
 from vlpart.masks.stack import MaskStack
 from vlpart.models.config import get_architecture
-from vlpart.models.load import LoadedDetector, detector_of, load_detector
+from vlpart.models.load import LoadedDetector, detector_of
 from vlpart.models.postprocess import DetectionOptions, Detections, rescale
 from vlpart.results.result import Result
 from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import ImageBatch
-from vlpart.zoo.catalogue import ModelEntry, list_models
-from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model
+from vlpart.web import shown
+from vlpart.zoo.catalogue import ModelEntry
+from vlpart.zoo.resolve import ResolvedModel, resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,15 +41,6 @@ _NMS_IOU = 0.5
 _BATCH_PIXELS_CPU = 1_000_000
 _BATCH_PIXELS = 32_000_000
 _MAX_INPUT_PIXELS = 50_000_000  # of one image after resizing: beyond, systems end the process for want of memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Image:
-    """An image on its way through: as read, as resized, and where it came from."""
-
-    pixels: NDArray[np.uint8]
-    resized: NDArray[np.uint8]
-    path: str | None
 
 
 class Predictor:
@@ -141,6 +133,14 @@ class Predictor:
         Images of a list that have the same size after resizing run together, as many as memory surely holds; the
         results are those of single calls.
 
+        Examples:
+            >>> predictor = load("tiny")
+            >>> result = predictor.predict("photo.jpg", vocabulary="person: hair, eye", score_threshold=0.3)
+            >>> sorted({result.vocabulary.names[i] for i in result.class_ids} - {"person", "person:hair", "person:eye"})
+            []
+            >>> [each.image_size for each in predictor.predict(["photo.jpg", "photo.jpg"])]
+            [(512, 512), (512, 512)]
+
         Args:
             image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
                 list or tuple of them.
@@ -159,25 +159,64 @@ class Predictor:
             TextEncoderError: the text encoder is needed and not to be had.
             ValueError: a threshold, size or count that is no number, not whole, or out of range.
         """
-        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
-        options = DetectionOptions(
-            score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
-            nms_iou=_NMS_IOU,
-            max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
-        )
-        short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
-        grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
-        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
-        text = self._text(names)
         many = isinstance(image, list | tuple)
-        images = [self._read(source, short, longest, max_pixels) for source in (image if many else [image])]
-        results = self._detect(images, text, names, options)
+        request = self._request(vocabulary, score_threshold, max_detections)  # before an image is read in vain
+        sources = image if many else [image]
+        images = [self.read(each, short_side=short_side, max_side=max_side, max_pixels=max_pixels) for each in sources]
+        results = self._detect(images, *request)
         return results if many else results[0]
 
     __call__ = predict
 
+    def read(
+        self,
+        source: Any,
+        *,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> ReadImage:
+        """Read one image for `detect`. Any thread may do it; the arguments are those of `predict`.
+
+        Raises:
+            ImageError: it cannot be read, or the sides asked for make it too large to compute.
+            ValueError: a size that is no number, not whole, or out of range.
+        """
+        short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
+        grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
+        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
+        pixels = read_image(source, max_pixels=max_pixels)
+        path = None if not isinstance(source, str | Path) else shown(str(source)) if is_url(source) else str(source)
+        height, width = resized_size(pixels.shape[0], pixels.shape[1], short, longest)
+        if height * width > _MAX_INPUT_PIXELS:
+            raise ImageError(
+                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
+                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
+            )
+        return ReadImage(pixels=pixels, resized=resize_shorter_side(pixels, short, longest), path=path)
+
+    def detect(
+        self,
+        images: Sequence[ReadImage],
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> list[Result]:
+        """Objects and parts of images that were read; the arguments are those of `predict`.
+
+        Raises:
+            VocabularyError, TextEncoderError, ValueError: see `predict`.
+        """
+        return self._detect(images, *self._request(vocabulary, score_threshold, max_detections))
+
     def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
-        """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them."""
+        """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them.
+
+        Examples:
+            >>> load("tiny").embed("car: wheel, door").shape
+            (3, 128)
+        """
         return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
 
     def _default_vocabulary(self) -> Vocabulary:
@@ -201,31 +240,33 @@ class Predictor:
                 self._texts.popitem(last=False)
         return text
 
-    def _read(self, source: Any, short_side: int, max_side: int, max_pixels: int | None) -> _Image:
-        pixels = read_image(source, max_pixels=max_pixels)
-        path = str(source) if isinstance(source, str | Path) else None
-        height, width = resized_size(pixels.shape[0], pixels.shape[1], short_side, max_side)
-        if height * width > _MAX_INPUT_PIXELS:
-            raise ImageError(
-                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
-                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
-            )
-        return _Image(pixels=pixels, resized=resize_shorter_side(pixels, short_side, max_side), path=path)
+    def _request(
+        self,
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None,
+        score_threshold: float | None,
+        max_detections: int | None,
+    ) -> tuple[Vocabulary, Tensor, DetectionOptions]:
+        """What is looked for, its (C, D) embeddings, and what of it is kept."""
+        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
+        options = DetectionOptions(
+            score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
+            nms_iou=_NMS_IOU,
+            max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
+        )
+        return names, self._text(names), options
 
     def _detect(
-        self, prepared: Sequence[_Image], text: Tensor, names: Vocabulary, options: DetectionOptions
+        self, images: Sequence[ReadImage], names: Vocabulary, text: Tensor, options: DetectionOptions
     ) -> list[Result]:
         """Forward passes over images of the same input size."""
         results: dict[int, Result] = {}
-        for indices in _batches([image.resized.shape[:2] for image in prepared], self._batch_pixels):
-            images = to_batch([prepared[i].resized for i in indices])
-            for index, size_hw, found in zip(
-                indices, images.sizes_hw, self._forward(images, text, options), strict=True
-            ):
-                results[index] = _to_result(
-                    prepared[index], rescale(found, size_hw, prepared[index].pixels.shape[:2]), names
-                )
-        return [results[i] for i in range(len(prepared))]
+        for indices in _batches([image.resized.shape[:2] for image in images], self._batch_pixels):
+            batch = to_batch([images[i].resized for i in indices])
+            detections = self._forward(batch, text, options)
+            for index, size_hw, found in zip(indices, batch.sizes_hw, detections, strict=True):
+                image = images[index]
+                results[index] = _to_result(image, rescale(found, size_hw, image.pixels.shape[:2]), names)
+        return [results[i] for i in range(len(images))]
 
     @torch.inference_mode()
     def _forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:
@@ -244,7 +285,7 @@ def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int
         yield from (indices[start : start + count] for start in range(0, len(indices), count))
 
 
-def _to_result(image: _Image, found: Detections, names: Vocabulary) -> Result:
+def _to_result(image: ReadImage, found: Detections, names: Vocabulary) -> Result:
     boxes = found.boxes_xyxy.cpu().numpy()
     size = image.pixels.shape[:2]
     return Result(
@@ -277,17 +318,22 @@ def _whole(name: str, value: int | None, default: int, high: int) -> int:
 
 
 def load(
-    name: str | None = None,
+    name: str | Path | ResolvedModel | None = None,
     weights: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
 ) -> Predictor:
     """Load a model.
 
+    Examples:
+        >>> predictor = load("tiny", device="cpu")
+        >>> predictor
+        Predictor('tiny', device='cpu', precision='float32')
+
     Args:
         name: of the catalogue (`vlpart models list`), a weight file, whose architecture is then found out, or the
-            folder of a training run, whose names are then the default vocabulary. None = `tiny`, or with `weights` the
-            model that the file holds.
+            folder of a training run, whose names are then the default vocabulary; or what
+            `vlpart.zoo.resolve.resolve` made of one. None = `tiny`, or with `weights` the model that the file holds.
         weights: a local file instead of the download (published `.pth`, or safetensors in our names). Alone, it is the
             model of the catalogue whose name it has (`r50_coco.pth`); under any other name it gets the default
             vocabulary of another model of its architecture, and a warning in the log says which.
@@ -302,41 +348,12 @@ def load(
     """
     chosen = choose_device(device)
     precision = choose_precision(precision, chosen)
-    entry, loaded, note = _loaded(name, weights)
-    return Predictor(entry, loaded, chosen, precision, note)
-
-
-def _loaded(name: str | None, weights: str | Path | None) -> tuple[ModelEntry, LoadedDetector, str]:
-    """The entry and the detector of what a user calls a model, and a note about what had to be assumed."""
-    if name is None and weights is not None:
-        return _of_file(Path(weights))
-    model = open_model(str(name or "tiny"))
-    if isinstance(model, Path) and weights is None:
-        return _of_file(model)
-    if isinstance(model, Path):
-        raise ModelNotFoundError(
-            f"{model} and {weights} are two weight files: give a model name with the second, or one"
+    model = name if isinstance(name, ResolvedModel) else resolve(name, weights)
+    if model.run is not None and not model.run.finished:
+        logger.warning(
+            "the training in %s is not finished: its checkpoint %s is used", model.run.folder, model.run.weights.name
         )
-    entry = model.entry if isinstance(model, RunFolder) else model
-    if weights is not None:
-        return entry, load_detector(Path(weights), entry.architecture), ""
-    if isinstance(model, RunFolder):
-        return entry, detector_of(model.state(), model.weights, entry.architecture), ""
-    from vlpart.zoo.download import download_model
-
-    return entry, load_detector(download_model(entry.name), entry.architecture), ""
-
-
-def _of_file(path: Path) -> tuple[ModelEntry, LoadedDetector, str]:
-    """`_loaded` of a weight file alone."""
-    loaded = load_detector(path)
-    entry = entry_of_file(path, loaded.architecture)
-    if entry is not None:
-        return entry, loaded, ""
-    like = next(e for e in list_models() if e.architecture == loaded.architecture)
-    note = (
-        f"{path} does not say which names it was made for, so the list '{like.vocabulary}' is looked for: choose "
-        "another with --vocabulary (argument vocabulary), or name its model with --model (argument name) beside "
-        "--weights (argument weights)"
-    )
-    return replace(like, name=path.stem, published=()), loaded, note
+    path = model.fetch()
+    loaded = detector_of(model.read(), path, model.architecture)
+    entry, note = model.entry_of(loaded.architecture)
+    return Predictor(entry, loaded, chosen, precision, note)

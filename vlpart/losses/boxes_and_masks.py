@@ -14,13 +14,14 @@ from vlpart.models import boxes
 from vlpart.types import Targets
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """(N, C) float32 targets; the background label C gives a row of zeros."""
-    return F.one_hot(labels, classes + 1)[:, :classes].float()
+    return F.one_hot(labels, num_classes + 1)[:, :num_classes].float()
 
 
 def classification_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sigmoid BCE summed over the classes, divided by the number of regions (SPEC.md section 2).
+    """Sigmoid BCE summed over the classes, divided by the number of regions (docs/method.md, 'Losses of boxes and
+    masks').
 
     Args:
         logits: (N, C) float32.
@@ -45,7 +46,7 @@ def known_weights(regions: Sequence[LabelledRegions], targets: Sequence[Targets]
         return None
     rows = []
     for region, target in zip(regions, targets, strict=True):
-        weight = region.boxes_xyxy.new_ones(len(region.labels), region.classes)
+        weight = region.boxes_xyxy.new_ones(len(region.labels), region.num_classes)
         if target.unknown_labels is not None:
             far = (region.overlap < below_iou) | maybe_unlabelled(region.boxes_xyxy, region.overlap, target)
             weight[far] = (~target.unknown_labels).float()
@@ -83,7 +84,9 @@ MASK_SIDE = 28
 
 
 def mask_targets(masks: Tensor, index: Tensor, regions_xyxy: Tensor) -> Tensor:
-    """(N, 28, 28) float32 0/1: each region's own mask cropped to it: RoIAlign of the bitmap, >= 0.5 (SPEC.md 6.6).
+    """(N, 28, 28) float32 0/1: each region's own mask cropped to it: RoIAlign of the bitmap, >= 0.5.
+
+    Source: docs/method.md, 'Losses of boxes and masks'.
 
     Args:
         masks: (G, H, W) bool ground truth.

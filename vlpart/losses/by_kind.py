@@ -1,4 +1,5 @@
-"""From a batch to its losses: what counts depends on the annotation kind of its source (SPEC.md section 2)."""
+"""From a batch to its losses: what counts depends on the annotation kind of its source
+(docs/method.md, 'Annotation kinds')."""
 
 from __future__ import annotations
 
@@ -103,7 +104,10 @@ def _named(name: str, number: int, stages: int) -> str:
 
 
 def _stages(step: _Step) -> Iterator[tuple[int, BoxStage, list[Tensor]]]:
-    """Number, stage and the pyramid it sees: each of several stages passes on its share of gradient (SPEC.md 6.6)."""
+    """Number, stage and the pyramid it sees: each of several stages passes on its share of gradient.
+
+    Source: docs/method.md, 'Losses of the cascade'.
+    """
     stages = step.detector.roi_heads.stages
     levels = step.pyramid if len(stages) == 1 else [_scale_gradient(p, 1 / len(stages)) for p in step.pyramid]
     for number, module in enumerate(stages):
@@ -173,7 +177,9 @@ def _mask_loss(step: _Step, labelled: Sequence[LabelledRegions]) -> Tensor:
 
 
 def _matched_part_losses(step: _Step) -> dict[str, Tensor]:
-    """Parsed boxes teach classification only, through matched and sampled proposals (SPEC.md 6.5)."""
+    """Parsed boxes teach classification only, through matched and sampled proposals (docs/method.md, 'Losses of parsed
+    parts').
+    """
     labelled = sample_regions(step.proposals, step.batch.targets, len(step.text), step.options, step.generator)
     labels = torch.cat([r.labels for r in labelled])
     regions = [r.boxes_xyxy for r in labelled]

@@ -66,9 +66,9 @@ def maybe_unlabelled(boxes_xyxy: Tensor, overlap: Tensor, target: Targets) -> Te
 
 def exact(index: Tensor, target: Targets) -> Tensor:
     """(N,) bool: whether the ground truth at `index` has an outline to learn from."""
-    if target.inexact is None:
+    if target.pseudo_labels is None:
         return torch.ones_like(index, dtype=torch.bool)
-    return ~target.inexact[index]
+    return ~target.pseudo_labels[index]
 
 
 def match_regions(iou: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,19 +122,19 @@ class LabelledRegions:
         labels: (N,) int64 class, or C (the number of classes of the source) for background.
         truth_index: (N,) int64 the best-overlapping ground truth (0 where there is none).
         overlap: (N,) float32 IoU with it.
-        classes: number C of classes of the source.
+        num_classes: number C of classes of the source.
     """
 
     boxes_xyxy: Tensor
     labels: Tensor
     truth_index: Tensor
     overlap: Tensor
-    classes: int
+    num_classes: int
 
     @property
     def foreground(self) -> Tensor:
         """(N,) bool: regions that are matched; their ground truth is `truth_index`."""
-        return self.labels < self.classes
+        return self.labels < self.num_classes
 
     def take(self, index: Tensor) -> LabelledRegions:
         """The regions at `index` (indices or bool)."""
@@ -143,30 +143,32 @@ class LabelledRegions:
             labels=self.labels[index],
             truth_index=self.truth_index[index],
             overlap=self.overlap[index],
-            classes=self.classes,
+            num_classes=self.num_classes,
         )
 
 
-def label_regions(regions_xyxy: Tensor, target: Targets, classes: int, threshold: float) -> LabelledRegions:
+def label_regions(regions_xyxy: Tensor, target: Targets, num_classes: int, threshold: float) -> LabelledRegions:
     """Every region with the class of its best ground truth from `threshold` IoU on, else background.
 
     Args:
         regions_xyxy: (N, 4).
         target: ground truth of the image.
-        classes: number C of classes of the source.
+        num_classes: number C of classes of the source.
         threshold: IoU, inclusive.
     """
     index, positive, overlap = match_regions(boxes.iou(target.boxes_xyxy, regions_xyxy), threshold)
-    labels = torch.full_like(index, classes)
+    labels = torch.full_like(index, num_classes)
     if len(target.labels):
         labels = torch.where(positive, target.labels[index], labels)
-    return LabelledRegions(boxes_xyxy=regions_xyxy, labels=labels, truth_index=index, overlap=overlap, classes=classes)
+    return LabelledRegions(
+        boxes_xyxy=regions_xyxy, labels=labels, truth_index=index, overlap=overlap, num_classes=num_classes
+    )
 
 
 def sample_regions(
     proposals: Sequence[Proposals],
     targets: Sequence[Targets],
-    classes: int,
+    num_classes: int,
     options: LossOptions,
     generator: torch.Generator | None = None,
 ) -> list[LabelledRegions]:
@@ -174,7 +176,7 @@ def sample_regions(
     sampled = []
     for proposal, target in zip(proposals, targets, strict=True):
         candidates = torch.cat((proposal.boxes_xyxy, target.boxes_xyxy))
-        regions = label_regions(candidates, target, classes, options.stage_ious[0])
+        regions = label_regions(candidates, target, num_classes, options.stage_ious[0])
         positive = regions.foreground
         keep = subsample(positive, ~positive, options.roi_regions, options.roi_positive_fraction, generator)
         sampled.append(regions.take(keep))

@@ -1,4 +1,4 @@
-"""The numbers that shape the losses; the defaults are the published ones (SPEC.md section 2)."""
+"""The numbers that shape the losses; the defaults are the published ones (docs/method.md, 'Training path')."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ def rpn_losses(
 ) -> dict[str, Tensor]:
     """`rpn_objectness` (BCE over sampled anchors) and `rpn_box` (L1 over the positive ones of exact boxes).
 
-    Both are divided by the nominal number of sampled anchors, whatever was sampled (SPEC.md 6.2). Negative anchors
-    inside of an object that may hold unlabelled parts are never sampled.
+    Both are divided by the nominal number of sampled anchors, whatever was sampled (docs/method.md, 'Losses of the
+    region proposals'). Negative anchors inside of an object that may hold unlabelled parts are never sampled.
 
     Args:
         output: predictions at every anchor.

@@ -19,7 +19,8 @@ def weak_label_loss(
 ) -> Tensor:
     """Mean over images of the mean over labels of the BCE of the chosen proposal against the one-hot label.
 
-    The BCE is summed over C + 1 columns: the constant background column adds log 2 and no gradient (SPEC.md 6.4).
+    The BCE is summed over C + 1 columns: the constant background column adds log 2 and no gradient (docs/method.md,
+    'Losses of image labels').
 
     Args:
         logits: for every image (P, C) float32.
@@ -44,7 +45,7 @@ def weak_label_loss(
 
 
 def frequency_weights(image_counts: Sequence[int]) -> Tensor:
-    """(C,) float32 sampling weights, image_count ** 0.5 (SPEC.md section 2)."""
+    """(C,) float32 sampling weights, image_count ** 0.5 (docs/method.md, 'Federated loss')."""
     return torch.tensor(image_counts, dtype=torch.float32) ** 0.5
 
 
@@ -69,8 +70,8 @@ def federated_classes(labels: Tensor, weights: Tensor, count: int, generator: to
     return torch.cat((present, torch.multinomial(probability, missing, replacement=False, generator=generator)))
 
 
-def class_mask(chosen: Tensor, classes: int) -> Tensor:
+def class_mask(chosen: Tensor, num_classes: int) -> Tensor:
     """(C,) float32 1 for the chosen classes; the background index is no column."""
-    mask = torch.zeros(classes + 1, device=chosen.device)
+    mask = torch.zeros(num_classes + 1, device=chosen.device)
     mask[chosen] = 1
-    return mask[:classes]
+    return mask[:num_classes]

@@ -2,7 +2,7 @@
 
 The mask head gives one 28x28 map of probabilities per detection. `MaskStack` keeps those (3 KB each) with their boxes
 and looks like an (N, H, W) bool array from outside; pixels are computed per instance, inside the box only. A stack read
-from a file keeps runs instead. Source: SPEC.md section 1 (mask head: bilinear, align_corners False, threshold 0.5).
+from a file keeps runs instead. Source: docs/method.md, 'Mask head' (bilinear, align_corners False, threshold 0.5).
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class MaskCrop(NamedTuple):
         return self.y0 + self.bitmap.shape[0]
 
 
+_SURE = np.float32(0.02)  # nearer to 0 and 1 than this, a map counts as equally sure
+
+
 class _Grids:
     """Masks as square maps of probabilities that are stretched over boxes."""
 
@@ -56,6 +59,22 @@ class _Grids:
         height, width = image_size
         scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2, dtype=np.float32)
         return _Grids(self.maps, self.boxes * scale, image_size, float(self.threshold))
+
+    def extended(self, cells: int) -> _Grids:
+        if not len(self.maps):
+            return self
+        side = self.maps.shape[-1]
+        probabilities = np.clip(self.maps, _SURE, 1 - _SURE)
+        odds = np.log(probabilities / (1 - probabilities)) - np.log(self.threshold / (1 - self.threshold))
+        fall = np.float32(np.log((1 - _SURE) / _SURE) / cells)
+        for axis in (1, 2):
+            odds = np.concatenate(
+                [_beyond(odds, axis, 0, fall, cells), odds, _beyond(odds, axis, -1, fall, cells)], axis
+            )
+        odds += np.log(self.threshold / (1 - self.threshold))
+        margin = (self.boxes[:, 2:] - self.boxes[:, :2]) * np.float32(cells / side)
+        boxes = np.concatenate([self.boxes[:, :2] - margin, self.boxes[:, 2:] + margin], axis=1)
+        return _Grids((1 / (1 + np.exp(-odds))).astype(np.float32), boxes, self.image_size, float(self.threshold))
 
     def crop(self, i: int) -> MaskCrop:
         xs, ys = self._pixels(i, step=1)
@@ -124,6 +143,15 @@ class _Grids:
         return sampled
 
 
+def _beyond(odds: FloatArray, axis: int, edge: int, fall: np.float32, cells: int) -> FloatArray:
+    """`cells` more cells beyond one edge, in order: on with the slope at the edge, but down by `fall` at least."""
+    last = odds.take([edge], axis=axis)
+    slope = np.minimum(last - odds.take([edge - 1 if edge else 1], axis=axis), -fall)
+    steps = np.arange(1, cells + 1, dtype=np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
+    further: FloatArray = last + slope * steps
+    return np.flip(further, axis=axis) if edge == 0 else further
+
+
 def _cell_positions(pixels: IntArray, low: FloatArray, high: FloatArray, cells: int) -> FloatArray:
     """Pixel centres in units of the cell centres of a map over [low, high): the steps of grid_sample, in float32."""
     unit = (pixels.astype(np.float32) + np.float32(0.5) - low) / (high - low) * np.float32(2) - np.float32(1)
@@ -155,6 +183,9 @@ class _RunLists:
 
     def take(self, indices: IntArray) -> _RunLists:
         return _RunLists([self.runs[int(i)] for i in indices], self.image_size)
+
+    def extended(self, cells: int) -> _RunLists:
+        return self
 
     def resized(self, image_size: tuple[int, int]) -> _RunLists:
         return _RunLists([self._resized_runs(i, image_size) for i in range(len(self))], image_size)
@@ -378,20 +409,42 @@ class MaskStack:
                 pieces.append(piece)
         return sorted(pieces, key=area, reverse=True)
 
-    def fractions_inside(self, i: int, others: Sequence[int], limit: int = 512) -> NDArray[np.float64]:
+    def fractions_inside(
+        self, i: int, others: Sequence[int], limit: int = 512, shift_xy: tuple[float, float] = (0, 0)
+    ) -> NDArray[np.float64]:
         """(len(others),): which share of mask `i` lies inside each of the other masks; zeros if mask `i` is empty.
 
         Counted on about `limit` pixels at most, spread evenly over mask `i`: the cost does not grow with the image.
+
+        Args:
+            i: which mask.
+            others: the others.
+            limit: how many pixels to count.
+            shift_xy: pixels by which mask `i` is moved right and down first.
         """
         xs, ys = self._store.points(i, limit)
         if not len(xs):
             return np.zeros(len(others))
+        height, width = self.image_size
+        xs, ys = xs + round(shift_xy[0]), ys + round(shift_xy[1])
+        on_image = (xs >= 0) & (xs < width) & (ys >= 0) & (ys < height)
         chosen = np.asarray(others, dtype=np.int64).reshape(-1)
-        return self._store.contains(chosen, xs, ys).mean(axis=1, dtype=np.float64)
+        held: NDArray[np.float64] = self._store.contains(chosen, xs, ys)[:, on_image].sum(axis=1, dtype=np.float64)
+        return held / len(xs)
 
     def resized(self, image_size: tuple[int, int]) -> MaskStack:
         """The same masks over a scaled image of (height, width)."""
         return MaskStack._of(self._store.resized(_checked_size(image_size)))
+
+    def extended(self, cells: int = 2) -> MaskStack:
+        """Masks that run out beyond their boxes instead of being cut off straight there; for pictures, not for figures.
+
+        Where the map of a mask is sure of the region up to the edge of its box, the object goes on behind it. Such an
+        edge is continued with the slope of the map, `cells` of its cells at most (2 of 28: a fourteenth of the box), so
+        that it ends in a curve. An edge that the map itself draws inside its box stays where it is. Masks that are kept
+        as runs have no map, and stay as they are.
+        """
+        return MaskStack._of(self._store.extended(cells))
 
     def _full(self, i: int) -> BoolArray:
         full = np.zeros(self.image_size, dtype=bool)

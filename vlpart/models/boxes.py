@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 MAX_LOG_SIZE = math.log(1000.0 / 16)
-"""Log-size deltas are clamped here before the exponential, so that no box explodes (SPEC.md section 1)."""
+"""Log-size deltas are clamped here before the exponential, so that no box explodes (docs/method.md, 'Region
+proposals').
+"""
 
 
 def area(boxes_xyxy: Tensor) -> Tensor:

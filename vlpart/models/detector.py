@@ -16,7 +16,7 @@ from vlpart.types import ImageBatch
 
 
 class Detector(nn.Module):
-    """Open-vocabulary detector and part segmenter (SPEC.md section 1).
+    """Open-vocabulary detector and part segmenter (docs/method.md, 'Inference path').
 
     The vocabulary is an argument of the call and never a state of the model, so threads may use different ones at once.
     """

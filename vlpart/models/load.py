@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING
 from vlpart.errors import WeightsError
 from vlpart.models.build import build_detector
 from vlpart.zoo.published_names import convert, is_published
-from vlpart.zoo.weights import as_float32, load_state_dict
+from vlpart.zoo.resolve import architecture_of
+from vlpart.zoo.weights import as_float32
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vlpart.models.detector import Detector
-
-_BACKBONE_MARKS = {  # a tensor that only this architecture has
-    "r50_mask_rcnn": "backbone.layer1.0.conv1.weight",
-    "swin_b_cascade": "backbone.layers.0.blocks.0.attn.qkv.weight",
-    "tiny": "backbone.stages.0.0.depthwise.weight",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,24 +34,16 @@ class LoadedDetector:
     text_embeddings: Tensor | None
 
 
-def load_detector(path: Path, architecture: str | None = None) -> LoadedDetector:
-    """Build the architecture of a weight file and fill it.
+def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | None = None) -> LoadedDetector:
+    """Build the architecture that weights are of, and fill it.
 
     Args:
-        path: published `.pth`, or safetensors or `.pth` in our own names, in any float precision.
-        architecture: refuse a file of another one; None takes what the file holds.
+        state: tensors by name, as published or in our own names, in any float precision.
+        path: where they are from, for messages.
+        architecture: refuse weights of another one; None takes what they are of.
 
     Raises:
-        WeightsError: the file is missing, corrupt, refused, or of another architecture.
-    """
-    return detector_of(load_state_dict(path), path, architecture)
-
-
-def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | None = None) -> LoadedDetector:
-    """`load_detector` of tensors that were read already; `path` is where they are from, for messages.
-
-    Raises:
-        WeightsError: they are of no architecture of ours, or of another one than `architecture`.
+        WeightsError: they are of no architecture of ours, of another one than `architecture`, or damaged.
     """
     embeddings = None
     if is_published(state):
@@ -72,20 +59,6 @@ def detector_of(state: Mapping[str, Tensor], path: Path, architecture: str | Non
     detector = build_detector(found)
     _fill(detector, state, path)
     return LoadedDetector(detector=detector.eval(), architecture=found, text_embeddings=embeddings)
-
-
-def architecture_of(state: Mapping[str, Tensor], path: Path) -> str:
-    """Which architecture a state dict in our names belongs to.
-
-    Raises:
-        WeightsError: none of ours.
-    """
-    for name, mark in _BACKBONE_MARKS.items():
-        if mark in state:
-            return name
-    raise WeightsError(
-        f"{path} is no checkpoint of this package or of the published zoo (first tensor: {next(iter(state), 'none')!r})"
-    )
 
 
 def _fill(detector: Detector, state: Mapping[str, Tensor], path: Path) -> None:

@@ -74,7 +74,8 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, row: Tensor, label: Tensor, op
 
 
 def rescale(detections: Detections, input_hw: tuple[int, int], image_hw: tuple[int, int]) -> Detections:
-    """Detections in the pixels of the image: scaled, clipped, empty boxes dropped (SPEC.md 6.9).
+    """Detections in the pixels of the image: scaled, clipped, empty boxes dropped (docs/method.md, 'Scores and
+    detections').
 
     Args:
         detections: with boxes in the frame of the network input and masks predicted.

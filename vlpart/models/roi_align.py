@@ -126,7 +126,9 @@ _CANONICAL_SIDE, _CANONICAL_LEVEL = 224.0, 2  # a 224 px region takes its featur
 
 
 def level_of(boxes_xyxy: Tensor) -> Tensor:
-    """(N,) int64 index into p2..p5: floor(4 + log2(sqrt(area) / 224 + 1e-8)) - 2, kept in range (SPEC.md section 1)."""
+    """(N,) int64 index into p2..p5: floor(4 + log2(sqrt(area) / 224 + 1e-8)) - 2, kept in range (docs/method.md,
+    'Region features').
+    """
     side = boxes.area(boxes_xyxy).clamp(min=0).sqrt()
     level = torch.floor(_CANONICAL_LEVEL + torch.log2(side / _CANONICAL_SIDE + 1e-8))
     return level.clamp(0, len(STRIDES) - 1).long()

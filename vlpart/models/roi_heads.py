@@ -70,7 +70,8 @@ class RoiHeads(nn.Module):
         """Scores and final boxes of every proposal.
 
         The boxes of a stage, clipped to the image, are the proposals of the next. The probabilities of the stages are
-        averaged, then combined with the objectness of the proposals: sqrt(p * sigmoid(objectness)) (SPEC.md 6.6).
+        averaged, then combined with the objectness of the proposals: sqrt(p * sigmoid(objectness)) (docs/method.md,
+        'Scores and detections').
 
         Returns:
             For every image (N, C) float32 scores in 0..1 and (N, 4) boxes.

@@ -16,7 +16,8 @@ from vlpart.models.operators import batched_nms
 
 
 class AnchorGenerator(nn.Module):
-    """One anchor side per pyramid level, three shapes at every position, grid offset 0 (SPEC.md section 1).
+    """One anchor side per pyramid level, three shapes at every position, grid offset 0 (docs/method.md, 'Region
+    proposals').
 
     Args:
         sides: anchor side in pixels for every level, finest first (the square root of the anchor's area).
@@ -114,7 +115,9 @@ class RegionProposalNetwork(nn.Module):
 def select_proposals(
     output: RpnOutput, sizes_hw: Sequence[tuple[int, int]], options: ProposalOptions
 ) -> list[Proposals]:
-    """Decode, clip, drop empty boxes, suppress per level, keep the best over all levels (SPEC.md sections 1, 6.2)."""
+    """Decode, clip, drop empty boxes, suppress per level, keep the best over all levels (docs/method.md, 'Region
+    proposals').
+    """
     top_boxes, top_logits, top_levels = [], [], []
     for level, (logits, deltas, anchors) in enumerate(
         zip(output.logits, output.deltas, output.anchors_xyxy, strict=True)

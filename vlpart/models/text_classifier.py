@@ -9,8 +9,9 @@ from torch import Tensor, nn
 class TextClassifier(nn.Module):
     """logits = scale * cos(linear(x), text_c) + bias.
 
-    The published models have `scale` 50 and no bias (SPEC.md section 1). A text space whose names average to nothing
-    needs the learned bias: no direction is far from all names at once, so background could not score low everywhere.
+    The published models have `scale` 50 and no bias (docs/method.md, 'Text classifier'). A text space whose names
+    average to nothing needs the learned bias: no direction is far from all names at once, so background could not score
+    low everywhere.
 
     Args:
         features: width of the region feature.

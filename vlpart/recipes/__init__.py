@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
 from vlpart.errors import TrainingError
+from vlpart.names import did_you_mean
 from vlpart.recipes import (
     coco,
     joint,
@@ -133,7 +133,6 @@ def recipe_function(name: str) -> Callable[[Path], Recipe]:
     if name == FINETUNE:
         return finetune
     if name not in RECIPES:
-        near = get_close_matches(name, [FINETUNE, *RECIPES], n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`vlpart recipes list` shows them"
+        hint = did_you_mean(name, [FINETUNE, *RECIPES]) or "`vlpart recipes list` shows them"
         raise TrainingError(f"unknown recipe {name!r}: {hint}")
     return RECIPES[name]

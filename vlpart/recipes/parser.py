@@ -1,15 +1,15 @@
-"""The published parser runs (SPEC.md section 3): two reference banks, and what is found with them.
+"""The published parser runs (docs/method.md, 'Annotation parser'): two reference banks, and what is found with them.
 
 Paths are below the data root, laid out as `vlpart.recipes.datasets` says. Every setting can be overridden.
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vlpart.errors import DataError
+from vlpart.names import did_you_mean
 
 if TYPE_CHECKING:
     from vlpart.annotation_parser.bank import ReferenceBank
@@ -197,5 +197,4 @@ def check_bank(recipe: FindRecipe, bank: ReferenceBank) -> None:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known)
-    return f"no parser recipe {name!r}: use one of {', '.join(near or known)}"
+    return f"no parser recipe {name!r}: {did_you_mean(name, known) or 'use one of ' + ', '.join(known)}"

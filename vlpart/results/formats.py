@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vlpart.types import NamedDetections
 
 FORMAT = "vlpart.result"
-VERSION = 1
+VERSION = 2
 
 #: What reading a saved result raises where a value is missing or of the wrong kind.
 DAMAGED = (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, RecursionError, VlpartError)
@@ -125,21 +125,19 @@ def to_supervision(result: NamedDetections) -> supervision.Detections:
     )
 
 
-def to_dict(result: NamedDetections, full_vocabulary: bool = True) -> dict[str, Any]:
+def to_dict(result: NamedDetections, full_vocabulary: bool = False) -> dict[str, Any]:
     """See `Result.to_dict`."""
-    vocabulary, class_ids = result.vocabulary, result.class_ids
-    if not full_vocabulary and len(result):
-        used, class_ids = np.unique(class_ids, return_inverse=True)
-        vocabulary = vocabulary.subset(used.tolist())
+    vocabulary, class_ids = result.vocabulary, result.class_ids.tolist()
+    written = vocabulary if full_vocabulary or not class_ids else vocabulary.subset(sorted(set(class_ids)))
     names, owners = result.names, result.owners.tolist()
     detections = []
-    for i, class_id in enumerate(class_ids.tolist()):
+    for i, class_id in enumerate(class_ids):
         detection: dict[str, Any] = {
             "name": names[i],
-            "class_id": class_id,
+            "category_id": vocabulary.entries[class_id].id,
             "score": _short(result.scores[i]),
             "box_xyxy": [_short(value) for value in result.boxes_xyxy[i]],
-            "object": owners[i] if owners[i] >= 0 else None,
+            "object_index": owners[i] if owners[i] >= 0 else None,
         }
         if result.masks is not None:
             detection["mask"] = result.masks.rle(i)
@@ -149,7 +147,7 @@ def to_dict(result: NamedDetections, full_vocabulary: bool = True) -> dict[str, 
         "version": VERSION,
         "path": result.path,
         "image_size": list(result.image_size),
-        "vocabulary": vocabulary.to_dict(),
+        "vocabulary": {**written.to_dict(), "name": vocabulary.title},
         "detections": detections,
     }
 
@@ -165,8 +163,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `Result` that a saved result stands for; see `Result.from_dict`."""
-    if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") != VERSION:
-        raise DataError(f"not a saved result: expected format {FORMAT!r}, version {VERSION}, as Result.save writes it")
+    if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") not in (1, VERSION):
+        raise DataError(
+            f"not a saved result: expected format {FORMAT!r}, version 1 to {VERSION}, as Result.save writes it"
+        )
     try:
         size = (int(data["image_size"][0]), int(data["image_size"][1]))
         if not (0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE and size[0] * size[1] <= MAX_AREA):
@@ -175,13 +175,18 @@ def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         rles = [detection["mask"] for detection in found if "mask" in detection]
         if rles and len(rles) != len(found):
             raise ValueError("some detections have a mask and some have none")
+        vocabulary = Vocabulary.from_dict(data["vocabulary"])
+        if data["version"] == 1:  # until version 2, detections had the places of entries, from 0
+            class_ids = [detection["class_id"] for detection in found]
+        else:
+            class_ids = [vocabulary.index_of_id[detection["category_id"]] for detection in found]
         return {
             "image_size": size,
             "boxes_xyxy": [detection["box_xyxy"] for detection in found],
             "scores": [detection["score"] for detection in found],
-            "class_ids": [detection["class_id"] for detection in found],
+            "class_ids": class_ids,
             "masks": MaskStack.from_rles(rles, size) if rles or not found else None,
-            "vocabulary": Vocabulary.from_dict(data["vocabulary"]),
+            "vocabulary": vocabulary,
             "path": data.get("path"),
         }
     except DAMAGED as error:

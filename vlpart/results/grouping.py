@@ -15,6 +15,10 @@ MINIMUM_CONTAINMENT = 0.5
 # Of the mask, of the box: enough for parts that are finer than the object's mask (chair legs).
 _PARTLY_INSIDE = (0.1, 0.8)
 _TIE = 0.05  # containments this close say nothing
+# A part just outside its object's mask: so far away at most, in its own width and height, and then so much of it is in.
+_REACH = 0.25
+_REACHED = 0.1
+_DIRECTIONS = tuple((dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if (dx, dy) != (0, 0))
 
 
 def assign_parts(
@@ -29,8 +33,10 @@ def assign_parts(
 
     A part may belong to the detected objects that carry its object's name. It goes to the one that holds the largest
     share of its mask (of its box where there are no masks), if that is at least `minimum`, or if the object's box holds
-    it and its mask at least a little of it. Where several hold it about equally, the higher score / sqrt(box area)
-    wins: the tighter of two nested objects, the surer of two detections of the same one.
+    it and its mask at least a little of it. A part that no object holds goes to one that it touches: where it would be
+    partly inside after a move by a quarter of its own size (a wheel just below the mask of its car). Where several hold
+    it about equally, the higher score / sqrt(box area) wins: the tighter of two nested objects, the surer of two
+    detections of the same one.
     """
     owners = np.full(len(class_ids), -1, dtype=np.int64)
     members: dict[str, tuple[list[int], list[int]]] = {}
@@ -47,9 +53,35 @@ def assign_parts(
             near = np.flatnonzero(in_box > 0)
             candidates = np.asarray(wholes)[near]
             choice = _choose(part, candidates, in_box[near], masks, preference[candidates], minimum)
+            if choice is None:
+                candidates = np.asarray(wholes)
+                choice = _touched(part, candidates, boxes_xyxy, masks, preference[candidates])
             if choice is not None:
                 owners[part] = candidates[choice]
     return owners
+
+
+def _touched(
+    part: int,
+    candidates: NDArray[np.int64],
+    boxes_xyxy: NDArray[np.float32],
+    masks: MaskStack | None,
+    preference: NDArray[np.float32],
+) -> int | None:
+    """The object that most of a part is in after a small move, if that is enough."""
+    reach = _REACH * (boxes_xyxy[part, 2:] - boxes_xyxy[part, :2])
+    moves = np.array(_DIRECTIONS, dtype=np.float32) * reach
+    moved = boxes_xyxy[[part]] + np.concatenate([moves, moves], axis=1)
+    in_box = _box_containment(moved, boxes_xyxy[candidates])
+    near = np.flatnonzero((in_box >= _REACHED).any(axis=0))
+    if not len(near):
+        return None
+    share = in_box[:, near].max(axis=0)
+    if masks is not None:
+        others = candidates[near].tolist()
+        share = np.max([masks.fractions_inside(part, others, limit=128, shift_xy=(x, y)) for x, y in moves], axis=0)
+    tied = np.flatnonzero(share >= max(_REACHED, share.max() - _TIE))
+    return int(near[tied[np.argmax(preference[near[tied]])]]) if len(tied) else None
 
 
 def _choose(

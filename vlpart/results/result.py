@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections import Counter
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import IMAGE_FORMATS, encode_image, write_file
 from vlpart.masks.stack import MaskStack, resolve_indices
+from vlpart.names import did_you_mean
 from vlpart.results import formats
 from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
@@ -25,6 +25,9 @@ from vlpart.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import supervision
     from PIL import Image
+
+
+_AROUND = 0.75  # share of a better detection of the same name that is inside, from which on one is around it
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,23 @@ class Result:
     `len(result)`, `result[i]`, `result[2:5]`, `result[result.scores > 0.5]` and iteration work and give `Result`s.
 
     Given out of order, detections are sorted; `masks` may be given as an (N, H, W) bool array.
+
+    Examples:
+        >>> result = Result(
+        ...     image_size=(100, 200),
+        ...     boxes_xyxy=[[20, 20, 120, 80], [30, 60, 50, 80], [90, 60, 110, 80]],
+        ...     scores=[0.9, 0.8, 0.4],
+        ...     class_ids=[0, 1, 1],
+        ...     vocabulary=Vocabulary.parse("car: wheel"),
+        ... )
+        >>> result.summary()
+        '200x100: 1 car (2 wheel)'
+        >>> result[result.scores > 0.5].names
+        ['car', 'car:wheel']
+        >>> [(group.name, group.parts) for group in result.objects]
+        [('car', [1, 2])]
+        >>> len(result.filter(parts="wheel", score=0.5))
+        1
 
     Attributes:
         image_size: (height, width) of the image in pixels.
@@ -224,9 +244,9 @@ class Result:
         folded = {str(name).casefold(): name for name in _several(wanted)}
         for key, name in folded.items():
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=3)
-                hint = f"; did you mean {' or '.join(known[k] for k in near)}?" if near else "."
-                raise VocabularyError(f"The vocabulary {self.vocabulary.title!r} has no {kind} '{name}'{hint}")
+                hint = did_you_mean(str(name), known.values(), cutoff=0.6)
+                missing = f"The vocabulary {self.vocabulary.title!r} has no {kind} '{name}'"
+                raise VocabularyError(f"{missing}; {hint}" if hint else f"{missing}.")
         return lambda c: (name_of(c) or "").casefold() in folded
 
     def without_nested(self, share: float = 0.8) -> Result:
@@ -242,6 +262,50 @@ class Result:
                 keep.append(i)
         return self[keep]
 
+    def without_overlapping(self, iou: float = 0.7) -> Result:
+        """Without detections that lie on a better one of whatever name: one region, one name. For pictures.
+
+        Of an object and its own part the object stays, else the better score. A detection around nearly all of a better
+        one of its own name goes too.
+
+        Args:
+            iou: intersection over union of the masks (of the boxes, where there are no masks) from which on one goes;
+                1 keeps everything.
+
+        Raises:
+            ValueError: no number in 0..1.
+        """
+        limit = _score(iou)
+        parts = [self.is_part(i) for i in range(len(self))]
+        keep: list[int] = []
+        for i in range(len(self)):
+            near = [k for k in keep if self._overlap_of_boxes(i, k) > 0]
+            overlaps = self._ious(i, near) if near and limit < 1 else np.zeros(0)
+            rivals = [k for k, overlap in zip(near, overlaps, strict=False) if overlap >= limit]
+            alike = [k for k in near if self.class_ids[k] == self.class_ids[i]] if limit < 1 else []
+            if any(self._inside(k, [i])[0] >= _AROUND for k in alike):
+                continue
+            own = [k for k in rivals if parts[k] and not parts[i] and self.owners[k] == i]
+            if len(own) == len(rivals):
+                keep = [k for k in keep if k not in own] + [i]
+        return self[sorted(keep)]
+
+    def _overlap_of_boxes(self, i: int, k: int) -> float:
+        sides = np.minimum(self.boxes_xyxy[i, 2:], self.boxes_xyxy[k, 2:]) - np.maximum(
+            self.boxes_xyxy[i, :2], self.boxes_xyxy[k, :2]
+        )
+        return float(np.prod(np.clip(sides, 0, None)))
+
+    def _ious(self, i: int, others: list[int]) -> NDArray[np.float64]:
+        """(len(others),): intersection over union with detection `i`; from the shares each has of the other."""
+        of_this = self._inside(i, others)
+        of_them = np.array(
+            [self._inside(k, [i])[0] if share else 0.0 for k, share in zip(others, of_this, strict=True)]
+        )
+        both = (of_this > 0) & (of_them > 0)
+        a, b = np.where(both, of_this, 1.0), np.where(both, of_them, 1.0)
+        return np.where(both, 1 / (1 / a + 1 / b - 1), 0.0)
+
     def _inside(self, i: int, others: list[int]) -> NDArray[np.float64]:
         """(len(others),): which share of detection `i` is inside each of the others."""
         if self.masks is not None:
@@ -255,8 +319,14 @@ class Result:
     def _mask_of(self, condition: Callable[[int], bool]) -> NDArray[np.bool_]:
         return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
 
-    def summary(self) -> str:
-        """One line, the size as width x height: "photo.jpg 1200x800: 2 car (4 wheel, 1 door); loose: 1 dog:head"."""
+    def summary(self, name: str | None = None) -> str:
+        """One line: "photo.jpg 1200x800: 2 car (4 wheel, 1 door); without their object: 1 dog:head".
+
+        The size is width x height.
+
+        Args:
+            name: of the image; default: the name of the file at `path`.
+        """
         parts_of: dict[str, Counter[str]] = {}
         wholes: Counter[str] = Counter()
         for group in self.objects:
@@ -269,8 +339,9 @@ class Result:
         text = ", ".join(listed)
         loose = Counter(self.names[i] for i in self.loose_parts)
         if loose:
-            text += ("; loose: " if text else "loose: ") + _counted(loose)
-        where = f"{Path(self.path).name} " if self.path else ""
+            text += ("; " if text else "") + "without their object: " + _counted(loose)
+        shown = Path(self.path).name if name is None and self.path else name
+        where = f"{shown} " if shown else ""
         return f"{where}{self.image_size[1]}x{self.image_size[0]}: {text or 'nothing found'}"
 
     # ---- images and files
@@ -287,6 +358,18 @@ class Result:
         from vlpart.visualize.draw import draw_result
 
         return draw_result(self._image(image), self, **options)
+
+    def crop(self, i: int, image: Any = None, margin: float = 0.1) -> Image.Image:
+        """The image around detection `i`, in RGB; see `vlpart.visualize.crops.crop_of`. `image` as in `plot`."""
+        from vlpart.visualize.crops import crop_of
+
+        return crop_of(self._image(image), self, range(len(self))[i], margin)
+
+    def cutout(self, i: int, image: Any = None) -> Image.Image:
+        """Detection `i` alone, in RGBA, transparent around it; see `vlpart.visualize.crops.cutout_of`."""
+        from vlpart.visualize.crops import cutout_of
+
+        return cutout_of(self._image(image), self, range(len(self))[i])
 
     def _image(self, image: Any) -> NDArray[np.uint8]:
         from vlpart.data.images import read_image
@@ -379,11 +462,15 @@ class Result:
         """
         return formats.to_supervision(self)
 
-    def to_dict(self, *, full_vocabulary: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, full_vocabulary: bool = False) -> dict[str, Any]:
         """Plain data for JSON, everything but the image; `from_dict` reads it back.
 
+        A detection has `name`, `category_id` (the `id` of an entry of the vocabulary, as in COCO files), `score`,
+        `box_xyxy`, `object_index` (the place of the detection that it is a part of, from 0, or None) and `mask`.
+
         Args:
-            full_vocabulary: False keeps only the detected classes (and renumbers `class_id`), for long vocabularies.
+            full_vocabulary: True writes all that was looked for, not only what was found. (Where nothing was found, all
+                is written anyway: a vocabulary cannot be empty.)
         """
         return formats.to_dict(self, full_vocabulary)
 
@@ -414,7 +501,7 @@ class Result:
         """
         return cls.from_dict(formats.read_json(path), image)
 
-    def to_json(self, *, indent: int | None = None, full_vocabulary: bool = True) -> str:
+    def to_json(self, *, indent: int | None = None, full_vocabulary: bool = False) -> str:
         """`to_dict` as JSON text."""
         data = self.to_dict(full_vocabulary=full_vocabulary)
         return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from vlpart.zoo.download import Progress
+    from vlpart.jobs import Progress
 
 ARCHITECTURE = "RN50-quickgelu"
 """open_clip's name; the OpenAI weights were trained with QuickGELU (plain "RN50" gives other vectors)."""

@@ -1,4 +1,4 @@
-"""From category names to the phrases that text encoders read (SPEC.md section 1, "Text")."""
+"""From category names to the phrases that text encoders read (docs/method.md, 'Text embeddings')."""
 
 from __future__ import annotations
 

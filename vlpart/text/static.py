@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "text"
 logger = logging.getLogger("vlpart.text")
 
+_NAMED = 5  # unknown phrases that a warning lists
+
 
 class StaticTextEncoder:
     """Phrases to 128 numbers through the embedded table. Safe to use from several threads.
@@ -43,7 +45,7 @@ class StaticTextEncoder:
 
         A phrase without a single known word piece (another script, an emoji) gets a direction of its own, derived from
         its
-        text and close to no other, and a warning is logged: nothing will be found by that name.
+        text and close to no other, and one warning is logged for all of them: nothing will be found by these names.
 
         Returns:
             (N, 128) float32, rows of length 1, the same for the same phrase in any batch.
@@ -59,12 +61,23 @@ class StaticTextEncoder:
         with self._lock:
             vectors = self._model.encode(texts, use_multiprocessing=False, max_length=None)
         vectors = np.asarray(vectors, np.float32)
-        for i in np.flatnonzero(np.linalg.norm(vectors, axis=1) < 0.5):
+        unknown = [texts[i] for i in np.flatnonzero(np.linalg.norm(vectors, axis=1) < 0.5)]
+        for i, text in enumerate(texts):
+            if text in unknown:
+                vectors[i] = _own_direction(text, self.dim)
+        if unknown:
             logger.warning(
-                "The embedded text encoder knows no word of %r and will not find it; use English words.", texts[i]
+                "The embedded text encoder knows no word of %s and will not find %s; use English words.",
+                _listed(list(dict.fromkeys(unknown))),
+                "it" if len(unknown) == 1 else "them",
             )
-            vectors[i] = _own_direction(texts[i], self.dim)
         return vectors
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """The first few of some texts, and how many more."""
+    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
+    return ", ".join(map(repr, texts[:_NAMED])) + more
 
 
 def _load(folder: Path) -> tuple[Any, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import VocabularyError
 from vlpart.files import is_there
+from vlpart.names import did_you_mean
 from vlpart.text import naming
 from vlpart.text import naming as vocabulary_files
 
@@ -92,6 +93,10 @@ class Vocabulary:
         `.txt`: one phrase per line or the syntax of `parse`; empty lines and lines that start with '#' are skipped.
         `.json`: this package's form (`to_dict`), a COCO file or its category list, or a list of names.
 
+        Examples:
+            >>> len(Vocabulary.load("pascal_part"))
+            93
+
         Raises:
             VocabularyError: neither a list nor a file, or a file that cannot be read.
         """
@@ -99,8 +104,7 @@ class Vocabulary:
             return cls._from_document(vocabulary_files.read_list(name_or_path), name_or_path)
         path = Path(name_or_path)
         if not is_there(path):
-            near = difflib.get_close_matches(str(name_or_path), cls.available(), n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"lists: {', '.join(cls.available())}."
+            hint = did_you_mean(str(name_or_path), cls.available()) or f"lists: {', '.join(cls.available())}."
             raise VocabularyError(f"No vocabulary list and no file '{name_or_path}'; {hint}")
         document = vocabulary_files.read_document(path)
         if isinstance(document, str):
@@ -113,12 +117,20 @@ class Vocabulary:
         head, person.
 
         "dog head" is also known as the part "head" of "dog" if "dog" is an entry too (`naming.recognise_parts`).
+
+        Examples:
+            >>> Vocabulary.parse("car: wheel, door; person").names
+            ('car', 'car:wheel', 'car:door', 'person')
         """
         return cls._custom(naming.parse_names(text))
 
     @classmethod
     def from_names(cls, names: Sequence[str], objects: Sequence[str | None] | None = None) -> Vocabulary:
         """One entry per name, in order; "car:wheel" is a part of car (which is *not* added as an entry).
+
+        Examples:
+            >>> Vocabulary.from_names(["car", "wheel"], objects=[None, "car"]).names
+            ('car', 'car:wheel')
 
         Args:
             names: display names, no two alike (case does not count).
@@ -248,9 +260,9 @@ class Vocabulary:
             return self._exact_index[name]
         if isinstance(name, str) and name.casefold() in self._first_index:
             return self._first_index[name.casefold()]
-        near = difflib.get_close_matches(str(name), self.names, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise VocabularyError(f"'{name}' is not in the vocabulary {self.title!r} ({len(self)} names){hint}")
+        hint = did_you_mean(str(name), self.names, cutoff=0.6)
+        missing = f"'{name}' is not in the vocabulary {self.title!r} ({len(self)} names)"
+        raise VocabularyError(f"{missing}; {hint}" if hint else f"{missing}.")
 
     def is_part(self, i: int) -> bool:
         """Whether entry `i` is known as a part of an object."""

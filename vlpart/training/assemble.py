@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,25 +17,25 @@ from vlpart.data.loader import make_loader
 from vlpart.data.source import LoadedSource, Source
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.files import write_file
+from vlpart.jobs import Progress
 from vlpart.losses.by_kind import compute_losses
 from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.weak_labels import frequency_weights
 from vlpart.models.build import build_detector
 from vlpart.models.rpn import ProposalOptions
+from vlpart.runtime import World
 from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Entry, Vocabulary
 from vlpart.training.checkpoint import list_checkpoints, save_weights
 from vlpart.training.distillation import TeacherSource
 from vlpart.training.distractors import Distractors
-from vlpart.training.distributed import World
 from vlpart.training.initial_weights import initialise
 from vlpart.training.loop import Trainer
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import LossFunction
 from vlpart.types import Batch
-from vlpart.zoo.download import Progress
 from vlpart.zoo.run_folder import HELD_VOCABULARY, INITIAL_WEIGHTS, KNOWN_VOCABULARY, RECIPE, VOCABULARY, WEIGHTS
-from vlpart.zoo.weights import mixed
+from vlpart.zoo.weights import interpolated
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
@@ -275,7 +275,6 @@ def build_trainer(
     workers: int = 1,
     world: World | None = None,
     log_to: Sequence[str] = (),
-    stream: TextIO | None = None,
     progress: Progress | None = None,
 ) -> tuple[Trainer, Assembly]:
     """A trainer over the real data and model of a recipe, not yet resumed or started.
@@ -295,7 +294,7 @@ def build_trainer(
     def evaluate(model: nn.Module) -> dict[str, float]:
         weights = model.state_dict()
         if parts.initial is not None:
-            weights = mixed(weights, parts.initial, recipe.initial_share)
+            weights = interpolated(weights, parts.initial, recipe.initial_share)
         return evaluate_weights(recipe, weights, output, world.device)
 
     trainer = Trainer(
@@ -308,7 +307,6 @@ def build_trainer(
         evaluate=evaluate if recipe.evaluate_on else None,
         world=world,
         log_to=log_to,
-        stream=stream,
     )
     return trainer, parts
 

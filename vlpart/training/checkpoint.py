@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vlpart.errors import TrainingError, WeightsError
 from vlpart.files import is_there
-from vlpart.zoo.weights import mixed, read_torch_file
+from vlpart.zoo.weights import interpolated, read_torch_file
 
 FORMAT = "vlpart-checkpoint-2"
 _BEFORE_SEVERAL_PROCESSES = "vlpart-checkpoint-1"
@@ -259,7 +259,7 @@ def export_weights(
     if share := recipe.get("initial_share"):
         if initial is None:
             raise TrainingError(f"{checkpoint} takes {share:g} of the first weights of its run: give them")
-        weights = mixed(weights, initial, share)
+        weights = interpolated(weights, initial, share)
     tensors = {}
     for name, value in weights.items():
         narrow = value.to(dtype) if value.is_floating_point() and value.ndim >= 2 else value

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from vlpart.data.loader import make_loader
 from vlpart.errors import TrainingError
+from vlpart.runtime import World
 from vlpart.training.assemble import Assembly, assemble, check_evaluation
-from vlpart.training.distributed import World
 from vlpart.training.initial_weights import local_file
 from vlpart.training.optimizer import trainable
 from vlpart.training.recipe import Recipe

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from vlpart.errors import DownloadError, ModelNotFoundError, TrainingError, WeightsError
+from vlpart.errors import DownloadError, TrainingError, WeightsError
 from vlpart.files import cache_folder
+from vlpart.jobs import Progress
 from vlpart.models.config import get_architecture
-from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
-from vlpart.zoo.download import Progress, download_file, download_model, sha256_of
+from vlpart.zoo.download import download_file, sha256_of
 from vlpart.zoo.published_names import is_published
-from vlpart.zoo.run_folder import RunFolder, entry_of_file, open_model, open_run
+from vlpart.zoo.resolve import resolve
 from vlpart.zoo.weights import as_float32, load_state_dict
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class InitialModel:
 def initial_model(init: str) -> InitialModel:
     """The model of the zoo, the weight file, or the run folder that `init` names. Nothing is downloaded.
 
-    A weight file that `entry_of_file` does not know is taken for one with the vocabulary of the first model of its
-    architecture.
+    A weight file is taken for what `vlpart.zoo.resolve.ResolvedModel.entry_of` says.
 
     Raises:
         TrainingError: "imagenet" or "none", which are no detectors.
@@ -59,10 +58,16 @@ def initial_model(init: str) -> InitialModel:
             f"fine-tuning goes on from a detector, not from {init!r}: give --init tiny, a model of the zoo, a weight "
             "file or a run folder (a recipe file trains from scratch: `vlpart recipes export tiny`)"
         )
-    model = open_model(init)
-    if isinstance(model, RunFolder):
-        return _of(model.entry, vocabulary=str(model.known_vocabulary or model.entry.vocabulary))
-    return _of(_entry_of_file(model) if isinstance(model, Path) else model)
+    model = resolve(init)
+    entry, _ = model.describe()
+    known = None if model.run is None else model.run.known_vocabulary
+    return InitialModel(
+        architecture=entry.architecture,
+        text_encoder=entry.text_encoder,
+        vocabulary=str(known or entry.vocabulary),
+        score_threshold=entry.score_threshold,
+        detections_per_image=entry.detections_per_image,
+    )
 
 
 def check_other_init(recipe: Recipe, init: str) -> None:
@@ -84,26 +89,6 @@ def check_other_init(recipe: Recipe, init: str) -> None:
             f"this recipe holds the names of {recipe.teacher_vocabulary}, {init} came with those of "
             f"{other.vocabulary}: {again}, set init and teacher_vocabulary in it, or hold nothing with --teacher 0"
         )
-
-
-def _of(entry: ModelEntry, vocabulary: str | None = None) -> InitialModel:
-    return InitialModel(
-        architecture=entry.architecture,
-        text_encoder=entry.text_encoder,
-        vocabulary=vocabulary or entry.vocabulary,
-        score_threshold=entry.score_threshold,
-        detections_per_image=entry.detections_per_image,
-    )
-
-
-def _entry_of_file(path: Path) -> ModelEntry:
-    from vlpart.models.load import architecture_of
-    from vlpart.zoo.published_names import convert, is_published
-    from vlpart.zoo.weights import load_state_dict
-
-    state = load_state_dict(path)
-    found = architecture_of(convert(state).state if is_published(state) else state, path)
-    return entry_of_file(path, found) or next(entry for entry in list_models() if entry.architecture == found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +121,7 @@ def local_file(init: str, architecture: str) -> Path | None:
     """The weight file that `init` means, if it is on this machine (or comes with a package); None = to be downloaded.
 
     Raises:
-        WeightsError: neither a file, the folder of a run, nor a model of the zoo.
+        ModelNotFoundError, WeightsError: neither a file, the folder of a run, nor a model of the zoo.
     """
     if init == "imagenet":
         backbone = get_architecture(architecture).backbone
@@ -146,21 +131,7 @@ def local_file(init: str, architecture: str) -> Path | None:
             return imagenet_weights_file()
         path = BACKBONES[backbone].path
         return path if path.is_file() else None
-    path = Path(init)
-    if path.is_file():
-        return path
-    try:
-        entry = get_model(init)
-    except ModelNotFoundError as error:
-        if path.is_dir():
-            return open_run(path).weights
-        raise WeightsError(
-            f"there is no weight file or run folder {init!r}, and no model of that name in the zoo: {error}"
-        ) from error
-    if entry.embedded:
-        return download_model(init)
-    path = cache_folder() / "models" / entry.file_name
-    return path if path.is_file() else None
+    return resolve(init).here
 
 
 def fetch(init: str, architecture: str, progress: Progress | None = None) -> Path:
@@ -169,16 +140,16 @@ def fetch(init: str, architecture: str, progress: Progress | None = None) -> Pat
     Raises:
         WeightsError: it cannot be had; the message says where to put the file by hand.
     """
-    here = local_file(init, architecture)
     if init != "imagenet":
         try:
-            return here or download_model(init, progress=progress)
+            return resolve(init).fetch(progress)
         except DownloadError as error:
             raise WeightsError(str(error).replace("--weights", "--init")) from error
     name = get_architecture(architecture).backbone
     if name not in BACKBONES:
-        assert here is not None
-        return here
+        from vlpart.models.backbones.efficientnet_lite import imagenet_weights_file
+
+        return imagenet_weights_file()
     file = BACKBONES[name]
     try:
         path = download_file(file.url, file.path, progress=progress)
@@ -198,6 +169,7 @@ def initialise(detector: Detector, init: str, architecture: str, progress: Progr
     A file holds a whole detector (ours or published) or a backbone alone (timm's ResNet-50, the published Swin-B).
 
     Raises:
+        ModelNotFoundError: there is nothing of that name.
         WeightsError: the weights cannot be had, or do not fit.
     """
     if init == "none":
@@ -209,8 +181,7 @@ def initialise(detector: Detector, init: str, architecture: str, progress: Progr
         assert isinstance(detector.backbone, EfficientNetLite0)
         load_imagenet_weights(detector.backbone)
         return
-    of_run = Path(init).is_dir() and path.is_relative_to(init)
-    state = open_run(Path(init)).state() if of_run else load_state_dict(path)
+    state = load_state_dict(path) if init == "imagenet" else resolve(init).read()
     if is_published(state) or any(name.startswith("roi_heads.") for name in state):
         from vlpart.models.load import detector_of
 

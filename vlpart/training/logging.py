@@ -1,5 +1,5 @@
-"""What a run says while it runs: `log.jsonl` (every step), lines or a progress bar on the terminal, and other sinks: a
-CSV table, TensorBoard, Weights & Biases.
+"""What a run says while it runs: `log.jsonl` (every step), lines for people, and other sinks: a CSV table, TensorBoard,
+Weights & Biases.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
 from vlpart.errors import TrainingError
 from vlpart.files import MAX_JSON_BYTES, is_there, read_regular, why
+from vlpart.jobs import Progress
+
+Say = Callable[[str], object]
+"""Called with one line for people."""
 
 
 class RunLog:
@@ -94,61 +98,40 @@ def resident_mib() -> float:
     return pages * 4096 / 2**20
 
 
-class Console:
-    """Progress on the terminal: a rich bar on a terminal, one plain line every `every` steps otherwise."""
+class StepLines:
+    """A line for people every `every` steps, and the progress of every one.
 
-    def __init__(self, start: int, total: int, every: int, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
+    Args:
+        start, total: steps done before, and of the whole run.
+        every: steps between two lines.
+        say: takes the lines; None is mute.
+        progress: told about every step.
+    """
+
+    def __init__(
+        self, start: int, total: int, every: int, say: Say | None = None, progress: Progress | None = None
+    ) -> None:
         self.start, self.total, self.every = start, total, every
+        self._say, self._progress = say, progress
         self._began = time.monotonic()
-        self._bar: Any = None
         self._recent: list[Mapping[str, Any]] = []
 
-    def __enter__(self) -> Console:
-        if self.stream.isatty():
-            from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
-                console=RichConsole(file=self.stream),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("", total=self.total, completed=self.start, text="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
     def step(self, record: Mapping[str, Any]) -> None:
-        """Show one step record of the log."""
+        """Tell about one step record of the log."""
         self._recent.append(record)
         done = int(record["step"])
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done)
+        if self._progress is not None:
+            self._progress("training", done, self.total)
         if done % self.every and done != self.total:
             return
-        text = self._summary()
+        left = (time.monotonic() - self._began) / max(done - self.start, 1) * (self.total - done)
+        self.line(f"step {done}/{self.total}  {self._summary()}  left {left / 60:.0f} min")
         self._recent.clear()
-        if self._bar is not None:
-            self._bar.update(self._task, text=text)
-        else:
-            left = (time.monotonic() - self._began) / max(done - self.start, 1) * (self.total - done)
-            self.line(f"step {done}/{self.total}  {text}  left {left / 60:.0f} min")
 
     def line(self, text: str) -> None:
-        """Print one line above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=self.stream, flush=True)
+        """Say one line."""
+        if self._say is not None:
+            self._say(text)
 
     def _summary(self) -> str:
         """Means since the last line."""
@@ -176,27 +159,23 @@ def _mean(values: list[float]) -> float:
 
 
 class Recorder:
-    """Log, sinks and terminal of a run together, as a context; `Recorder()` alone is mute.
+    """Log, sinks and lines of a run together, as a context; `Recorder()` alone is mute.
 
     Args:
         log: None in processes that do not write.
-        console: None likewise.
+        lines: None likewise.
         sinks: closed at the end.
     """
 
-    def __init__(self, log: RunLog | None = None, console: Console | None = None, sinks: Sequence[Sink] = ()) -> None:
-        self.log, self.console, self.sinks = log, console, sinks
+    def __init__(self, log: RunLog | None = None, lines: StepLines | None = None, sinks: Sequence[Sink] = ()) -> None:
+        self.log, self.lines, self.sinks = log, lines, sinks
 
     def __enter__(self) -> Recorder:
-        if self.console is not None:
-            self.console.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.console is not None:
-            self.console.__exit__(kind, error, trace)
         for sink in self.sinks:
             sink.close()
         if self.log is not None:
@@ -208,13 +187,13 @@ class Recorder:
             self.log.write(record)
         for sink in self.sinks:
             sink.write(int(record["step"]), flat(record))
-        if self.console is not None and record["event"] == "step":
-            self.console.step(record)
+        if self.lines is not None and record["event"] == "step":
+            self.lines.step(record)
 
     def line(self, text: str) -> None:
-        """One line for the terminal."""
-        if self.console is not None:
-            self.console.line(text)
+        """One line for people."""
+        if self.lines is not None:
+            self.lines.line(text)
 
 
 SINKS = {"csv": "csv", "tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}

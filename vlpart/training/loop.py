@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from vlpart.errors import DataError, OutputError, TrainingError
+from vlpart.jobs import Progress
+from vlpart.runtime import World
 from vlpart.signals import StopRequest
 from vlpart.training.checkpoint import (
     checkpoint_path,
@@ -25,8 +27,7 @@ from vlpart.training.checkpoint import (
     save_checkpoint,
     set_rng_state,
 )
-from vlpart.training.distributed import World
-from vlpart.training.logging import Console, Recorder, RunLog, open_sinks, resident_mib
+from vlpart.training.logging import Recorder, RunLog, Say, StepLines, open_sinks, resident_mib
 from vlpart.training.optimizer import MovingAverage, learning_rate_at, set_learning_rate
 from vlpart.training.recipe import Recipe, check_same_recipe
 from vlpart.training.step import LossFunction, Stepper, StepResult, save_batch
@@ -36,7 +37,7 @@ from vlpart.types import Batch
 MAX_SKIPPED_IN_A_ROW = 20
 
 
-class Loader(Protocol):
+class BatchLoader(Protocol):
     """An endless iterable of batches whose state says which batches were *handed out* (not prefetched)."""
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -73,14 +74,13 @@ class Trainer:
             never does). Called in the main process.
         world: the training processes.
         log_to: sinks besides `log.jsonl`, see `vlpart.training.logging.open_sinks`.
-        stream: where progress goes (default: standard error).
     """
 
     def __init__(
         self,
         recipe: Recipe,
         model: nn.Module,
-        loader: Loader,
+        loader: BatchLoader,
         compute: LossFunction,
         output: Path,
         *,
@@ -88,10 +88,9 @@ class Trainer:
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
         world: World | None = None,
         log_to: Sequence[str] = (),
-        stream: TextIO | None = None,
     ) -> None:
         self.recipe, self.model, self.loader = recipe, model, loader
-        self.output, self.log_to, self.stream = output, log_to, stream
+        self.output, self.log_to = output, log_to
         self.world = world or World()
         self.generators = (generator,) if generator is not None else ()
         self.evaluate = evaluate
@@ -158,17 +157,24 @@ class Trainer:
         self.skipped = int(content["metrics"]["skipped"])
         self.best = content["metrics"]["best"]
 
-    def run(self, time_limit: float | None = None) -> TrainingResult:
+    def run(
+        self, time_limit: float | None = None, *, say: Say | None = None, progress: Progress | None = None
+    ) -> TrainingResult:
         """Train until the recipe's iterations are done, a signal comes, or `time_limit` minutes have passed.
 
         SIGINT and SIGTERM, to whichever process, finish the step, write a checkpoint and return (a second one
         interrupts at once).
 
+        Args:
+            time_limit: minutes.
+            say: takes a line for people every `log_every` steps, and of what else happens; in the main process.
+            progress: told about every step, in the main process.
+
         Raises:
             TrainingError: non-finite loss (the batch is saved in the run folder), a data worker died, the disk is full.
         """
         try:
-            with StopRequest() as stop, self._recorder() as recorder:
+            with StopRequest() as stop, self._recorder(say, progress) as recorder:
                 return self._run(stop, recorder, time_limit)
         except (RuntimeError, DataError) as error:  # torch tells of dead workers wherever the main thread is
             if "DataLoader worker" not in str(error) and "data worker was killed" not in str(error):
@@ -207,14 +213,14 @@ class Trainer:
         recorder.line(f"{reason} at step {self.step}/{recipe.iterations}, checkpoint {path}")
         return TrainingResult(step=self.step, reason=reason, checkpoint=path, seconds=self.seconds)
 
-    def _recorder(self) -> Recorder:
+    def _recorder(self, say: Say | None, progress: Progress | None) -> Recorder:
         if not self.world.is_main:
             return Recorder()
         self.output.mkdir(parents=True, exist_ok=True)
         recipe = self.recipe
         return Recorder(
             RunLog(self.output / "log.jsonl", self.step),
-            Console(self.step, recipe.iterations, recipe.log_every, self.stream),
+            StepLines(self.step, recipe.iterations, recipe.log_every, say, progress),
             open_sinks(self.log_to, self.output, self.step, recipe.to_dict(), f"{recipe.name}-{self.output.name}"),
         )
 
@@ -284,7 +290,7 @@ class Trainer:
         every = self.recipe.evaluate_every
         if self.evaluate is None or every is None or (self.step % every and self.step != self.recipe.iterations):
             return False
-        score = self.world.from_main(self._evaluate(recorder) if self.world.is_main else None)
+        score = self.world.from_main(self._evaluate(recorder) if self.world.is_main else math.nan)
         if math.isnan(score) or (self.best is not None and score <= self.best):
             return False
         self.best = score

@@ -43,7 +43,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.AdamW:
-    """AdamW over every trainable parameter; the decay is for norms and biases too (SPEC.md section 2)."""
+    """AdamW over every trainable parameter; the decay is for norms and biases too (docs/method.md, 'Optimisation')."""
     return torch.optim.AdamW(
         list(trainable(model).values()), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )

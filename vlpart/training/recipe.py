@@ -63,7 +63,7 @@ class EvaluationSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A complete training run (SPEC.md section 2). Defaults are the published ones.
+    """A complete training run (docs/method.md, 'Training path'). Defaults are the published ones.
 
     Batch semantics: one *step* updates the weights once. It sees `accumulate` batches on every process, each of one
     source and of that source's `batch_size` images; the gradient is the mean over those batches and over the processes.
@@ -77,7 +77,7 @@ class Recipe:
         prompt: "name" = the encoder's usual prompt around a class name; "part_of_object" = "wheel of a car".
         inference_vocabulary: list that the trained model looks for unless another is asked for; None = the sources'.
         model_classes: classes the published model was built for. Nothing here depends on it: the classifier is text,
-            and the background of a source comes right after its own classes (SPEC.md 6.3).
+            and the background of a source comes right after its own classes (docs/method.md, 'Matching and sampling').
         init: "imagenet" (backbone weights of the architecture), "none", the name of a model of the zoo, or a file.
         sources: one per training source; names are unique.
         same_source_on_all_ranks: all processes draw the same source in the same step, hence the same annotation kind.
@@ -95,8 +95,8 @@ class Recipe:
         clip_norm: largest total gradient norm, or None.
         ema_decay: decay of the moving average of the weights, or None.
         non_finite: "stop" at a non-finite loss or gradient (the batch is saved), or "skip" such a step.
-        proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction, roi_regions, roi_positive_fraction,
-            stage_ious, federated_classes, unknown_below_iou: see `vlpart.losses.options.LossOptions`.
+        proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction: see `vlpart.losses.options.LossOptions`.
+        roi_regions, roi_positive_fraction, stage_ious, federated_classes, unknown_below_iou: see the same.
         distractors: names of other sources that join a batch as negatives, see `vlpart.training.distractors`.
         teacher_loss_weight: factor of the loss that holds the model to its first weights on names that the data does
             not teach, see `vlpart.training.distillation`; 0 = no teacher.
@@ -104,8 +104,8 @@ class Recipe:
         teacher_vocabulary: which names: what `Vocabulary.load` takes; the vocabulary of the first weights.
         initial_share: part of the first weights in those that are evaluated and exported (0 = none): their weighted
             mean with the trained ones, as in "Robust fine-tuning of zero-shot models" (Wortsman et al., CVPR 2022).
-        image_label_loss_weight, parsed_part_loss_weight, parsed_part_assignment, image_label_proposals: SPEC.md
-            sections 2 and 6.5.
+        image_label_loss_weight, parsed_part_loss_weight, parsed_part_assignment, image_label_proposals:
+            docs/method.md, 'Losses of image labels' and 'Losses of parsed parts'.
         score_threshold, detections_per_image: of the evaluation.
     """
 

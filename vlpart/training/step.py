@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from vlpart.errors import TrainingError
-from vlpart.runtime import training_precision
+from vlpart.runtime import World, training_precision
 from vlpart.training.checkpoint import save_tensors
-from vlpart.training.distributed import World, replicate
 from vlpart.training.optimizer import gradient_norm, make_optimizer, trainable
 from vlpart.training.recipe import Recipe
 from vlpart.types import Batch
@@ -212,7 +212,7 @@ def save_batch(path: Path, batch: Batch, losses: dict[str, float]) -> None:
             "image_labels": t.image_labels,
             "unknown_labels": t.unknown_labels,
             "ignore_inside": t.ignore_inside,
-            "inexact": t.inexact,
+            "pseudo_labels": t.pseudo_labels,
             "only_at_matches": t.only_at_matches,
         }
         for t in batch.targets
@@ -228,3 +228,30 @@ def save_batch(path: Path, batch: Batch, losses: dict[str, float]) -> None:
         "losses": losses,
     }
     save_tensors(path, content)
+
+
+class Replica(nn.Module):
+    """What DistributedDataParallel wraps: losses of a batch, and a zero that depends on every parameter.
+
+    Annotation kinds reach different parts of the detector, and processes may hold different kinds in one step. The zero
+    makes every parameter take part in every step, so that all processes reduce the same gradients in the same order.
+    """
+
+    def __init__(self, model: nn.Module, compute: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.compute = compute
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses, and the zero."""
+        losses = self.compute(batch)
+        touched = torch.stack([p[(0,) * p.ndim].float() for p in trainable(self.model).values()])
+        return losses, 0.0 * touched.sum()
+
+
+def replicate(model: nn.Module, compute: Any, world: World) -> DistributedDataParallel | None:
+    """The model as one of several replicas with common gradients; None for a single process."""
+    if world.size == 1:
+        return None
+    devices = [torch.device(world.device)] if world.device.startswith("cuda") else None
+    return DistributedDataParallel(Replica(model, compute), device_ids=devices, broadcast_buffers=False)

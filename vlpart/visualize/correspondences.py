@@ -141,7 +141,7 @@ def _label(canvas: Image.Image, corner: Point, text: str, font: Font, colour: RG
     width, height = label_size(text, font)
     x = min(max(corner[0], 0), max(canvas.width - width, 0))
     y = min(max(corner[1], 0), max(canvas.height - height, 0))
-    draw_label(canvas, (x, y), text, font, colour, is_part=False)
+    draw_label(canvas, (x, y), text, font, colour)
 
 
 def _rectangle(canvas: Image.Image, box: Box, factor: float, colour: RGB, line: float) -> None:

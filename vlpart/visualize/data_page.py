@@ -5,8 +5,6 @@ One HTML file without scripts and without anything from outside; the images are 
 
 from __future__ import annotations
 
-import base64
-import html
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from vlpart.files import encode_image, write_file
 from vlpart.masks.rasterise import parse_segmentation
 from vlpart.masks.rle import coco_rle, decode_runs
 from vlpart.text.vocabulary import Vocabulary
+from vlpart.visualize.page import render
 
 if TYPE_CHECKING:
     from vlpart.data.check.run import CheckReport
@@ -36,7 +35,7 @@ ROWS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DrawnSample:
     """A drawn image as JPEG, with its title and one line below it."""
 
     jpeg: bytes
@@ -55,16 +54,17 @@ def write_page(report: CheckReport, path: Path, *, samples: int = SAMPLES) -> Pa
     Raises:
         OutputError: the page cannot be written.
     """
-    sections = [_summary(report)]
+    sections = []
     for split in report.splits:
-        sections.append(f"<h2>{html.escape(split.name)}</h2>")
-        sections.append(_figures(report, split))
-        figures = "".join(map(_figure, draw_samples(split, samples)))
-        sections.append(f"<div class=images>{figures or 'No image could be drawn.'}</div>")
-    title = ", ".join(split.name for split in report.splits) or "data check"
-    body = "\n".join(sections)
-    page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>{_STYLE}{body}</html>\n"
+        counts = report.histogram(split)
+        top = max((max(count.annotations, count.images) for count in counts), default=0) or 1
+        sections.append({"split": split, "counts": counts, "top": top, "samples": draw_samples(split, samples)})
+    page = render(
+        "data_page.html.j2",
+        title=", ".join(split.name for split in report.splits) or "data check",
+        findings=list(report.findings),
+        sections=sections,
+        rows=ROWS,
     )
     return write_file(path, page.encode("utf-8", "backslashreplace"))
 
@@ -100,7 +100,7 @@ def _classes(split: Split, image_id: int) -> set[int]:
     return found.union(split.known_labels(split.images[image_id]))
 
 
-def draw_samples(split: Split, number: int) -> Iterator[Sample]:
+def draw_samples(split: Split, number: int) -> Iterator[DrawnSample]:
     """Samples of a split, drawn; images that cannot be read are passed over."""
     if split.image_root is None or not split.categories:
         return
@@ -117,7 +117,7 @@ def draw_samples(split: Split, number: int) -> Iterator[Sample]:
             continue
 
 
-def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
+def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> DrawnSample:
     """One image with its annotations.
 
     Raises:
@@ -142,7 +142,7 @@ def draw_sample(split: Split, image: Entry, vocabulary: Vocabulary) -> Sample:
     if left_out:
         caption += f"; {left_out} could not be drawn"
     title = f"{file_name(image)} (id {image['id']}, {width}x{height})"
-    return Sample(encode_image(annotated, "JPEG", str(file_name(image))), title, caption)
+    return DrawnSample(encode_image(annotated, "JPEG", str(file_name(image))), title, caption)
 
 
 def to_result(entries: list[Entry], size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Result, int]:
@@ -238,52 +238,3 @@ def _scaled(pixels: Any, result: Result, scale: float) -> tuple[Any, Result]:
         vocabulary=result.vocabulary,
     )
     return small, resized
-
-
-def _summary(report: CheckReport) -> str:
-    rows = "".join(
-        f"<tr class={finding.severity}><td>{finding.severity}<td class=n>{finding.count:,}"
-        f"<td>{html.escape(finding.file)}<td>{html.escape(finding.meaning)}"
-        f"<td>{'<br>'.join(map(html.escape, finding.examples))}"
-        for finding in report.findings
-    )
-    heads = "<tr><th>severity<th>number<th>file<th>what<th>first ones"
-    table = f"<table>{heads}{rows}</table>" if rows else "<p>Nothing was found wrong.</p>"
-    return f"<h1>Data check</h1>{table}"
-
-
-def _figures(report: CheckReport, split: Split) -> str:
-    counts = report.histogram(split)
-    top = max((max(count.annotations, count.images) for count in counts), default=0) or 1
-    rows = "".join(
-        f"<tr><td>{html.escape(count.name)}<td class=n>{count.annotations:,}<td class=n>{count.images:,}"
-        f"<td class=bar><div style='width:{100 * max(count.annotations, count.images) / top:.1f}%'></div>"
-        for count in counts[:ROWS]
-    )
-    more = f"<p>and {len(counts) - ROWS} more classes</p>" if len(counts) > ROWS else ""
-    where = html.escape(str(split.image_root or "not found"))
-    heads = "<tr><th>class<th>annotations<th>images<th>"
-    return (
-        f"<p>{len(split.images):,} images, {split.total_annotations:,} annotations, {len(split.categories):,} classes; "
-        f"images: {where}</p><details><summary>classes</summary><table>{heads}{rows}</table>{more}</details>"
-    )
-
-
-def _figure(sample: Sample) -> str:
-    data = base64.b64encode(sample.jpeg).decode("ascii")
-    title, caption = html.escape(sample.title), html.escape(sample.caption)
-    return (
-        f"<figure><img alt='{title}' src='data:image/jpeg;base64,{data}'>"
-        f"<figcaption><b>{title}</b><br>{caption}</figcaption></figure>\n"
-    )
-
-
-_STYLE = """<style>
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#1c1c1c;background:#fafafa}
-table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.2rem .7rem;text-align:left;vertical-align:top}
-tr{border-bottom:1px solid #ddd}.n{text-align:right;font-variant-numeric:tabular-nums}
-.error td:first-child{color:#b3261e;font-weight:600}.warning td:first-child{color:#8a5a00;font-weight:600}
-.bar{width:20rem}.bar div{height:.8em;background:#4a7dbd}
-.images{columns:26rem;column-gap:1rem}figure{break-inside:avoid;margin:0 0 1.5rem 0}
-img{max-width:100%;max-height:32rem}figcaption{font-size:13px;overflow-wrap:anywhere}
-</style>"""

@@ -36,22 +36,20 @@ def shortened(text: str, font: Font, limit: float) -> str:
 
 
 def draw_label(
-    canvas: Image.Image, corner: tuple[float, float], text: str, font: Font, colour: RGB, is_part: bool
+    canvas: Image.Image, corner: tuple[float, float], text: str, font: Font, colour: RGB, outlined: bool = False
 ) -> None:
-    """A filled label for an object, a pale one with a band in the part's colour for a part, in place."""
+    """A label that looks like what it names, in place: a filled tile, or a pale one with a border if `outlined`."""
     width, height = label_size(text, font)
     x, y = round(corner[0]), round(corner[1])
     pad_x, pad_y = _padding(font)
     radius = max(2, round(height * 0.22))
-    shape = _rounded(width, height, radius)
-    if is_part:
-        canvas.paste(pale(colour), (x, y), shape.point([v * 236 // 255 for v in range(256)]))
-        band = max(2, round(height * 0.16))
-        canvas.paste(colour, (x, y), _left_band(width, height, radius, band))
+    canvas.paste(colour, (x, y), _rounded(width, height, radius))
+    ink = readable_on(colour)
+    if outlined:
+        border = max(2, round(height * 0.1))
+        inner = (width - 2 * border, height - 2 * border)
+        canvas.paste(pale(colour), (x + border, y + border), _rounded(*inner, max(1, radius - border)))
         ink = deep(colour)
-    else:
-        canvas.paste(colour, (x, y), shape)
-        ink = readable_on(colour)
     ascent, _ = font.getmetrics()
     ImageDraw.Draw(canvas).text((x + pad_x, y + pad_y + ascent), text, font=font, fill=ink, anchor="ls")
 
@@ -84,13 +82,6 @@ def _rounded(width: int, height: int, radius: int) -> Image.Image:
     box = (0, 0, width * _SMOOTH - 1, height * _SMOOTH - 1)
     ImageDraw.Draw(tile).rounded_rectangle(box, radius * _SMOOTH, fill=255)
     return tile.reduce(_SMOOTH)
-
-
-@lru_cache(maxsize=256)
-def _left_band(width: int, height: int, radius: int, band: int) -> Image.Image:
-    tile = _rounded(width, height, radius).copy()
-    tile.paste(0, (band, 0, width, height))
-    return tile
 
 
 Font = ImageFont.FreeTypeFont
@@ -160,12 +151,13 @@ _BACKGROUND: RGB = (250, 250, 248)
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the legend: the number tile as on the image, then the words; parts are indented."""
+    """One line of the legend: the number tile as on the image, then the words, parts indented below their object."""
 
     number: str
     text: str
     colour: RGB
-    is_part: bool
+    indented: bool
+    outlined: bool
 
 
 def with_legend(image: Image.Image, rows: Sequence[Row], font: Font) -> Image.Image:
@@ -188,9 +180,9 @@ def with_legend(image: Image.Image, rows: Sequence[Row], font: Font) -> Image.Im
     draw = ImageDraw.Draw(sheet)
     ascent, _ = font.getmetrics()
     for i, row in enumerate(rows):
-        x = origin[0] + i // per_column * column + (indent if row.is_part else 0)
+        x = origin[0] + i // per_column * column + (indent if row.indented else 0)
         y = origin[1] + i % per_column * line
-        draw_label(sheet, (x, y), row.number, font, row.colour, row.is_part)
+        draw_label(sheet, (x, y), row.number, font, row.colour, row.outlined)
         draw.text(
             (x + tile_width + pad, y + round(font.size * 0.1) + ascent), row.text, font=font, fill=INK, anchor="ls"
         )

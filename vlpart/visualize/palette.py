@@ -1,8 +1,8 @@
-"""Colours: eight object colours that stay apart for colour-blind eyes, and tints of them for parts.
+"""Colours: eight object colours that stay apart for colour-blind eyes, and hues for the parts of an object.
 
 The base colours were searched for so that any two stay apart in normal, protan, deutan and tritan vision, the first few
-more so than all eight (the test simulates it after Machado et al. 2009, doi 10.1109/TVCG.2009.113). Tints are made in
-OKLCH (bottosson.github.io/posts/oklab), where equal steps look equal.
+more so than all eight (the test simulates it after Machado et al. 2009, doi 10.1109/TVCG.2009.113). Hues of parts
+are turned in OKLCH (bottosson.github.io/posts/oklab), where equal steps look equal.
 """
 
 from __future__ import annotations
@@ -24,19 +24,34 @@ OBJECT_COLOURS: tuple[RGB, ...] = (
 
 WHITE: RGB = (255, 255, 255)
 INK: RGB = (22, 24, 29)
+_LIGHTNESS = (0.7, 0.8)  # of parts in turn: very dark or light fills would hide the image
 
 
-def tint(base: RGB, position: float, spread: float = 1.0) -> RGB:
-    """A relative of `base`: darker for `position` -1, lighter for 1, turned a little in hue along the way.
+def part_colours(base: RGB, count: int, arc: float | None = None) -> list[RGB]:
+    """`count` colours for the kinds of parts of an object, in an order in which neighbours differ much.
+
+    Their hues are spread evenly, and every other one is lighter.
 
     Args:
         base: the object's colour.
-        position: -1..1.
-        spread: 0..1, how far hues may turn: up to 50 degrees, little where other objects are near in hue.
+        count: how many.
+        arc: degrees of the colour circle around the hue of the object, so that the parts of several objects are told
+            apart; None = free hues, as far from each other and from the object's as the circle allows.
     """
-    lightness, chroma, hue = to_oklch(base)
-    middle = min(max(lightness, 0.64), 0.72)  # very dark or light fills would hide the image
-    return from_oklch(middle + 0.15 * position, max(chroma, 0.11), hue + math.radians(50) * spread * position)
+    hue = to_oklch(base)[2]
+    if arc is None:
+        hue, arc = hue + math.pi, 360.0 * (count - 1) / (count + 1)
+    return [
+        from_oklch(_LIGHTNESS[i % 2], 0.17, hue + math.radians(arc / 2) * position)
+        for i, position in enumerate(_woven(count))
+    ]
+
+
+def class_colour(index: int) -> RGB:
+    """The colour of a class by its place in the vocabulary, the same in every image: turns by the golden angle."""
+    if index < len(OBJECT_COLOURS):
+        return OBJECT_COLOURS[index]
+    return from_oklch(_LIGHTNESS[index % 2], 0.17, math.radians(137.508) * index)
 
 
 def lighter(base: RGB, step: float = 0.14) -> RGB:
@@ -67,10 +82,10 @@ def contrast(first: RGB, second: RGB) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def tint_positions(count: int) -> list[float]:
+def _woven(count: int) -> list[float]:
     """`count` positions in -1..1, in an order in which neighbours differ much: lower and upper half take turns."""
     if count == 1:
-        return [0.35]
+        return [0.0]
     steps = [-1 + 2 * i / (count - 1) for i in range(count)]
     half = (count + 1) // 2
     woven = [0.0] * count

@@ -25,6 +25,7 @@ _COLLISION = 100.0  # labels on each other: never
 
 _SHARES = np.array([0.15, 0.4, 0.65, 0.9])  # points along a leader that are looked at
 _CHUNK = 24
+_TOUCH = 2.0  # pixels between a label and a point of its mask, from which on a leader is needed
 
 
 @dataclass(frozen=True)
@@ -35,27 +36,40 @@ class Wish:
         size: (width, height) of the label in pixels.
         outline: of the mask.
         on_top: at home on the top edge of the mask (objects), else inside it (parts).
+        on_rim: of an outlined mask: at home on its contour, and its leader ends there; what is inside has other labels.
     """
 
     size: tuple[float, float]
     outline: Outline
     on_top: bool
+    on_rim: bool = False
+
+    @property
+    def targets(self) -> Floats:
+        """(M, 2) points that a leader may end at."""
+        return self.outline.rim if self.on_rim else self.outline.interior[:1]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Top left corner of a label; `leader` = where on the label's border its leader starts, None = no leader."""
+    """Top left corner of a label; `leader` = from its border to a point of the mask, None = it touches the mask."""
 
     x: float
     y: float
-    leader: tuple[float, float] | None
+    leader: tuple[tuple[float, float], tuple[float, float]] | None
 
 
 class Ink:
-    """How much a rectangle would cover: a mask weighs the same in all, however large; so small parts stay in view."""
+    """How much a rectangle would cover: a mask weighs the same in all, however large; so small parts stay in view.
 
-    def __init__(self, size: tuple[int, int], cell: float) -> None:
-        self.cell = cell
+    Args:
+        size: (width, height) of the layer that the masks are on.
+        cell: how finely to count, in pixels of the layer.
+        scale: pixels of the canvas, which rectangles are given in, to a pixel of the layer.
+    """
+
+    def __init__(self, size: tuple[int, int], cell: float, scale: float = 1.0) -> None:
+        self.cell, self.scale = cell, scale
         self.weights = np.zeros((int(np.ceil(size[1] / cell)) + 1, int(np.ceil(size[0] / cell)) + 1))
         self._sums: Floats | None = None
 
@@ -79,7 +93,7 @@ class Ink:
         if self._sums is None:
             self._sums = np.zeros((self.weights.shape[0] + 1, self.weights.shape[1] + 1))
             self._sums[1:, 1:] = self.weights.cumsum(axis=0).cumsum(axis=1)
-        x0, y0, x1, y1 = (rectangles / self.cell).T
+        x0, y0, x1, y1 = (rectangles / (self.cell * self.scale)).T
         x0, x1 = (np.clip(x, 0, self.weights.shape[1]) for x in (x0, x1))
         y0, y1 = (np.clip(y, 0, self.weights.shape[0]) for y in (y0, y1))
         return self._at(x1, y1) - self._at(x0, y1) - self._at(x1, y0) + self._at(x0, y0)
@@ -117,10 +131,9 @@ def place_labels(wishes: Sequence[Wish], size: tuple[int, int], ink: Ink, gap: f
     places: list[Place | None] = []
     for i, wish in enumerate(wishes):
         rectangles, at_home = _candidates(wish, size, gap)
-        anchor = np.array(wish.outline.anchor)
-        ends = np.clip(anchor, rectangles[:, :2], rectangles[:, 2:])
-        distance = np.hypot(*(ends - anchor).T) / wish.size[1]
-        needs_leader = ~at_home & (distance > 0.3)
+        ends, targets = _nearest(rectangles, wish.targets)
+        distance = np.hypot(*(ends - targets).T) / wish.size[1]
+        needs_leader = ~_touching(rectangles, wish.outline, on_rim=wish.on_rim)
         cost = ink.under(rectangles) + np.where(at_home, 0.2 * _LENGTH, _LENGTH) * distance + _LEADER * needs_leader
         best, lowest = -1, _COLLISION
         order = np.argsort(cost, kind="stable")
@@ -128,29 +141,48 @@ def place_labels(wishes: Sequence[Wish], size: tuple[int, int], ink: Ink, gap: f
             chunk = order[start : start + _CHUNK]
             if cost[chunk[0]] >= lowest:
                 break
-            total = cost[chunk] + _conflicts(rectangles[chunk], ends[chunk], needs_leader[chunk], i, taken, gap)
+            leaders = np.hstack([targets[chunk], ends[chunk]])
+            total = cost[chunk] + _conflicts(rectangles[chunk], leaders, needs_leader[chunk], i, taken, gap)
             winner = int(np.argmin(total))
             if total[winner] < lowest:
                 best, lowest = int(chunk[winner]), float(total[winner])
         if best < 0:
             places.append(None)
             continue
-        leader = np.array([*anchor, *ends[best]]) if needs_leader[best] else None
+        leader = np.hstack([targets[best], ends[best]]) if needs_leader[best] else None
         taken.add(rectangles[best], leader)
-        end = (float(ends[best, 0]), float(ends[best, 1])) if needs_leader[best] else None
-        places.append(Place(float(rectangles[best, 0]), float(rectangles[best, 1]), end))
+        line = None
+        if leader is not None:
+            line = ((float(leader[2]), float(leader[3])), (float(leader[0]), float(leader[1])))
+        places.append(Place(float(rectangles[best, 0]), float(rectangles[best, 1]), line))
     return places
 
 
+def _nearest(rectangles: Floats, points: Floats) -> tuple[Floats, Floats]:
+    """(K, 2) where on each rectangle a leader starts, and (K, 2) the nearest of the points, where it ends."""
+    starts = np.clip(points[None], rectangles[:, None, :2], rectangles[:, None, 2:])
+    nearest = ((starts - points[None]) ** 2).sum(axis=2).argmin(axis=1)
+    return starts[np.arange(len(rectangles)), nearest], points[nearest]
+
+
+def _touching(rectangles: Floats, outline: Outline, *, on_rim: bool) -> NDArray[np.bool_]:
+    """(K,): whether a label lies on what it names: on the contour of what is outlined, anywhere on what is filled."""
+    points = outline.rim if on_rim else np.vstack([outline.interior, outline.rim, outline.top])
+    near = rectangles + np.array([-_TOUCH, -_TOUCH, _TOUCH, _TOUCH])
+    return np.asarray(_inside(points, near).any(axis=1), dtype=np.bool_)
+
+
 def _candidates(wish: Wish, size: tuple[int, int], gap: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """(K, 4) rectangles to choose from, all inside the image, and which of them need no leader to be understood."""
+    """(K, 4) rectangles to choose from, all inside the image, and which of them are at home where they are wanted."""
     (w, h), (x0, y0, x1, y1) = wish.size, wish.outline.bounds
     cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
     if wish.on_top:
         top = wish.outline.top
-        home = np.concatenate(
-            [top - [w / 2, h], top - [w / 2, 0], [(x0, y0 - h), (x0, y0)], top - [0, h], top - [w, h]]
-        )
+        home = np.concatenate([top - [w / 2, h], top - [w / 2, 0], top - [0, h], top - [w, h]])
+        if wish.on_rim:
+            home = np.concatenate([home, wish.outline.rim - [w / 2, h / 2]])
+    elif wish.on_rim:
+        home = wish.outline.rim - [w / 2, h / 2]
     else:
         home = wish.outline.interior - [w / 2, h / 2]
     near = np.array(
@@ -169,20 +201,20 @@ def _candidates(wish: Wish, size: tuple[int, int], gap: float) -> tuple[Floats, 
 
 
 def _conflicts(
-    rectangles: Floats, ends: Floats, needs_leader: NDArray[np.bool_], i: int, taken: _Taken, gap: float
+    rectangles: Floats, leaders: Floats, needs_leader: NDArray[np.bool_], i: int, taken: _Taken, gap: float
 ) -> Floats:
-    """(K,) what each rectangle and its leader would cost by what is there already."""
-    anchor = taken.anchors[i]
+    """(K,) what each rectangle and its leader (K, 4: from the mask to the label) would cost by what is there."""
     over_anchors = _inside(taken.anchors, rectangles)
     over_anchors[:, i] = False
     cost = _OVER_ANCHOR * over_anchors.sum(axis=1)
+    origins, ends = leaders[:, :2], leaders[:, 2:]
     if len(taken.rectangles):
         x0, y0, x1, y1 = (rectangles[:, k : k + 1] for k in range(4))
         u0, v0, u1, v1 = taken.rectangles.T
         meets = (x0 < u1 + gap) & (x1 > u0 - gap) & (y0 < v1 + gap) & (y1 > v0 - gap)
         cost += _COLLISION * meets.any(axis=1)
         if needs_leader.any():
-            points = (anchor + _SHARES[:, None, None] * (ends - anchor)).reshape(-1, 2)
+            points = (origins + _SHARES[:, None, None] * (ends - origins)).reshape(-1, 2)
             under = _inside(points, taken.rectangles).any(axis=0).reshape(len(_SHARES), -1)
             cost += _OVER_LABEL * under.mean(axis=0) * needs_leader
     if len(taken.leaders):
@@ -190,7 +222,7 @@ def _conflicts(
         points = (starts + _SHARES[:, None, None] * (stops - starts)).reshape(-1, 2)
         cost += _OVER_LABEL * _inside(points, rectangles).mean(axis=1) * len(starts)
         if needs_leader.any():
-            cost += _CROSSING * (_crossings(anchor, ends, starts, stops).sum(axis=1) * needs_leader)
+            cost += _CROSSING * (_crossings(origins, ends, starts, stops).sum(axis=1) * needs_leader)
     return cost
 
 
@@ -202,14 +234,14 @@ def _inside(points: Floats, rectangles: Floats) -> NDArray[np.bool_]:
     return inside
 
 
-def _crossings(anchor: Floats, ends: Floats, starts: Floats, stops: Floats) -> NDArray[np.bool_]:
-    """(K, L): whether the segments anchor-end and start-stop cross."""
+def _crossings(origins: Floats, ends: Floats, starts: Floats, stops: Floats) -> NDArray[np.bool_]:
+    """(K, L): whether the segments origin-end and start-stop cross."""
 
     def side(origin: Floats, towards: Floats, point: Floats) -> Floats:
         a, b = towards - origin, point - origin
         return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
-    e = ends[:, None]
-    over = side(anchor, e, starts) * side(anchor, e, stops) < 0
-    under = side(starts, stops, anchor) * side(starts, stops, e) < 0
+    o, e = origins[:, None], ends[:, None]
+    over = side(o, e, starts) * side(o, e, stops) < 0
+    under = side(starts, stops, o) * side(starts, stops, e) < 0
     return over & under

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.errors import ModelNotFoundError
+from vlpart.names import did_you_mean
 
 CATALOGUE = Path(__file__).with_name("models.json")
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "models"
@@ -92,7 +92,12 @@ def _entry(row: dict[str, Any]) -> ModelEntry:
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """Every model: the embedded one first, then the published ones in the order of their tables."""
+    """Every model: the embedded one first, then the published ones in the order of their tables.
+
+    Examples:
+        >>> [model.name for model in list_models() if model.embedded]
+        ['tiny']
+    """
     return tuple(_catalogue().values())
 
 
@@ -105,7 +110,4 @@ def get_model(name: str) -> ModelEntry:
     models = _catalogue()
     if name in models:
         return models[name]
-    folded = {known.casefold(): known for known in models}
-    near = difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(folded[n] for n in near)}?" if near else "`vlpart models list` shows them."
-    raise ModelNotFoundError(f"No model '{name}'; {hint}")
+    raise ModelNotFoundError(f"No model '{name}'; {did_you_mean(name, models) or '`vlpart models list` shows them.'}")

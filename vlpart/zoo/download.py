@@ -15,7 +15,7 @@ import json
 import shutil
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,10 @@ from typing import Any
 from vlpart import web
 from vlpart.errors import DownloadError, WeightsError
 from vlpart.files import cache_folder, read_regular
+from vlpart.jobs import Progress
 from vlpart.zoo.catalogue import ASSETS, ModelEntry, get_model
 
-__all__ = ["Progress", "cache_folder", "download_file", "download_model", "rich_progress", "sha256_of"]
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes there are and the bytes expected (None = the server did not say)."""
+__all__ = ["Progress", "cache_folder", "download_file", "download_model", "sha256_of"]
 
 BLOCK = 1 << 18
 TRIES = 4
@@ -55,7 +53,7 @@ def download_model(
         name: see `catalogue.list_models`.
         folder: where to keep it; default `cache_folder() / "models"`. Models that come with the package stay where
             they are.
-        progress: told about the bytes as they arrive.
+        progress: told about the bytes as they arrive; the total is None if the server does not say.
         force: download again even if the file is there.
         timeout: seconds without an answer before a try counts as failed; a try also fails after twice that and a
             second for every `SLOWEST` bytes that came.
@@ -144,24 +142,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def rich_progress(label: str) -> Iterator[Progress]:
-    """A progress bar on standard error, or nothing if that is not a terminal, as a context that gives a `Progress`."""
-    from rich import progress as rich
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    text, left = rich.TextColumn("{task.description}"), rich.TimeRemainingColumn()
-    columns = (text, rich.BarColumn(), rich.DownloadColumn(), rich.TransferSpeedColumn(), left)
-    with rich.Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(label, total=None)
-
-        def progress(done: int, total: int | None) -> None:
-            bars.update(task, completed=done, total=total)
-
-        yield progress
-
-
 # ---- one download
 
 
@@ -198,7 +178,7 @@ class _Interrupted(Exception):
     """The connection broke; another try may go on."""
 
 
-def _silent(done: int, total: int | None) -> None:
+def _silent(label: str, done: int, total: int | None) -> None:
     """The progress of nobody."""
 
 
@@ -302,7 +282,7 @@ def _copy(job: _Job, response: Any, done: int, watch: web.Watch) -> None:
         file = job.part.open("ab" if done else "wb")
     received = 0
     with file:
-        job.progress(done, total)
+        job.progress(job.target.name, done, total)
         while block := response.read1(BLOCK):
             received += len(block)
             done += len(block)
@@ -311,7 +291,7 @@ def _copy(job: _Job, response: Any, done: int, watch: web.Watch) -> None:
                 break
             with _disk():
                 file.write(block)
-            job.progress(done, total)
+            job.progress(job.target.name, done, total)
         with _disk():
             file.flush()
     if done > limit:

@@ -7,15 +7,14 @@ next run holds) and `held_vocabulary.json` (what this one does).
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlpart.errors import ModelNotFoundError, WeightsError
-from vlpart.files import is_folder, read_json
-from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
-from vlpart.zoo.weights import load_state_dict, mixed
+from vlpart.errors import WeightsError
+from vlpart.files import read_json
+from vlpart.zoo.catalogue import ModelEntry, list_models
+from vlpart.zoo.weights import interpolated, load_state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +26,6 @@ HELD_VOCABULARY = "held_vocabulary.json"
 WEIGHTS = "weights.safetensors"
 MAX_RECIPE_BYTES = 50_000_000
 INITIAL_WEIGHTS = "initial.safetensors"
-WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,11 @@ class RunFolder:
     folder: Path
     recipe: dict[str, Any]
     weights: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has exported its weights; until then a checkpoint stands in for them."""
+        return self.weights.name == WEIGHTS
 
     @property
     def vocabulary(self) -> Path:
@@ -79,7 +82,7 @@ class RunFolder:
         weights = load_state_dict(self.weights)
         share = self.recipe.get("initial_share", 0.0)
         if share and self.weights.name != WEIGHTS:
-            return mixed(weights, load_state_dict(self.folder / INITIAL_WEIGHTS), share)
+            return interpolated(weights, load_state_dict(self.folder / INITIAL_WEIGHTS), share)
         return weights
 
 
@@ -145,39 +148,3 @@ def _weights(folder: Path) -> Path:
     if steps:
         return steps[-1]
     raise WeightsError(f"{folder} has neither {WEIGHTS} nor a checkpoint yet: train it first, or go on with --resume")
-
-
-def open_model(name: str) -> ModelEntry | RunFolder | Path:
-    """What a user means by a model: one of the catalogue, a weight file, or the folder of a run.
-
-    Raises:
-        ModelNotFoundError: none of them; near names are listed.
-        WeightsError: a folder that is no run.
-    """
-    path = Path(name)
-    if path.suffix in WEIGHT_FILES and not is_folder(path):
-        return path
-    try:
-        return get_model(name)
-    except ModelNotFoundError:
-        if is_folder(path):
-            return open_run(path)
-        if len(path.parts) > 1:
-            raise ModelNotFoundError(f"there is no folder or weight file '{name}', and no model of that name") from None
-        raise
-
-
-def entry_of_file(path: Path, architecture: str) -> ModelEntry | None:
-    """The model that a weight file holds, or None if neither its name nor its place says which.
-
-    A file with the name of a model of the catalogue (`r50_coco.pth`, `r50_coco.safetensors`) and its architecture is
-    that model; the exported weights of a run, in its folder, are that run.
-    """
-    for entry in list_models():
-        if entry.architecture == architecture and path.stem in (entry.name, Path(entry.file_name).stem):
-            return entry
-    if path.name == WEIGHTS:
-        with suppress(WeightsError):  # the folder of no run, or of a damaged one: the weights may be good all the same
-            run = open_run(path.parent).entry
-            return run if run.architecture == architecture else None
-    return None

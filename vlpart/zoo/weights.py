@@ -408,7 +408,7 @@ def read_torch_file(path: Path) -> Any:
     raise WeightsError(f"'{path}' is not a file of torch (it begins with {head[:8]!r}).")
 
 
-def mixed(trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def interpolated(trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """`(1 - share) * trained + share * initial` of every floating-point tensor, computed in float32.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,9 @@ def test_exact_on_real_files(shared: Path, tmp_path: Path) -> None:
     assert found == expected
     assert len(content["images"]) == 16
     assert len(read_json(tmp_path / "all_base.json")["annotations"]) == 315
+
+
+def test_a_missing_scipy_is_told_before_the_first_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(DataError, match=r'^reading \.mat files needs scipy: pip install "vlpart\[train\]"$'):
+        prepare("pascal_part", root)

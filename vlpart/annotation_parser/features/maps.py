@@ -141,11 +141,11 @@ def load_embedded(
         WeightsError: the file is missing or damaged, or holds another architecture.
     """
     from vlpart.models.config import get_architecture
-    from vlpart.models.load import load_detector
-    from vlpart.zoo.download import download_model
+    from vlpart.models.load import detector_of
+    from vlpart.zoo.resolve import resolve
 
-    path = download_model("tiny") if weights is None else Path(weights)
-    detector = load_detector(path, "tiny").detector
+    found = resolve("tiny", weights)
+    detector = detector_of(found.read(), found.fetch(), "tiny").detector
     sizes = get_architecture("tiny")
 
     def maps(pixels: Tensor) -> list[Tensor]:

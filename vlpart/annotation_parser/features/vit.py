@@ -1,6 +1,7 @@
 """DINO ViT-S/8 with overlapping patches: class token, key descriptors and saliency of its last layer.
 
-Sources: Caron et al. 2021 (DINO), Amir et al. 2021 (key descriptors, small patch stride), SPEC.md sections 3 and 6.10.
+Sources: Caron et al. 2021 (DINO), Amir et al. 2021 (key descriptors, small patch stride);
+docs/method.md, 'Features'.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from torch import device as Device
 
 SALIENT_HEADS = (0, 2, 4, 5)
-"""Heads of the last layer whose attention from the class token makes the saliency (SPEC.md section 3)."""
+"""Heads of the last layer whose attention from the class token makes the saliency (docs/method.md, 'Features')."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +180,7 @@ class VisionTransformer(nn.Module):
         """(1, 1 + rows * columns, D) position embeddings for a grid: the trained table, resized bicubically.
 
         DINO's own rule: the scale factors are (size + 0.1) / table size, and the resampling uses these factors as they
-        are instead of the ratio of the sizes (SPEC.md 6.10). timm's rule gives other numbers.
+        are instead of the ratio of the sizes (docs/method.md, 'Features'). timm's rule gives other numbers.
         """
         if grid == (self._table, self._table):
             return self.pos_embed
@@ -206,7 +207,7 @@ def load_weights(model: VisionTransformer, state: Mapping[str, Tensor], where: s
 
 
 class DinoFeatures:
-    """DINO ViT-S/8 with patch stride 4, as published (SPEC.md section 3).
+    """DINO ViT-S/8 with patch stride 4, as published (docs/method.md, 'Features').
 
     Args:
         model: the transformer, with weights.

@@ -1,4 +1,5 @@
-"""From the official downloads to the annotation files that training and evaluation read (SPEC.md section 5).
+"""From the official downloads to the annotation files that training and evaluation read (docs/method.md, 'Data
+preparation').
 
 Every data set has one function: `Task` in, `PrepareReport` out. Nothing of the download is changed, and the files have
 the names of the published recipes. What is broken or missing is left out *and* listed in the report.

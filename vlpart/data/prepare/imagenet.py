@@ -1,4 +1,4 @@
-"""ImageNet-1k images with image labels: IN-S20 and the golden set (SPEC.md section 5).
+"""ImageNet-1k images with image labels: IN-S20 and the golden set (docs/method.md, 'Data preparation').
 
 A class of these sets is a list of ranges into the 1000 WordNet ids in sorted order; every image of those folders gets
 the label. An image under two labels is listed twice, with an id each, as published.

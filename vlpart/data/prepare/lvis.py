@@ -1,4 +1,6 @@
-"""LVIS minival and PACO-LVIS: files in LVIS form that are used as distributed, checked here (SPEC.md section 5)."""
+"""LVIS minival and PACO-LVIS: files in LVIS form that are used as distributed, checked here (docs/method.md, 'Data
+preparation').
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ IMAGE_PLACES = ("{split}", "images/{split}", "images")
 
 
 @dataclass(kw_only=True)
-class Split:
+class SplitFiles:
     """One split in clean COCO form; file names are relative to `images`."""
 
     image_root: Path
@@ -102,7 +102,7 @@ def prepare_in_s11(task: Task) -> PrepareReport:
     return report
 
 
-def read_split(task: Task, report: PrepareReport, split: str, path: Path, vocabulary: Vocabulary) -> Split:
+def read_split(task: Task, report: PrepareReport, split: str, path: Path, vocabulary: Vocabulary) -> SplitFiles:
     """Read and clean one official file; what cannot be used goes to the problems.
 
     Raises:
@@ -124,7 +124,7 @@ def read_split(task: Task, report: PrepareReport, split: str, path: Path, vocabu
     if task.progress is not None:
         total = len(list_in(content, "annotations", path))
         task.progress(f"{report.dataset} {split}", total, total)
-    return Split(image_root=folder or task.root / split, images=images, annotations=annotations)
+    return SplitFiles(image_root=folder or task.root / split, images=images, annotations=annotations)
 
 
 def _images(

@@ -1,5 +1,5 @@
 """Pascal Part: VOC 2010 images with part masks in `.mat` files -> COCO JSON of 93 classes, of the 77 base classes, and
-of the images with exactly one object, the reference bank of the annotation parser (SPEC.md section 5).
+of the images with exactly one object, the reference bank of the annotation parser (docs/method.md, 'Data preparation').
 """
 
 from __future__ import annotations
@@ -133,11 +133,18 @@ def _masks(path: Path) -> Iterator[tuple[str, str | None, NDArray[np.bool_]]]:
         raise DataError(f"{path} is not of the Pascal Part form ({reason}); is it from Annotations_Part?") from None
 
 
-def _load(path: Path) -> Any:
+def check_scipy() -> None:
+    """Raises `DataError` if scipy is not installed: before the first file, not once for each."""
     try:
-        from scipy.io import loadmat
+        import scipy.io  # noqa: F401
     except ImportError:
         raise DataError('reading .mat files needs scipy: pip install "vlpart[train]"') from None
+
+
+def _load(path: Path) -> Any:
+    check_scipy()
+    from scipy.io import loadmat
+
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -196,9 +203,10 @@ def prepare_pascal_part(task: Task) -> PrepareReport:
     classes.
 
     Raises:
-        DataError: no `.mat` files.
+        DataError: no `.mat` files, or no scipy to read them.
         OutputError: the output cannot be written.
     """
+    check_scipy()
     mats = find(task.root, ("Annotations_Part", "trainval/Annotations_Part"), "folder Annotations_Part", LAYOUT)
     voc = find(task.root, VOC_PLACES, "VOC2010", LAYOUT)
     report = PrepareReport(dataset="pascal_part")

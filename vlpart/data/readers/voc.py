@@ -1,4 +1,6 @@
-"""Pascal VOC XML: one file per image, boxes with whole-number corners counted from 1 (SPEC.md section 5)."""
+"""Pascal VOC XML: one file per image, boxes with whole-number corners counted from 1 (docs/method.md, 'Data
+preparation').
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 
 from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
 from vlpart.errors import DataError
@@ -182,32 +186,18 @@ def _parse_xml(path: Path) -> Element:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} is over {MAX_BYTES // 1_000_000} MB, which no VOC annotation is")
-    builder = TreeBuilder()
-    depth = 0
-
-    def refuse(*_: object) -> None:
-        raise DataError(f"{path} declares a document type, which VOC files do not have; it was not read further")
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
+    try:
+        root = fromstring(data, forbid_dtd=True)
+    except DefusedXmlException:
+        raise DataError(
+            f"{path} declares a document type, which VOC files do not have; it was not read further"
+        ) from None
+    except (ParseError, ValueError) as error:
+        raise DataError(f"{path} is not valid XML ({error}); is the file complete?") from None
+    elements, depth = [root], 0
+    while elements:
         depth += 1
+        elements = [child for element in elements for child in element]
         if depth > MAX_DEPTH:
             raise DataError(f"{path} nests elements over {MAX_DEPTH} deep, which no VOC annotation does")
-        builder.start(tag, attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(tag)
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(data, True)
-        return builder.close()
-    except (expat.ExpatError, ValueError, AssertionError) as error:
-        raise DataError(f"{path} is not valid XML ({error}); is the file complete?") from None
+    return root

@@ -1,4 +1,4 @@
-"""ResNet-50 with frozen batch norm: stride in the 3x3 convolution, symmetric padding (SPEC.md section 1)."""
+"""ResNet-50 with frozen batch norm: stride in the 3x3 convolution, symmetric padding (docs/method.md, 'Backbones')."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Swin Transformer for dense prediction (Liu et al., ICCV 2021), exact on every image size (SPEC.md 6.7)."""
+"""Swin Transformer for dense prediction (Liu et al., ICCV 2021), exact on every image size (docs/method.md,
+'Backbones').
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets
 DRAWN, FOUND = [0.0, 0, 40, 40], [50.0, 50, 90, 90]
 
 
-def target(inexact: list[bool] | None, masks: bool = False) -> Targets:
+def target(pseudo: list[bool] | None, masks: bool = False) -> Targets:
     outlines = torch.zeros(2, 96, 96, dtype=torch.bool)
     outlines[0, :40, :40] = outlines[1, 50:90, 50:90] = True
     return Targets(
@@ -26,15 +26,15 @@ def target(inexact: list[bool] | None, masks: bool = False) -> Targets:
         labels=torch.tensor([0, 1]),
         masks=outlines if masks else None,
         image_labels=torch.zeros(0, dtype=torch.int64),
-        inexact=None if inexact is None else torch.tensor(inexact),
+        pseudo_labels=None if pseudo is None else torch.tensor(pseudo),
     )
 
 
 @pytest.mark.parametrize(
-    ("inexact", "moved"), [(None, [True, True]), ([False, False], [True, True]), ([False, True], [True, False])]
+    ("pseudo", "moved"), [(None, [True, True]), ([False, False], [True, True]), ([False, True], [True, False])]
 )
-def test_regression_is_learned_from_exact_boxes(inexact: list[bool] | None, moved: list[bool]) -> None:
-    truth = target(inexact)
+def test_regression_is_learned_from_exact_boxes(pseudo: list[bool] | None, moved: list[bool]) -> None:
+    truth = target(pseudo)
     near = truth.boxes_xyxy + torch.tensor([2.0, 0, 2, 0])
     deltas = torch.zeros(2, 4, requires_grad=True)
     box_loss(deltas, [label_regions(near, truth, 2, 0.5)], [truth], (10, 10, 5, 5)).backward()
@@ -57,8 +57,8 @@ def test_a_batch_without_exact_boxes_teaches_names_only(architecture: str) -> No
     images = ImageBatch(pixels=torch.randn(1, 3, 96, 96), sizes_hw=[(96, 96)])
     options = LossOptions(proposals=ProposalOptions(pre_nms=20, post_nms=10), roi_regions=16)
 
-    def losses(inexact: list[bool]) -> dict[str, float]:
-        truth = target(inexact, masks=True)
+    def losses(pseudo: list[bool]) -> dict[str, float]:
+        truth = target(pseudo, masks=True)
         batch = Batch(images=images, targets=[truth], source="made", kind=AnnotationKind.PARTS)
         found = compute_losses(detector, batch, text, options, generator=torch.Generator().manual_seed(0))
         return {name: value.item() for name, value in found.items()}
