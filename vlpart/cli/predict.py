@@ -290,7 +290,7 @@ class _Reporter:
         """Say what was found in an image and where its files are."""
         self._finished += 1
         where = f" -> {self._output}: {_listed(report.files, self._output)}" if report.files else ""
-        say(f"{report.result.summary(report.image)}{where}")
+        say(f"{report.result.summary(report.result.path or report.image)}{where}")
         self._advance()
 
     def failure(self, image: str, error: VlpartError) -> None:
