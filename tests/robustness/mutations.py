@@ -187,6 +187,18 @@ def _weights() -> list[bytes]:
     return [_torch(False), _torch(True), save_torch(_tensors()), *pickles]
 
 
+def _checkpoints() -> list[bytes]:
+    from vlpart.training.checkpoint import FORMAT
+
+    parts = {"recipe": {}, "model": _tensors(), "optimizer": {}, "ranks": [], "ema": None, "metrics": {}}
+    made = []
+    for zipped in (True, False):
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, "step": 1, **parts}, buffer, _use_new_zipfile_serialization=zipped)
+        made.append(buffer.getvalue())
+    return made
+
+
 def _recipe() -> list[bytes]:
     recipe = {"architecture": "tiny", "text_encoder": "static", "name": "mine", "score_threshold": 0.5}
     return [json.dumps({**recipe, "detections_per_image": 100, "initial_share": 0.25}).encode()]
@@ -342,7 +354,7 @@ KINDS = {
     "vocabularies": Kind(_vocabularies, "v.json", _read_vocabulary, is_json=True),
     "name lists": Kind(lambda: ["car: wheel, door\ndog head\n# é\nperson\n".encode()], "v.txt", _read_vocabulary),
     "weights": Kind(_weights, "w.pth", _read_weights),
-    "checkpoints": Kind(lambda: [_torch(False), _torch(True)], "step_00000001.pt", _read_checkpoint),
+    "checkpoints": Kind(_checkpoints, "step_00000001.pt", _read_checkpoint),
     "run folders": Kind(_recipe, "run/recipe.json", _read_run, is_json=True),
     "logs": Kind(lambda: [b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'], "log.jsonl", _read_log),
     "saved results": Kind(_results, "r.json", _read_result, is_json=True),
