@@ -19,6 +19,7 @@ PACKAGE = Path(vlpart.__file__).parent
 LAYERS = [
     {"errors", "types"},
     {"files", "names", "runtime", "signals"},
+    {"web"},
     {"jobs", "masks"},
     {"zoo"},
     {"text"},

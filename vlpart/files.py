@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import stat
 import uuid
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -15,6 +18,11 @@ from vlpart.errors import OutputError
 if TYPE_CHECKING:
     from PIL import Image
 
+
+MAX_JSON_BYTES = 4_000_000_000
+"""Bytes of a JSON file that are read at most; the annotations of the largest public datasets have half of it."""
+
+_BLOCK = 1 << 24
 
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffix (lower case) to the format an annotated image is written in."""
@@ -51,6 +59,95 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 def is_there(path: str | os.PathLike[str]) -> bool:
     """Whether there is anything of that name; False for names that no file system can hold."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+class NotRegularError(OSError):
+    """The name is of a pipe, device, socket or folder; reading it could wait for ever or never end."""
+
+
+def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
+    """Open a file of a user for reading, in binary mode; pipes, devices, sockets and folders are refused unopened.
+
+    Args:
+        limit: bytes that the file may have, None = any number.
+
+    Raises:
+        OSError: as from `open`; `NotRegularError` for what is not a regular file, with errno EFBIG for one that is too
+            large. `strerror` is fit for a message.
+        ValueError: a null character in the name.
+    """
+    _check_regular(os.stat(path).st_mode, path)  # noqa: PTH116  opening some devices does something already
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        state = os.fstat(descriptor)
+        _check_regular(state.st_mode, path)  # it may have been exchanged in between
+        if limit is not None and state.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has {state.st_size:,} bytes, more than the {limit:,} that are read", path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a file of a user, of `limit` bytes at most; errors as `open_regular`.
+
+    Files that grow while they are read, or say that they are empty and are not (as in /proc), are held to it as well.
+    """
+    with open_regular(path, limit) as file:
+        data = read_at_most(file, limit)
+    if data is None:
+        raise OSError(errno.EFBIG, f"it has more than the {limit:,} bytes that are read", path)
+    return data
+
+
+def read_at_most(file: Any, limit: int) -> bytes | None:
+    """All that an open binary file gives, or None if that is more than `limit` bytes; memory grows with what comes.
+
+    Raises:
+        TypeError: it gives text.
+    """
+    parts, size = [], 0
+    while part := file.read(_BLOCK):
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise TypeError("it gives text")
+        parts.append(bytes(part))
+        size += len(part)
+        if size > limit:
+            return None
+    return b"".join(parts)
+
+
+def read_json(path: str | os.PathLike[str], limit: int = MAX_JSON_BYTES) -> Any:
+    """The content of a JSON file of a user, in UTF-8 with or without a byte order mark, UTF-16 or UTF-32.
+
+    Raises:
+        OSError: as from `read_regular`.
+        ValueError: not JSON, nested too deeply, not such text, or too large for the memory.
+    """
+    try:
+        content = read_regular(path, limit)
+        return json.loads(content.decode(json.detect_encoding(content)))
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except MemoryError as error:
+        raise ValueError("it is too large for the memory") from error
+
+
+def why(error: BaseException) -> str:
+    """The reason in an error of reading or writing a file, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:300]
+
+
+def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    kind = next((name for test, name in kinds if test(mode)), "a device")
+    raise NotRegularError(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
 
 
 def encode_image(image: Image.Image, kind: str, name: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 from vlpart.errors import DataError
@@ -13,6 +14,26 @@ _LISTED = 12  # names of a message
 def plain(name: str) -> str:
     """A name for comparison: small letters, underscores as spaces."""
     return " ".join(name.replace("_", " ").casefold().split())
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Text of files, servers and devices as a terminal may have it: what is not printable is escaped (\\x1b, \\u202e).
+
+    Control sequences could otherwise move the cursor, hide a warning or set the clipboard of whoever reads a message;
+    marks of the writing direction could turn a name round.
+
+    Args:
+        lines: keep line breaks and tabs.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    spaces = unicodedata.category(character) == "Zs" or character in "\u200c\u200d"  # also of scripts and emoji
+    return character if spaces else character.encode("unicode_escape").decode("ascii")
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:

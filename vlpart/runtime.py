@@ -30,8 +30,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     if device is None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        local = os.environ.get("LOCAL_RANK")
-        return torch.device("cuda" if local is None else f"cuda:{int(local) % torch.cuda.device_count()}")
+        return torch.device(local_device() or "cuda")
     try:
         return open_device(device)
     except ValueError as reason:
@@ -47,8 +46,10 @@ def open_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of them
-        raise ValueError(str(error).splitlines()[0].rstrip(".")) from None
+    except (RuntimeError, AssertionError, NotImplementedError, OverflowError, ImportError) as error:  # any of them
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0].rstrip(".")) from None
+    if chosen.type == "meta":
+        raise ValueError("it holds no values")
     return chosen
 
 
@@ -241,7 +242,7 @@ def process_group() -> Iterator[World]:
 
     A group that is already connected is used and left as it is.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _variable("WORLD_SIZE", 1) == 1:
         yield World()
         return
     connected = dist.is_initialized()
@@ -256,9 +257,18 @@ def process_group() -> Iterator[World]:
 
 def local_device() -> str | None:
     """The CUDA device of this process under `torchrun` on a machine that has some; None leaves the choice open."""
-    local = os.environ.get("LOCAL_RANK")
-    if local is None:
+    if "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
         return None
-    import torch
+    return f"cuda:{_variable('LOCAL_RANK', 0) % torch.cuda.device_count()}"
 
-    return f"cuda:{int(local) % torch.cuda.device_count()}" if torch.cuda.is_available() else None
+
+def _variable(name: str, default: int) -> int:
+    """A number in the environment, as torchrun sets it.
+
+    Raises:
+        VlpartError: it is no number.
+    """
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal():
+        raise VlpartError(f"{name} is {value!r}, not a whole number: start with torchrun, or unset it")
+    return int(value)

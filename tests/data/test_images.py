@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
 import zlib
@@ -16,7 +17,8 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from vlpart.data import images
+from vlpart import web
+from vlpart.data import image_headers, images
 from vlpart.data.image_files import list_images
 from vlpart.data.images import read_image
 from vlpart.errors import ImageError
@@ -323,7 +325,7 @@ def test_urls_as_people_copy_them(server: str, image: np.ndarray) -> None:
     address = f"{server}/my cat/Kätzchen%20(1).png?größe=2 x&url=http://a/b#top"
     assert np.array_equal(read_image(address), image)
     assert _Images.asked[-1] == "/my%20cat/K%C3%A4tzchen%20(1).png?gr%C3%B6%C3%9Fe=2%20x&url=http://a/b"
-    assert images._quoted("https://bücher.example:8080/a.png") == "https://xn--bcher-kva.example:8080/a.png"
+    assert web.quoted("https://bücher.example:8080/a.png") == "https://xn--bcher-kva.example:8080/a.png"
     with pytest.raises(ImageError, match="cannot fetch"):
         read_image("http://a..ü/a.png")
 
@@ -406,3 +408,107 @@ def test_listing_is_lazy(folder: Path) -> None:
     assert next(stream) == folder / "a.JPG"
     (folder / "sub" / "late.png").touch()
     assert folder / "sub" / "late.png" in list(stream)
+
+
+# ---- files that would cost more than they weigh
+
+
+def icon(width: int, height: int) -> bytes:
+    """An ICO file whose directory says 1x1 and whose PNG says more."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + b"IHDR"
+        + header
+        + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+    return b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 1, 1, 0, 0, 1, 24, len(png), 22) + png
+
+
+def webp(kind: bytes, width: int, height: int) -> bytes:
+    """The header of a WebP file."""
+    w, h = width - 1, height - 1
+    bodies = {
+        b"VP8X": bytes(4) + w.to_bytes(3, "little") + h.to_bytes(3, "little"),
+        b"VP8L": b"\x2f" + (w | h << 14).to_bytes(4, "little"),
+        b"VP8 ": bytes(3) + b"\x9d\x01\x2a" + struct.pack("<HH", width, height),
+    }
+    chunk = kind + struct.pack("<I", len(bodies[kind])) + bodies[kind] + bytes(16)
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def avif(brand: bytes, width: int, height: int) -> bytes:
+    """The boxes of an AVIF or HEIC file down to the size."""
+    size = box(b"ispe", struct.pack(">III", 0, width, height))
+    meta = box(b"meta", bytes(4) + box(b"iprp", box(b"ipco", size)))
+    return box(b"ftyp", brand + bytes(4) + brand) + meta + box(b"mdat", bytes(16))
+
+
+BOMBS = [icon(20_000, 20_000), icon(1 << 30, 1 << 30), avif(b"avif", 60_000, 60_000), avif(b"heic", 60_000, 60_000)]
+BOMBS += [webp(kind, 16_000, 16_000) for kind in (b"VP8X", b"VP8L", b"VP8 ")]
+
+
+@pytest.mark.parametrize("bomb", BOMBS, ids=lambda data: str(data[4:16]))
+def test_the_limit_holds_before_a_decoder_runs(bomb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.init()
+
+    def decoder(*_: object) -> Image.Image:
+        raise AssertionError("a decoder was started")
+
+    for name in ("ICO", "WEBP", "AVIF"):
+        monkeypatch.setitem(Image.OPEN, name, (decoder, Image.OPEN[name][1]))
+    with pytest.raises(ImageError, match="pixels"):
+        read_image(bomb)
+
+
+@pytest.mark.parametrize("kind", ["ICO", "WEBP", "AVIF"])
+def test_what_is_checked_early_is_read(kind: str, image: np.ndarray) -> None:
+    if kind not in Image.SAVE and (Image.init() is None or kind not in Image.SAVE):
+        pytest.skip(f"this Pillow writes no {kind}")
+    square = Image.fromarray(np.ascontiguousarray(np.tile(image, (2, 1, 1))[:16, :16])).resize((32, 32))
+    options = {"ICO": {"sizes": [(32, 32)]}, "WEBP": {"lossless": True}, "AVIF": {"quality": 100}}[kind]
+    assert np.abs(read_image(encoded(square, kind, **options)).astype(int) - np.asarray(square)).mean() < 8
+
+
+def test_jpeg_of_endless_scans(image: np.ndarray) -> None:
+    data = encoded(Image.fromarray(image), "JPEG", progressive=True)
+    read_image(data)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(ImageError, match="scans"):
+        read_image(data[:-2] + scan * 300 + data[-2:])
+
+
+def test_heic_is_read_or_named(image: np.ndarray) -> None:
+    if not image_headers.HAS_HEIF:
+        with pytest.raises(ImageError, match="pip install pillow-heif"):
+            read_image(avif(b"heic", 64, 64))
+        return
+    import pillow_heif
+
+    wide = Image.fromarray(image).resize((120, 80))
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(wide).save(buffer, quality=90)
+    assert np.abs(read_image(buffer.getvalue()).astype(int) - np.asarray(wide)).mean() < 8
+
+
+def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_headers, "HAS_HEIF", False)
+    with pytest.raises(ImageError, match="pip install pillow-heif"):
+        read_image(avif(b"heic", 64, 64))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_pipes_devices_and_loops(tmp_path: Path) -> None:
+    pipe, loop = tmp_path / "pipe.jpg", tmp_path / "loop.jpg"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    for path, words in ((pipe, "is a pipe"), (Path("/dev/zero"), "is a device"), (loop, "symbolic links")):
+        with pytest.raises(ImageError, match=words):
+            read_image(path)
+        with pytest.raises(ImageError, match=words), images.image_header(path):
+            pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -396,3 +397,49 @@ def test_imports_no_torch_and_no_numpy() -> None:
         "Vocabulary.parse('car: wheel'); assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- lists that would take for ever
+
+
+def test_long_names_are_refused_before_they_are_composed(tmp_path: Path) -> None:
+    """Composing 200,000 combining marks takes minutes, since each is sorted among all the others."""
+    path = tmp_path / "nfc.txt"
+    path.write_text("a" + "\u0301\u0323" * 100_000, encoding="utf-8")
+    with pytest.raises(VocabularyError, match="the limit is 200"):
+        Vocabulary.load(path)
+
+
+def test_names_are_composed_before_they_are_counted() -> None:
+    assert Vocabulary.parse("e\u0301" * 150).names == ("\u00e9" * 150,)
+
+
+def test_ids_that_would_fall_on_one_place_of_a_dictionary() -> None:
+    categories = [{"id": (2**61 - 1) * i, "name": f"name {i}"} for i in range(1, 50_000)]
+    with pytest.raises(VocabularyError, match="64 bits"):
+        Vocabulary.from_categories(categories)
+
+
+@pytest.mark.parametrize(
+    "category",
+    [
+        {"id": 1, "name": "a", "text": "b" * 100_000},
+        {"id": 1, "name": "a", "imagenet_id": [[1e999, 2]]},
+        {"id": 10**400, "name": "a"},
+        {"id": [[]] * 3, "name": "a"},
+    ],
+)
+def test_fields_without_bounds(category: dict[str, object]) -> None:
+    with pytest.raises(VocabularyError) as caught:
+        Vocabulary.from_categories([category])
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_vocabulary(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "names.txt")
+    with pytest.raises(VocabularyError, match="a pipe"):
+        Vocabulary.load(tmp_path / "names.txt")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    with pytest.raises(VocabularyError, match="a device"):
+        Vocabulary.load(tmp_path / "zero.json")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -15,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from vlpart.errors import WeightsError
-from vlpart.zoo.weights import load_state_dict
+from vlpart.zoo.weights import as_float32, load_state_dict
 
 STATE = {"layer.weight": torch.arange(12, dtype=torch.float32).reshape(3, 4), "layer.bias": torch.ones(3).half()}
 ARRAYS = {
@@ -262,3 +264,89 @@ def test_no_state_dict(content: object, tmp_path: Path) -> None:
 def test_sparse_tensors(tmp_path: Path) -> None:
     torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "x.pth")
     refuse(tmp_path / "x.pth", "not supported")
+
+
+# ---- what would take for ever, or cannot be weights
+
+NESTED = b"N" + b"2\x86" * 60  # a tuple of 2^60 leaves
+
+
+def pickled(body: bytes) -> bytes:
+    return b"\x80\x02" + body + b"."
+
+
+HOSTILE = {
+    "hash": (b"}" + NESTED + b"K\x01s", "repeats"),
+    "tuple_key": (b"}K\x01K\x02\x86K\x01s", "key"),
+    "float_key": (b"}G?\xf0\x00\x00\x00\x00\x00\x00K\x01s", "key"),
+    "memo": (b"Nr\xff\xff\xff\x0f", "memo"),
+    "nested": (b"N" + b"\x85" * 1000, "levels"),
+    "long": (b"\x8a\xff" + b"\x01" * 255, "80 bits"),
+    "circle": (b"]q\x00h\x00a", "holds itself"),
+    "ordered": (b"ccollections\nOrderedDict\n]K\x01K\x02\x86K\x03\x86a\x85R", "key"),
+    "extension": (b"\x82\x01", "EXT1"),
+    "operations": (b"N0" * 300_000 + b"N", "operations"),
+    "bytearray": (b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R", "bytearray"),
+}
+
+RUNNER = """
+import resource, sys
+from pathlib import Path
+import torch
+from vlpart.errors import WeightsError
+from vlpart.zoo.weights import as_float32, load_state_dict
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000,) * 2)
+for path in sys.argv[1:]:
+    try:
+        load_state_dict(path)
+        print("read")
+    except WeightsError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory bound is set where /proc tells the size")
+def test_hostile_pickles_end_in_bounded_time_and_memory(tmp_path: Path) -> None:
+    paths = []
+    for name, (body, _) in HOSTILE.items():
+        paths.append(tmp_path / f"{name}.pkl")
+        paths[-1].write_bytes(pickled(body))
+        paths.append(tmp_path / f"{name}.pth")
+        with zipfile.ZipFile(paths[-1], "w") as archive:
+            archive.writestr("archive/data.pkl", pickled(body))
+            archive.writestr("archive/version", "3\n")
+    command = [sys.executable, "-c", RUNNER, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths), done.stdout
+    for line, path in zip(lines, paths, strict=True):
+        assert HOSTILE[path.stem][1] in line, f"{path.name}: {line}"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_weight_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    refuse(tmp_path / "pipe.pth", "a pipe")
+    refuse(Path("/dev/zero"), "a device")
+
+
+@pytest.mark.parametrize(
+    ("value", "needed"),
+    [
+        (torch.full((2,), 1e300, dtype=torch.float64), "beyond float32"),
+        (torch.tensor([1.0, float("nan")]), "NaN"),
+        (torch.ones(2, dtype=torch.int64), "int64"),
+        (torch.ones(2, dtype=torch.bool), "bool"),
+        (torch.ones(2, dtype=torch.complex64), "complex64"),
+        (torch.ones(2).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+    ],
+)
+def test_numbers_that_are_no_weights(value: torch.Tensor, needed: str) -> None:
+    with pytest.raises(WeightsError, match=needed):
+        as_float32({"layer": value}, "weights.pth")
+
+
+def test_every_float_becomes_float32() -> None:
+    state = {str(kind): torch.ones(2, dtype=kind) for kind in (torch.float16, torch.bfloat16, torch.float64)}
+    assert all(torch.equal(value, torch.ones(2)) for value in as_float32(state, "w").values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import uuid
 import zipfile
@@ -12,7 +13,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor
 
 from vlpart.annotation_parser.correspondence import Matches, nearest, normalised
 from vlpart.annotation_parser.references import Reference
-from vlpart.errors import DataError, OutputError
+from vlpart.errors import DataError, OutputError, VlpartError
+from vlpart.files import open_regular, read_json, why
 from vlpart.names import check_names, plain
 
 if TYPE_CHECKING:
@@ -29,6 +31,23 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 HEADER, TOKENS, INDEX, RECORDS = "bank.json", "tokens.f32", "index.npz", "references.jsonl"
+
+
+_MAX_HEADER = 50_000_000
+_MAX_RECORD = 50_000_000
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, MemoryError)
+
+
+def _check_index(file: BinaryIO, count: int) -> None:
+    """Refuse an index that unpacks to more than `count` rows need.
+
+    Raises:
+        ValueError: it does.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > 4096 + 64 * (count + 1):
+            raise ValueError(f"{INDEX} is larger than {count} references need")
+    file.seek(0)
 
 
 class ReferenceBank:
@@ -54,18 +73,28 @@ class ReferenceBank:
         """
         self.folder = Path(folder)
         try:
-            self.header: dict[str, Any] = json.loads((self.folder / HEADER).read_text(encoding="utf-8"))
-            shape = (int(self.header["count"]), int(self.header["token_dim"]))
-            tokens = np.memmap(self.folder / TOKENS, dtype="<f4", mode="c", shape=shape)
-            with np.load(self.folder / INDEX, allow_pickle=False) as index:
-                self._offsets, self._object_ids = index["offsets"], index["object_ids"]
-            size = (self.folder / RECORDS).stat().st_size
+            self._open(images)
         except FileNotFoundError as error:
             raise DataError(
                 f"{self.folder} is no reference bank ({Path(error.filename).name} is missing): vlpart parse build"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise self._damaged(str(error)) from error
+        except (*_DAMAGED, zipfile.BadZipFile, AttributeError, EOFError, NotImplementedError) as error:
+            raise self._damaged(why(error)) from error
+        self._subsets: dict[frozenset[str], tuple[Tensor, Tensor]] = {}
+
+    def _open(self, images: str | Path | None) -> None:
+        self.header: dict[str, Any] = read_json(self.folder / HEADER, _MAX_HEADER)
+        if not isinstance(self.header, dict):
+            raise self._damaged(f"{HEADER} is no object")
+        count, width = int(self.header["count"]), int(self.header["token_dim"])
+        with open_regular(self.folder / TOKENS) as file:
+            tokens = np.memmap(file, dtype="<f4", mode="c", shape=(count, width))
+        with open_regular(self.folder / INDEX) as file:
+            _check_index(file, count)
+            with np.load(file, allow_pickle=False) as index:
+                self._offsets, self._object_ids = index["offsets"], index["object_ids"]
+        with open_regular(self.folder / RECORDS) as file:
+            size = os.fstat(file.fileno()).st_size
         if self.header.get("format") != FORMAT or not len(tokens) == len(self._offsets) == len(self._object_ids):
             raise DataError(f"the reference bank {self.folder} is of another version or damaged: build it again")
         if wrong := _wrong_in(self.header):
@@ -78,7 +107,6 @@ class ReferenceBank:
             raise self._damaged(f"{TOKENS} has values that are not finite")
         self.digest = hashlib.sha256(sample.tobytes() + self._offsets.tobytes()).hexdigest()[:16]
         self.images = Path(images if images is not None else self.header["images"])
-        self._subsets: dict[frozenset[str], tuple[Tensor, Tensor]] = {}
 
     def _damaged(self, why: str) -> DataError:
         return DataError(f"the reference bank {self.folder} is damaged ({why}): build it again")
@@ -100,9 +128,9 @@ class ReferenceBank:
         try:
             with (self.folder / RECORDS).open("rb") as file:
                 file.seek(int(self._offsets[index]))
-                return Reference.from_dict(json.loads(file.readline()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._damaged(f"reference {index}: {error}") from error
+                return Reference.from_dict(json.loads(file.readline(_MAX_RECORD)))
+        except (*_DAMAGED, IndexError, AttributeError, VlpartError) as error:
+            raise self._damaged(f"reference {index}: {why(error)}") from error
 
     @property
     def features(self) -> str:

@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import typer
 
+from vlpart.names import printable
+
+LONGEST_ERROR = 2000
+
+
+def say(text: object, *, err: bool = False, lines: bool = False, end: str = "\n") -> None:
+    """Text for people; what files, servers and devices put into it cannot steer the terminal (`names.printable`).
+
+    Args:
+        err: on standard error.
+        lines: `text` has line breaks and tabs of our own; otherwise they are escaped too.
+    """
+    typer.echo(printable(str(text), lines=lines) + end, err=err, nl=False)
+
 
 def print_error(message: object) -> None:
-    """One line on standard error."""
-    typer.echo(f"error: {' '.join(str(message).split())}", err=True)
+    """One line on standard error, if that can be written to."""
+    text = " ".join(str(message).split())
+    if len(text) > LONGEST_ERROR:  # a name in it may be of any length
+        text = f"{text[:LONGEST_ERROR]} ... ({len(text)} characters)"
+    with suppress(OSError, ValueError):  # full, or closed
+        say(f"error: {text}", err=True)
+
+
+def is_terminal() -> bool:
+    """Whether both streams are there and are a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
 def note(text: str) -> None:
     """One line on standard error."""
-    typer.echo(f"note: {text}", err=True)
+    say(f"note: {text}", err=True)
 
 
 def skipped(image: str, error: Exception) -> None:
     """Say which image was left out, and why."""
     message = " ".join(str(error).split())
-    typer.echo(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
+    say(f"skipped: {message}" if image in message else f"skipped: {image}: {message}", err=True)
 
 
 def names_in(text: str) -> list[str]:
@@ -64,7 +88,7 @@ class Bars:
             TimeRemainingColumn(),
             console=console,
             transient=transient,
-            redirect_stdout=sys.stdout.isatty(),  # a pipe gets its lines directly
+            redirect_stdout=is_terminal(),  # a pipe gets its lines directly
             disable=hidden or not console.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
@@ -78,9 +102,9 @@ class Bars:
     def say(self, text: str) -> None:
         """One line on standard error, above the bars."""
         if self._bars.disable:
-            print(text, file=sys.stderr, flush=True)
+            say(text, err=True)
         else:
-            self._bars.console.print(text, markup=False, highlight=False)
+            self._bars.console.print(printable(text), markup=False, highlight=False)
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -99,9 +123,9 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right
         headings: column headings; as many cells in every row.
         right: headings of columns that are aligned to the right.
     """
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         for row in (headings, *rows):
-            typer.echo("\t".join(str(cell) for cell in row))
+            typer.echo("\t".join(printable(str(cell)) for cell in row))
         return
     from rich import box
     from rich.console import Console
@@ -111,7 +135,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(printable(str(cell)) for cell in row))
     Console().print(table, markup=False)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.console import Bars, print_table
+from vlpart.cli.console import Bars, print_table, say
 
 if TYPE_CHECKING:
     from vlpart.data.check.run import CheckReport
@@ -57,7 +57,7 @@ def prepare(
         report = run(
             dataset, root, output, base_only=base, processes=processes or default_processes(), progress=progress
         )
-    typer.echo(str(report))
+    say(str(report), lines=True)
     if report.problems:
         raise typer.Exit(1)
 
@@ -92,14 +92,14 @@ def check(
     if page:
         from vlpart.visualize.data_page import write_page
 
-        typer.echo(f"page: {write_page(report, output)}", err=as_json)
+        say(f"page: {write_page(report, output)}", err=as_json)
     if not report.is_fit(strict):
         raise typer.Exit(1)
 
 
 def _print(report: CheckReport, classes: int | None) -> None:
     for split in report.splits:
-        typer.echo(
+        say(
             f"{split.path}: {len(split.images)} images, {split.total_annotations} annotations, "
             f"{len(split.categories)} classes; images: {split.image_root or 'not found'}"
         )
@@ -108,13 +108,13 @@ def _print(report: CheckReport, classes: int | None) -> None:
         rows = [(count.name, count.annotations, count.images) for count in shown]
         print_table(("class", "annotations", "images"), rows, right=("annotations", "images"))
         if len(shown) < len(counts):
-            typer.echo(f"... and {len(counts) - len(shown)} more classes (--all-classes)")
+            say(f"... and {len(counts) - len(shown)} more classes (--all-classes)")
     for path in report.skipped:
-        typer.echo(f"skipped: {path} is no annotation file")
+        say(f"skipped: {path} is no annotation file")
     for finding in report.findings:
-        typer.echo(str(finding))
+        say(finding)
     errors, warnings = (sum(found.count for found in group) for group in (report.errors, report.warnings))
-    typer.echo(f"{errors} errors, {warnings} warnings" if report.findings else "nothing was found wrong")
+    say(f"{errors} errors, {warnings} warnings" if report.findings else "nothing was found wrong")
 
 
 @_commands.command("convert")
@@ -142,10 +142,10 @@ def convert(
     from vlpart.data.convert.edit import read_renames
 
     done = run(sources, output, to, renames=read_renames(rename or ()), dropped=drop or (), val_fraction=split)
-    typer.echo(f"{' + '.join(done.formats)} -> {to}: {done.images} images, {done.regions} regions in {done.output}")
-    typer.echo(f"{len(done.names)} classes: {', '.join(done.names[:CLASSES])}{', ...' * (len(done.names) > CLASSES)}")
+    say(f"{' + '.join(done.formats)} -> {to}: {done.images} images, {done.regions} regions in {done.output}")
+    say(f"{len(done.names)} classes: {', '.join(done.names[:CLASSES])}{', ...' * (len(done.names) > CLASSES)}")
     for title, counts in (("not read", done.unread), (f"{to} cannot hold", done.lost)):
         for reason, count in counts.items():
-            typer.echo(f"{title}: {count} x {reason}")
+            say(f"{title}: {count} x {reason}")
     if done.hint:
-        typer.echo(f"hint: {done.hint}")
+        say(f"hint: {done.hint}")

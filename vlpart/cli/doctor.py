@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from vlpart import __version__
-from vlpart.cli.console import megabytes
+from vlpart.cli.console import megabytes, say
 from vlpart.errors import VlpartError, WeightsError
 
 PACKAGES = (
@@ -63,12 +63,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
         typer.echo(json.dumps(report, indent=2))
     else:
         for section in ("system", "packages", "compute", "cache", "variables"):
-            typer.echo(f"{section}")
+            say(f"{section}")
             for name, value in report[section].items():
-                typer.echo(f"  {name:<18} {value}")
-        typer.echo("checks")
+                say(f"  {name:<18} {value}")
+        say("checks")
         for name, check in report["checks"].items():
-            typer.echo(f"  {'ok    ' if check['ok'] else 'FAILED'}  {name:<26} {check['detail']}")
+            say(f"  {'ok    ' if check['ok'] else 'FAILED'}  {name:<26} {check['detail']}")
     if not all(check["ok"] for check in report["checks"].values()):
         raise typer.Exit(1)
 

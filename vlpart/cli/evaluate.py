@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlpart.cli.completion import complete_models, complete_vocabularies
-from vlpart.cli.console import Bars, print_table
+from vlpart.cli.console import Bars, print_table, say
 from vlpart.cli.predict import PrecisionChoice
 
 if TYPE_CHECKING:
@@ -220,35 +220,35 @@ def _show(request: Request, outcome: EvaluationOutcome, per_class: bool) -> None
     evaluation = outcome.evaluation
     rule = {"lvis": "annotated classes only", "voc": "VOC 2007", "coco": "COCO"}[evaluation.rule]
     counts = f"{evaluation.images} images, {evaluation.annotations} annotations, {evaluation.detections} detections"
-    typer.echo(f"{request.title}: {counts}, rule: {rule}; percent")
+    say(f"{request.title}: {counts}, rule: {rule}; percent")
     for line in _settings(request):
-        typer.echo(line)
+        say(line)
     headings = ("classes", "number", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75")
     print_table(headings, _rows(evaluation, per_class), right=headings[1:])
     lines = [f"{label} {_percent(value)}" for label, value in outcome.headline.items()]
     kinds = {path.partition(".")[0] for path in request.dataset.benchmark.headline.values()}
-    typer.echo(f"headline: {', '.join(lines)} ({' and '.join(sorted(kinds))})")
+    say(f"headline: {', '.join(lines)} ({' and '.join(sorted(kinds))})")
     for line in (*_more(evaluation), *_asked(outcome)):
-        typer.echo(line)
+        say(line)
     _show_operating(evaluation)
     for variant in outcome.variants:
         drops = ", ".join(
             f"{k} {_percent(v)} ({_percent(-variant.drop[k], sign=True)})" for k, v in variant.headline.items()
         )
-        typer.echo(f"{variant.name} ({variant.about}): {drops}")
+        say(f"{variant.name} ({variant.about}): {drops}")
     for line in _against(request, outcome):
-        typer.echo(line)
+        say(line)
     for note in evaluation.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     for path in outcome.files:
-        typer.echo(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 def _show_operating(evaluation: Evaluation) -> None:
     """Precision, recall and F1 at a threshold, and the classes that are taken for each other most often."""
     if (point := evaluation.operating) is None:
         return
-    typer.echo(f"detections with a score of {point.threshold:g} or more ({point.kind}, IoU 0.5):")
+    say(f"detections with a score of {point.threshold:g} or more ({point.kind}, IoU 0.5):")
     headings = ("class", "right", "wrong", "missed", "precision", "recall", "F1", "best score", "its F1")
     rows = [
         (
@@ -269,7 +269,7 @@ def _show_operating(evaluation: Evaluation) -> None:
             if i != j and count
         ]
         for count, text in sorted(pairs, key=lambda pair: -pair[0])[:10]:
-            typer.echo(f"  {count} x {text}")
+            say(f"  {count} x {text}")
 
 
 def _settings(request: Request) -> Iterator[str]:

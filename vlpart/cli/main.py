@@ -6,9 +6,13 @@ Exit codes: 0 done, 1 an error or skipped images, 2 wrong usage, 130 interrupted
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,9 +20,10 @@ from typer.core import TyperGroup
 
 from vlpart import __version__
 from vlpart.cli import data, doctor, evaluate, models, parse, parse_objects, predict, recipes, train, vocabularies, zoo
-from vlpart.cli.console import print_error
+from vlpart.cli.console import is_terminal, print_error
 from vlpart.cli.suggestions import suggest_command, suggest_option
 from vlpart.errors import VlpartError
+from vlpart.names import printable
 
 INTERRUPTED = 130
 
@@ -61,7 +66,7 @@ app = typer.Typer(
     cls=_Commands,
     help="Open-vocabulary part segmentation: find objects and their parts in photos.",
     no_args_is_help=True,
-    rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,  # plain text in pipes and logs
+    rich_markup_mode="rich" if is_terminal() else None,  # plain text in pipes and logs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (predict, models, vocabularies, evaluate, zoo, train, recipes, data, parse, parse_objects, doctor):
@@ -91,25 +96,101 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script. Always ends with `SystemExit`."""
+    _prepare_streams()
+    _quiet_libraries()
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        Path.cwd()
+    except OSError:
+        print_error("the working folder is gone: change to another one")
+        sys.exit(1)
+    code: Any = 1
+    try:
+        typer.main.get_command(app)(prog_name="vlpart")
+    except SystemExit as error:
+        code = error.code
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe is gone, as with `| head`: nothing to say, nobody to say it to
+        _abandon(sys.stdout)
+    except Exception as error:
+        if debugging():
+            raise
+        print_error(describe(error))
+    sys.exit(_flushed(code))
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get("VLPART_DEBUG", "") not in ("", "0")
+
+
+def describe(error: Exception) -> str:
+    """An error in one line, for people."""
+    if isinstance(error, VlpartError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename
+        name = "" if where is None or isinstance(where, int) else f"{os.fsdecode(where)}: "
+        return f"{name}{error.strerror}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "not enough memory: take smaller images, a smaller batch or another device"
+    if isinstance(error, RecursionError):
+        return "a file is nested too deeply"
+    return f"{type(error).__name__}: {error} (run `vlpart --debug ...` to see where)"
+
+
+def _prepare_streams() -> None:
+    """Streams that somebody closed lead nowhere, so that no file we open takes their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    command = typer.main.get_command(app)
-    try:
-        command(prog_name="vlpart")
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe is gone, as with `| head`: nothing to say, nobody to say it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if os.environ.get("VLPART_DEBUG", "") not in ("", "0"):
-            raise
-        if isinstance(error, VlpartError):
-            print_error(error)
-        else:
-            print_error(f"{type(error).__name__}: {error} (unexpected: run `vlpart --debug ...` to see where)")
-        sys.exit(1)
+
+
+def _quiet_libraries() -> None:
+    """Warnings and logs of libraries are for developers: shown with --debug, or as PYTHONWARNINGS says."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(message)s"))
+    own = logging.getLogger("vlpart")
+    own.addHandler(handler)
+    own.propagate = False
+    if debugging() or "--debug" in sys.argv[1:2]:
+        return
+    logging.lastResort = None
+    if not sys.warnoptions and "PYTHONWARNINGS" not in os.environ:
+        os.environ["PYTHONWARNINGS"] = "ignore"  # for processes that are started
+        warnings.simplefilter("ignore")
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The message as a terminal may have it."""
+        return printable(" ".join(super().format(record).split()))
+
+
+def _flushed(code: Any) -> Any:
+    """Write out what is buffered; a stream that cannot take it is an error of its own."""
+    for stream, name in ((sys.stdout, "standard output"), (sys.stderr, "standard error")):
+        try:
+            stream.flush()
+        except (OSError, ValueError) as error:
+            _abandon(stream)
+            if not isinstance(error, BrokenPipeError):
+                print_error(f"cannot write to {name}: {getattr(error, 'strerror', None) or error}")
+            code = code or 1
+    return code
+
+
+def _abandon(stream: Any) -> None:
+    """Let what is still buffered go nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

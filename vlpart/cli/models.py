@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlpart.cli.completion import complete_models
-from vlpart.cli.console import Bars, megabytes, print_table
+from vlpart.cli.console import Bars, megabytes, print_table, say
 
 if TYPE_CHECKING:
     from vlpart.zoo.catalogue import ModelEntry
@@ -72,10 +72,10 @@ def show(
         }
     for key, value in facts.items():
         if value not in (None, ""):
-            typer.echo(f"{key:<16} {value}")
+            say(f"{key:<16} {value}")
     for result in entry.published:
         figures = ", ".join(f"{metric} {_figure(value)}" for metric, value in result.metrics.items())
-        typer.echo(f"{'measured' if entry.embedded else 'published':<16} {result.table} ({result.row}): {figures}")
+        say(f"{'measured' if entry.embedded else 'published':<16} {result.table} ({result.row}): {figures}")
 
 
 @_commands.command("download")
@@ -97,9 +97,9 @@ def download(
     encoders = {get_model(name).text_encoder for name in names}  # a wrong name is told before the first download
     with Bars(hidden=no_progress, in_bytes=True) as progress:
         for name in names:
-            typer.echo(download_model(name, force=force, progress=progress))
+            say(download_model(name, force=force, progress=progress))
         if ClipTextEncoder.name in encoders:
-            typer.echo(find_text_weights(progress))
+            say(find_text_weights(progress))
 
 
 def _where(entry: ModelEntry) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.console import Bars, names_in, note, print_table, skipped
+from vlpart.cli.console import Bars, names_in, note, print_table, say, skipped
 from vlpart.errors import DataError
 
 if TYPE_CHECKING:
@@ -465,16 +465,16 @@ def tell_transfer(output: Path, reference: Reference, similarity: float, parts: 
     """A line for every part that was found, and where the drawing is."""
     for part in parts:
         box = " ".join(f"{value:.0f}" for value in part.box_xyxy)
-        typer.echo(f"{part.name}\t{box}\t{part.score:.2f}\tfrom {part.found_as}")
-    typer.echo(f"reference {reference.file_name}, similarity {similarity:.3f} -> {output}", err=True)
+        say(f"{part.name}\t{box}\t{part.score:.2f}\tfrom {part.found_as}", lines=True)
+    say(f"reference {reference.file_name}, similarity {similarity:.3f} -> {output}", err=True)
 
 
 def tell(run: ParserRun, what: str) -> None:
     """The last line; the exit code is 1 if images were left out."""
     if run.written is None:
-        typer.echo("this process is done; the last one to finish writes the result", err=True)
+        say("this process is done; the last one to finish writes the result", err=True)
         return
     left_out = f", {run.skipped} skipped" if run.skipped else ""
-    typer.echo(f"{what}{left_out} -> {run.written}")
+    say(f"{what}{left_out} -> {run.written}")
     if run.skipped:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from vlpart.cli.completion import complete_formats, complete_models, complete_vocabularies
-from vlpart.cli.console import Bars, skipped
+from vlpart.cli.console import Bars, say, skipped
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:
@@ -209,7 +208,7 @@ def predict(
     found = resolve(model, weights)
     check_formats(formats, skip_existing=skip_existing)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
-    total = sum(1 for _ in list_images(sources, recursive=recursive))
+    total = sum(1 for _ in list_images(sources, recursive=recursive, on_unlisted=lambda error: None))
     from vlpart.inference.predictor import load
 
     with Bars(hidden=no_progress, in_bytes=True, transient=True) as progress:
@@ -291,7 +290,7 @@ class _Reporter:
         """Say what was found in an image and where its files are."""
         self._finished += 1
         where = f" -> {self._output}: {_listed(report.files, self._output)}" if report.files else ""
-        print(f"{report.result.summary(report.image)}{where}", flush=True)
+        say(f"{report.result.summary(report.result.path or report.image)}{where}")
         self._advance()
 
     def failure(self, image: str, error: VlpartError) -> None:
@@ -311,7 +310,7 @@ class _Reporter:
         of_all = [path.name for path in (summary.coco, summary.yolo) if path is not None]
         where = f", results in {summary.output}" if summary.finished or summary.existing else ""
         where += f", of all images in {' and '.join(of_all)} there" if of_all else ""
-        print(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}", flush=True)
+        say(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}")
 
     def __enter__(self) -> Self:
         self._bars.__enter__()
@@ -324,8 +323,8 @@ class _Reporter:
         self._bars.__exit__(kind, error, trace)
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
         if error is not None and self._finished:
-            print(f"{reason}: {self._finished} finished, results in {self._output}", file=sys.stderr)
+            say(f"{reason}: {self._finished} finished, results in {self._output}", err=True)
         elif error is not None and not isinstance(error, Exception):  # an error says itself why there is nothing
-            print(f"{reason}: nothing finished", file=sys.stderr)
+            say(f"{reason}: nothing finished", err=True)
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(130) from None

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vlpart.cli.completion import complete_recipes
-from vlpart.cli.console import print_table
+from vlpart.cli.console import print_table, say
 
 _commands = typer.Typer(no_args_is_help=True, help="The recipes: what can be trained.")
 _Data = Annotated[
@@ -58,22 +58,22 @@ def show(name: _Name, data: _Data = Path("datasets"), init: _Init = None, as_jso
         typer.echo(json.dumps(plain, indent=2))
         return
     if not name.endswith(".py"):
-        typer.echo(inspect.getdoc(recipe_function(name)))
-        typer.echo()
+        say(inspect.getdoc(recipe_function(name)), lines=True)
+        say("")
     for source in recipe.sources:
         sides = f"{'-' if source.short_side_sampling == 'range' else '/'}".join(map(str, source.short_sides))
         extras = [word for word in ("federated", "strong_augmentation") if getattr(source, word)]
         extras += [f"repeat {source.repeat_threshold:g}"] if source.repeat_threshold else []
-        typer.echo(
+        say(
             f"source {source.name}: {source.kind.value}, vocabulary {source.vocabulary}, ratio {source.ratio:g}, "
             f"batch {source.batch_size}, sides {sides} (at most {source.max_side})" + "".join(f", {e}" for e in extras)
         )
-        typer.echo(f"  {source.annotations}")
+        say(f"  {source.annotations}")
     for each in recipe.evaluate_on:
-        typer.echo(f"evaluation {each.name}: {each.annotations}")
+        say(f"evaluation {each.name}: {each.annotations}")
     for key, value in plain.items():
         if key not in ("sources", "evaluate_on", "name") and value not in (None, ""):
-            typer.echo(f"{key:<26} {' '.join(map(str, value)) if isinstance(value, list) else value}")
+            say(f"{key:<26} {' '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
 @_commands.command("export")
@@ -96,8 +96,8 @@ def export(
 
     text = to_python(get_recipe(name, data, init=init), data)
     if output is None:
-        typer.echo(text, nl=False)
+        say(text, lines=True, end="")
         return
     if output.exists():
         raise OutputError(f"{output} exists: choose another name, so that nothing of yours is lost")
-    typer.echo(write_file(output, text.encode()))
+    say(write_file(output, text.encode()))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlpart.cli.completion import complete_recipes
-from vlpart.cli.console import Bars, print_table
+from vlpart.cli.console import Bars, print_table, say
 
 if TYPE_CHECKING:
     from vlpart.runtime import World
@@ -143,7 +144,7 @@ def train(
 
     from vlpart.runtime import joined
     from vlpart.training.logging import check_sinks
-    from vlpart.training.loop import check_output
+    from vlpart.training.loop import check_output, run_lock
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -157,7 +158,8 @@ def train(
         if dry_run:
             _dry_run(final, world, count, folder)
         else:
-            _run(final, world, folder, resume, time_limit, count, logs)
+            with run_lock(folder) if world.is_main else nullcontext():
+                _run(final, world, folder, resume, time_limit, count, logs)
 
 
 def default_workers(world: World) -> int:
@@ -175,7 +177,7 @@ def _fit_to_world(recipe: Recipe, world: World, iterations: int | None) -> Recip
     fitted = scaled(recipe, world.size)
     if world.is_main:
         for change in fitted.changes:
-            typer.echo(change, err=True)
+            say(change, err=True)
     return fitted.recipe if iterations is None else with_iterations(fitted.recipe, iterations)
 
 
@@ -198,26 +200,26 @@ def _run(
     step = trainer.resume() if resume else 0
     if world.is_main:
         precision, why = training_precision(recipe.precision, world.device)
-        typer.echo(f"precision: {precision} ({why})", err=True)
+        say(f"precision: {precision} ({why})", err=True)
         for source in parts.sources:
-            typer.echo(str(source.report), err=True)
+            say(str(source.report), err=True, lines=True)
         if parts.teacher is not None:
-            typer.echo(str(parts.teacher), err=True)
+            say(str(parts.teacher), err=True)
         if step:
-            typer.echo(f"resumed at step {step}", err=True)
+            say(f"resumed at step {step}", err=True)
         if trainer.changed:
-            typer.echo(f"other than in the run so far: {', '.join(trainer.changed)}", err=True)
+            say(f"other than in the run so far: {', '.join(trainer.changed)}", err=True)
         if step < recipe.iterations and (aside := set_aside_weights(output, step)):
-            typer.echo(f"the weights exported before are now {aside}", err=True)
+            say(f"the weights exported before are now {aside}", err=True)
         describe_run(recipe, parts, output)
     with Bars(transient=True) as progress:
         result = trainer.run(time_limit, say=progress.say, progress=progress)
     if world.is_main:
         if result.reason == "finished":
             weights = export_weights(result.checkpoint, output / "weights.safetensors", initial=parts.initial)
-            typer.echo(f"weights: {weights}")
+            say(f"weights: {weights}")
         else:
-            typer.echo(f"stopped ({result.reason}) at step {result.step}: add --resume to go on")
+            say(f"stopped ({result.reason}) at step {result.step}: add --resume to go on")
     if code := exit_code(result.reason):
         raise typer.Exit(code)
 
@@ -230,7 +232,7 @@ def _dry_run(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     if not world.is_main:
         return
     for row in report.sources:
-        typer.echo(row.report, err=True)
+        say(row.report, err=True, lines=True)
     rows = [
         (
             row.name,
@@ -242,10 +244,10 @@ def _dry_run(recipe: Recipe, world: World, workers: int, output: Path) -> None:
         for row in report.sources
     ]
     headings = ("source", "kind", "images", "annotations", "classes", "ratio", "batch")
-    typer.echo(f"recipe {recipe.name}")
+    say(f"recipe {recipe.name}")
     print_table(headings, rows, right=headings[2:])
     for line in _plan(recipe, world, report, output):
-        typer.echo(line)
+        say(line)
 
 
 def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[str]:

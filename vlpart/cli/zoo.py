@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vlpart.cli.console import Bars
+from vlpart.cli.console import Bars, say
 from vlpart.cli.predict import PrecisionChoice
 
 _commands = typer.Typer(no_args_is_help=True, help="The published checkpoints together.")
@@ -67,6 +67,6 @@ def table(
     if group.rank > 0:
         return
     paths = write_tables(filled, output)
-    typer.echo(to_markdown(filled), nl=False)
+    say(to_markdown(filled), lines=True, end="")
     for path in paths:
-        typer.echo(f"wrote {path}", err=True)
+        say(f"wrote {path}", err=True)

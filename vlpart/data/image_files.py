@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from vlpart.files import is_folder, is_there, local_path
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
+    *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
 )
 """File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
 
 
 def list_images(
-    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, recursive: bool = False
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    recursive: bool = False,
+    on_unlisted: Callable[[ImageError], object] | None = None,
 ) -> Iterator[Path | str]:
     """Stream the images that `sources` name, in a fixed order: addresses as str, files as Path.
 
@@ -32,15 +35,28 @@ def list_images(
     What several sources, or the links in a pattern, lead to more than once comes once. Only the names of one folder or
     pattern are held at a time (and, to leave out repetitions, the names given out so far if there are several sources).
 
+    Args:
+        sources: files, folders, patterns, addresses.
+        recursive: go into folders of folders.
+        on_unlisted: told about a folder inside a source that cannot be listed, which is then left out; None = it is
+            an error.
+
     Raises:
         ImageError: at the call, before anything is yielded: no source at all, one that is empty or no path, a folder
             without images or one that cannot be listed, a pattern that matches none.
     """
     given = named_sources(sources)
     for source in given:
-        if next(_expand(source, recursive), None) is None:
+        if next(_expand(source, recursive, _nobody if on_unlisted else None), None) is None:
             _refuse_empty(source, recursive)
-    return _stream(given, recursive)
+    return _stream(given, recursive, on_unlisted)
+
+
+_Told = Callable[[ImageError], object] | None
+
+
+def _nobody(error: ImageError) -> None:
+    """Not yet told: the look whether there is anything at all."""
 
 
 def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -72,46 +88,51 @@ def is_url(source: object) -> bool:
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
-def _stream(sources: list[str], recursive: bool) -> Iterator[Path | str]:
+def _stream(sources: list[str], recursive: bool, told: _Told) -> Iterator[Path | str]:
     if len(sources) == 1:  # nothing to remember: a folder or pattern does not repeat itself
-        yield from _expand(sources[0], recursive)
+        yield from _expand(sources[0], recursive, told)
         return
     seen: set[str] = set()
     for source in sources:
-        for image in _expand(source, recursive):
+        for image in _expand(source, recursive, told):
             key = image if isinstance(image, str) else os.path.realpath(image)
             if key not in seen:
                 seen.add(key)
                 yield image
 
 
-def _expand(source: str, recursive: bool) -> Iterator[Path | str]:
+def _expand(source: str, recursive: bool, told: _Told) -> Iterator[Path | str]:
     if is_url(source):
         yield source
         return
     path = local_path(source)
     if is_folder(path):
-        yield from _folder_images(path, recursive)
+        yield from _folder_images(path, recursive, told)
     elif has_pattern(path) and not is_there(path):
         yield from matching_files(path, IMAGE_SUFFIXES)
     else:
         yield path
 
 
-def _folder_images(folder: Path, recursive: bool) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            named = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError as error:
-        raise ImageError(f"cannot list the folder {folder}: {error.strerror or error}") from error
-    visible = [(name, deeper) for name, deeper in named if not name.startswith(".")]
-    for name, deeper in visible:
-        if not deeper and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-            yield folder / name
-    if recursive:
+def _folder_images(top: Path, recursive: bool, told: _Told) -> Iterator[Path]:
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                named = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        except OSError as error:
+            problem = ImageError(f"cannot list the folder {folder}: {error.strerror or error}")
+            if told is None or folder is top:
+                raise problem from error
+            told(problem)
+            continue
+        visible = [(name, deeper) for name, deeper in named if not name.startswith(".")]
         for name, deeper in visible:
-            if deeper:
-                yield from _folder_images(folder / name, recursive)
+            if not deeper and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield folder / name
+        if recursive:
+            folders += [folder / name for name, deeper in reversed(visible) if deeper]
 
 
 def _refuse_empty(source: str, recursive: bool) -> None:

@@ -7,14 +7,12 @@ pixel limit is checked, and a truncated file never becomes a half-grey image.
 from __future__ import annotations
 
 import errno
-import http.client
 import io
 import os
 import threading
-import time
 import urllib.error
-import urllib.parse
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -23,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from vlpart import web
 from vlpart.data.image_files import is_url, named_sources
+from vlpart.data.image_headers import check_size, open_image
 from vlpart.errors import ImageError
-from vlpart.files import is_folder, local_path
+from vlpart.files import is_folder, local_path, open_regular, read_at_most
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,12 +39,10 @@ MAX_DOWNLOAD_BYTES = 200_000_000
 DOWNLOAD_SECONDS = 20.0
 
 
+MAX_FILE_BYTES = 2_000_000_000
+"""Bytes of an image file or stream that are read at most."""
+
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts")
-
-# No format that runs another program (EPS) or renders (WMF); JPEG includes MPO.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "MPO", "ICO", "PCX")
-
-_pillow_globals = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +87,37 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _rgb_of_file(io.BytesIO(bytes(source)), "image bytes", max_pixels)
     if is_url(source):
-        return _rgb_of_file(io.BytesIO(_download(source, timeout)), source, max_pixels)
+        return _rgb_of_file(io.BytesIO(_download(source, timeout)), web.shown(source), max_pixels)
     if isinstance(source, (str, os.PathLike)):
         return _rgb_of_path(_path_of(source), max_pixels)
     if callable(getattr(source, "read", None)):
         return _rgb_of_stream(source, max_pixels)
     kinds = "path, URL, bytes, open file, PIL image, array or tensor"
     raise ImageError(f"cannot read an image from {type(source).__name__}: pass one {kinds}")
+
+
+@contextmanager
+def image_header(path: Path, max_pixels: int | None = MAX_PIXELS) -> Iterator[Image.Image]:
+    """An image file, opened but not decoded: its size, mode and EXIF data; as a context.
+
+    Raises:
+        ImageError: missing, not a regular file, not an image, damaged in its header, over the pixel limit.
+    """
+    with _opened(path) as file, _header(file, str(path), max_pixels) as image:
+        yield image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with open_regular(path, MAX_FILE_BYTES) as file:
+            yield file
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR):
+            raise ImageError(f"no such image: {path}") from None
+        raise ImageError(f"cannot open {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a null character in the name
+        raise ImageError(f"not a file name: {str(path)!r}: {error}") from error
 
 
 def _path_of(source: str | os.PathLike[str]) -> Path:
@@ -106,42 +128,39 @@ def _path_of(source: str | os.PathLike[str]) -> Path:
 def _rgb_of_path(path: Path, max_pixels: int | None) -> RGBArray:
     if is_folder(path):
         raise ImageError(f"{path} is a folder, not an image: pass its files, or list them with list_images")
-    try:
-        with path.open("rb") as file:
-            return _rgb_of_file(file, str(path), max_pixels)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
-            raise ImageError(f"no such image: {path}") from None
-        raise ImageError(f"cannot open {path}: {error.strerror or error}") from error
-    except ValueError as error:  # a null character in the name
-        raise ImageError(f"not a file name: {str(path)!r}: {error}") from error
+    with _opened(path) as file:
+        return _rgb_of_file(file, str(path), max_pixels)
 
 
 def _rgb_of_stream(stream: Any, max_pixels: int | None) -> RGBArray:
     label = f"file object {getattr(stream, 'name', '') or type(stream).__name__}"
     try:
-        data = stream.read()
+        data = read_at_most(stream, MAX_FILE_BYTES)
+    except TypeError:
+        raise ImageError(f'{label} gives text: open it in binary mode, open(path, "rb")') from None
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot read {label}: {_one_line(error)}") from error
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise ImageError(f'{label} gives text: open it in binary mode, open(path, "rb")')
-    return _rgb_of_file(io.BytesIO(bytes(data)), label, max_pixels)
+    if data is None:
+        raise ImageError(f"{label} gives over {MAX_FILE_BYTES // 1_000_000} MB")
+    return _rgb_of_file(io.BytesIO(data), label, max_pixels)
 
 
 def _rgb_of_file(file: IO[bytes], label: str, max_pixels: int | None) -> RGBArray:
-    with _pillow_globals:  # Pillow's own bomb check warns through a global; ours follows at once and names its flag
-        pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            Image.init()
-            image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
-        except UnidentifiedImageError:
-            raise ImageError(f"{label} {_why_unidentified(file, label)}") from None
-        except Exception as error:  # decoders raise anything on damaged headers
-            raise ImageError(f"{label} is damaged: {_one_line(error)}") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = pillow_limit
-    with image:
+    with _header(file, label, max_pixels) as image:
         return _rgb_of_pil(image, label, max_pixels)
+
+
+def _header(file: IO[bytes], label: str, max_pixels: int | None) -> Image.Image:
+    try:
+        return open_image(file, label, max_pixels)
+    except UnidentifiedImageError:
+        raise ImageError(f"{label} {_why_unidentified(file, label)}") from None
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"not enough memory to open {label}") from error
+    except Exception as error:  # decoders raise anything on damaged headers
+        raise ImageError(f"{label} is damaged: {_one_line(error)}") from error
 
 
 def _why_unidentified(file: IO[bytes], label: str) -> str:
@@ -153,18 +172,8 @@ def _why_unidentified(file: IO[bytes], label: str) -> str:
     return "is not an image of a known format, or its header is damaged: convert it to JPEG or PNG"
 
 
-def _check_size(width: int, height: int, label: str, max_pixels: int | None) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"{label} has no pixels ({width}x{height})")
-    if max_pixels is not None and width * height > max_pixels:
-        raise ImageError(
-            f"{label} has {width * height:,} pixels ({width}x{height}), more than the limit of {max_pixels:,}: "
-            "raise it with --max-pixels (argument max_pixels) or scale the image down"
-        )
-
-
 def _rgb_of_pil(image: Image.Image, label: str, max_pixels: int | None) -> RGBArray:
-    _check_size(image.width, image.height, label, max_pixels)
+    check_size(image.width, image.height, label, max_pixels)
     try:
         _load_complete(image)
         return np.array(_opaque_rgb(_upright(image), label))
@@ -176,16 +185,20 @@ def _rgb_of_pil(image: Image.Image, label: str, max_pixels: int | None) -> RGBAr
         raise ImageError(f"{label} is damaged or truncated: {_one_line(error)}") from error
 
 
+_truncated_files = threading.Lock()
+
+
 def _load_complete(image: Image.Image) -> None:
     """Decode; an incomplete file is an error even where another library told Pillow to put up with it."""
-    with _pillow_globals:
-        if ImageFile.LOAD_TRUNCATED_IMAGES:
-            ImageFile.LOAD_TRUNCATED_IMAGES = False
-            try:
-                image.load()
-            finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = True
-    image.load()
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        image.load()
+        return
+    with _truncated_files:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 def _one_line(error: Exception) -> str:
@@ -236,7 +249,7 @@ def _rgb_of_array(array: NDArray[Any], label: str, max_pixels: int | None) -> RG
         hint = ": pass a list of images" if array.ndim == 4 else hint
         expected = "(H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
         raise ImageError(f"{label} has the shape {array.shape}, expected {expected}{hint}")
-    _check_size(array.shape[1], array.shape[0], label, max_pixels)
+    check_size(array.shape[1], array.shape[0], label, max_pixels)
     if grey:
         flat = array.reshape(array.shape[:2])
         flat = flat if flat.dtype == np.uint8 else _eight_bits(flat, label)
@@ -263,42 +276,29 @@ def _rgb_of_tensor(tensor: Tensor, max_pixels: int | None) -> RGBArray:
     return _rgb_of_array(array.numpy(), "tensor", max_pixels)
 
 
-def _quoted(url: str) -> str:
-    """An address as people copy it, with spaces and letters of any script, in the form that servers are asked with.
-
-    Raises:
-        ValueError: the host is no name.
-    """
-    parts = urllib.parse.urlsplit(url)
-    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
-    # What is quoted already stays, and so does all that has a meaning in an address.
-    path, query = (urllib.parse.quote(part, safe="%/:@!$&'()*+,;=?[]~") for part in (parts.path, parts.query))
-    return urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
-
-
 def _download(url: str, timeout: float) -> bytes:
-    deadline = time.monotonic() + 3 * timeout
     chunks: list[bytes] = []
     size = 0
+    headers = {"User-Agent": "vlpart", "Accept": "image/*,*/*;q=0.5"}
     try:
-        request = urllib.request.Request(_quoted(url), headers={"User-Agent": "vlpart", "Accept": "image/*,*/*;q=0.5"})
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with (
+            web.Watch(3 * timeout) as watch,
+            web.open_url(url, watch, timeout=timeout, headers=headers) as answer,
+        ):
             expected = answer.headers.get("Content-Length")
             while chunk := answer.read(1 << 16):
                 size += len(chunk)
                 if size > MAX_DOWNLOAD_BYTES:
                     limit = f"{MAX_DOWNLOAD_BYTES // 1_000_000} MB"
-                    raise ImageError(f"{url} is over {limit}: download it, then pass the file")
-                if time.monotonic() > deadline:
-                    raise ImageError(f"{url} took over {3 * timeout:g} s: download it, then pass the file")
+                    raise ImageError(f"{web.shown(url)} is over {limit}: download it, then pass the file")
                 chunks.append(chunk)
-    except urllib.error.HTTPError as error:
-        raise ImageError(f"cannot fetch {url}: HTTP {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:  # URLError, time-out, reset, malformed address
-        reason = getattr(error, "reason", None) or error
-        raise ImageError(f"cannot fetch {url}: {reason}; check the address and the network") from error
-    except http.client.HTTPException as error:
-        raise ImageError(f"cannot fetch {url}: broken answer ({type(error).__name__}); try again") from error
+            if watch.expired:
+                raise TimeoutError("it took too long")
+    except web.FAILURES as error:
+        if watch.expired:
+            raise ImageError(f"{web.shown(url)} took over {3 * timeout:g} s: download it, then pass the file") from None
+        hint = "" if isinstance(error, urllib.error.HTTPError) else "; check the address and the network"
+        raise ImageError(f"cannot fetch {web.shown(url)}: {web.reason_of(error)}{hint}") from None
     if expected is not None and expected.isdigit() and size < int(expected):
-        raise ImageError(f"cannot fetch {url}: {size} of {expected} bytes came; try again")
+        raise ImageError(f"cannot fetch {web.shown(url)}: {size} of {expected} bytes came; try again")
     return b"".join(chunks)

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
 from vlpart.data.preprocess import normalise_and_pad
@@ -29,7 +28,8 @@ from vlpart.data.sampling import BatchSampler, Draw, augmentation_generator
 from vlpart.data.source import LoadedSource
 from vlpart.data.transforms import augment
 from vlpart.data.upright import EXIF_ORIENTATION, check_size, read_annotated
-from vlpart.errors import DataError, VlpartError
+from vlpart.errors import DataError, ImageError, VlpartError
+from vlpart.files import is_there
 from vlpart.types import AnnotationKind, Batch, Sample, Targets
 
 
@@ -336,16 +336,18 @@ def decode_image(path: Path, size: tuple[int, int], shortest_needed: int | None 
     Raises:
         DataError: missing or broken file, or another size than the annotations say.
     """
+    from vlpart.data.images import image_header
+
     try:
-        with Image.open(path) as image:
+        with image_header(path) as image:
             if image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(EXIF_ORIENTATION, 1) == 1:
                 check_size(path, (image.height, image.width), size)
                 if shortest_needed is not None:
                     scale = shortest_needed / min(size)
                     image.draft("RGB", (max(1, int(size[1] * scale)), max(1, int(size[0] * scale))))
                 return np.array(image.convert("RGB"))
-    except FileNotFoundError:
-        raise DataError(f"the image {path} is missing") from None
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (ImageError, OSError, ValueError, SyntaxError, MemoryError) as error:
+        if not is_there(path):
+            raise DataError(f"the image {path} is missing") from None
         raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
     return read_annotated(path, size)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vlpart.errors import DataError, ImageError
 
@@ -28,12 +27,12 @@ def read_annotated(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     Raises:
         DataError: missing or broken file, or another size than the annotations say.
     """
-    from vlpart.data.images import read_image
+    from vlpart.data.images import image_header, read_image
 
     try:
         array = read_image(path)
         if array.shape[:2] != size:
-            with Image.open(path) as image:
+            with image_header(path) as image:
                 if (image.height, image.width) == size:
                     array = np.array(image.convert("RGB"))
     except (ImageError, OSError) as error:
@@ -47,8 +46,10 @@ def is_annotated_as_stored(path: Path, size: tuple[int, int]) -> bool:
 
     False for what cannot be read: whoever reads it says so.
     """
+    from vlpart.data.images import image_header
+
     try:
-        with Image.open(path) as image:
+        with image_header(path, max_pixels=None) as image:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return turned and (image.height, image.width) == size and image.height != image.width
     except Exception:  # noqa: BLE001 - decoders raise anything on a damaged header

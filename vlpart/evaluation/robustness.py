@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from vlpart.evaluation.vocabularies import (
     paraphrased,
     with_distractors,
 )
+from vlpart.files import read_json, why
 from vlpart.jobs import Progress
 from vlpart.runtime import World
 from vlpart.text.vocabulary import Vocabulary
@@ -52,9 +52,9 @@ def read_wordings(path: Path) -> dict[str, str]:
         EvaluationError: missing, or not of that form.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read the wordings {path}: {error}") from error
+        raise EvaluationError(f"cannot read the wordings {path}: {why(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(v, str) and v.strip() for v in content.values()):
         raise EvaluationError(f'{path} is not of the form {{"wheel": "tyre", "hood": "bonnet"}}')
     return content

@@ -17,7 +17,7 @@ from typing import Any
 from vlpart.data.readers.values import Id
 from vlpart.errors import EvaluationError
 from vlpart.evaluation.identity import file_id
-from vlpart.files import write_file
+from vlpart.files import MAX_JSON_BYTES, read_json, read_regular, why, write_file
 from vlpart.runtime import World
 
 IMAGES_PER_SHARD = 25
@@ -173,9 +173,9 @@ def _joined(lines: Sequence[Line]) -> Predictions:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read {path}: {error}") from error
+        raise EvaluationError(f"cannot read {path}: {why(error)}") from error
     if not isinstance(content, dict):
         raise EvaluationError(f"{path} does not describe a run: delete its folder")
     return content
@@ -187,10 +187,12 @@ def _read_lines(path: Path) -> list[Line]:
 
 def _iterate(path: Path) -> Iterator[Line]:
     try:
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for text in read_regular(path, MAX_JSON_BYTES).splitlines():
             line = json.loads(text)
             if not isinstance(line, dict) or not isinstance(line.get("detections"), list):
                 raise EvaluationError(f"{path} is damaged: a line is no prediction of an image")
+            if "proposals" in line and not isinstance(line.get("image_id"), int):
+                raise EvaluationError(f"{path} is damaged: proposals without the id of their image")
             yield line
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise EvaluationError(f"cannot read {path}: {why(error)}") from error

@@ -14,7 +14,7 @@ from vlpart.errors import DataError, EvaluationError, VlpartError
 from vlpart.evaluation.benchmarks import BENCHMARKS, Benchmark
 from vlpart.evaluation.run import Options, open_dataset
 from vlpart.evaluation.session import Request, run
-from vlpart.files import cache_folder, write_file
+from vlpart.files import cache_folder, read_json, write_file
 from vlpart.jobs import Progress
 from vlpart.runtime import World, local_device
 from vlpart.zoo.catalogue import ModelEntry, get_model, list_models
@@ -209,7 +209,7 @@ def stored_figures(folder: Path, entry: ModelEntry, benchmark: Benchmark) -> dic
     if not path.is_file():
         return None
     try:
-        headline = json.loads(path.read_text(encoding="utf-8"))["headline"]
+        headline = read_json(path)["headline"]
         return {str(label): float("nan") if value is None else float(value) for label, value in headline.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path} is damaged: delete it to evaluate again") from error

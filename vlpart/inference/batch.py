@@ -14,13 +14,14 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vlpart.data.image_files import list_images, named_sources
+from vlpart.data.image_files import is_url, list_images, named_sources
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.errors import ImageError, OutputError, VlpartError
 from vlpart.files import local_path
 from vlpart.inference.output import OutputNames, ResultWriter, check_formats, make_folder
 from vlpart.signals import StopRequest
 from vlpart.text.vocabulary import Vocabulary
+from vlpart.web import shown
 
 if TYPE_CHECKING:
     from vlpart.inference.predictor import Predictor
@@ -142,7 +143,9 @@ def predict_to_folder(
         drawing=dict(drawing or {}),
     )
     read = partial(predictor.read, short_side=short_side, max_side=max_side, max_pixels=max_pixels)
-    images = _read_all(list_images(given, recursive=recursive), writer, read, skip_existing)
+    unlisted: list[ImageError] = []
+    listing = list_images(given, recursive=recursive, on_unlisted=unlisted.append)
+    images = _read_all(listing, unlisted, writer, read, skip_existing)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     job = _Job(
         detect=partial(
@@ -188,24 +191,36 @@ class _Read:
 
 
 def _read_all(
-    sources: Iterator[Path | str], writer: ResultWriter, read: Callable[[str], ReadImage], skip_existing: bool
+    sources: Iterator[Path | str],
+    unlisted: list[ImageError],
+    writer: ResultWriter,
+    read: Callable[[str], ReadImage],
+    skip_existing: bool,
 ) -> Iterator[_Read]:
-    """Read image after image; what cannot be read comes as an error, in its place."""
-    try:
-        for source in map(str, sources):
-            # Named here, where broken images count too: a second run gives every image the name it had in the first.
-            stem = writer.names.stem(source)
-            if stem is None:
-                continue
-            if skip_existing and writer.is_done(stem):
-                yield _Read(source, stem)
-                continue
-            try:
-                yield _Read(source, stem, read(source))
-            except ImageError as error:
-                yield _Read(source, stem, error=error)
-    except ImageError as error:  # a folder that cannot be listed ends the listing
-        yield _Read("listing", error=error)
+    """Read image after image; what cannot be read comes as an error, in its place; a folder that cannot be listed too.
+
+    Args:
+        unlisted: filled by the listing while `sources` goes on.
+    """
+    for source in map(str, sources):
+        yield from _errors_of(unlisted)
+        # Named here, where broken images count too: a second run gives every image the name it had in the first.
+        stem = writer.names.stem(source)
+        if stem is None:
+            continue
+        if skip_existing and writer.is_done(stem):
+            yield _Read(source, stem)
+            continue
+        try:
+            yield _Read(source, stem, read(source))
+        except ImageError as error:
+            yield _Read(source, stem, error=error)
+    yield from _errors_of(unlisted)
+
+
+def _errors_of(unlisted: list[ImageError]) -> Iterator[_Read]:
+    while unlisted:
+        yield _Read("listing", error=unlisted.pop(0))
 
 
 @dataclass(kw_only=True)
@@ -251,7 +266,7 @@ class _Job:
 
     def _fail(self, image: str, error: VlpartError) -> None:
         self.failed += 1
-        self.on_failure(image, error)
+        self.on_failure(shown(image) if is_url(image) else image, error)
 
 
 def _read_ahead(items: Iterable[_Item], depth: int) -> Generator[_Item, None, None]:

@@ -24,6 +24,7 @@ from vlpart.data.image_files import IMAGE_SUFFIXES, is_url
 from vlpart.errors import OutputError
 from vlpart.files import encode_image, is_file, is_folder, is_there, local_path, write_file
 from vlpart.results.formats import yolo_data
+from vlpart.web import shown
 
 if TYPE_CHECKING:
     from vlpart.results.result import Result
@@ -67,6 +68,15 @@ def _entry(path: str | Path) -> Path:
     """The place of a name in the file system: links among its folders are followed, a link of that name is not."""
     path = local_path(path)
     return path.parent.resolve() / path.name
+
+
+def _name_in(url: str) -> str:
+    """The last part of an address, else its host; empty if it is malformed, as its reading will say."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return Path(unquote(parts.path)).stem or parts.netloc.rpartition("@")[2]
 
 
 def _shortened(stem: str) -> str:
@@ -117,8 +127,8 @@ class OutputNames:
         return self._output != folder and self._output.is_relative_to(folder)
 
     def relative(self, image: str) -> str:
-        """`image` relative to the folder that all local sources share, with `/`; an address stays as it is."""
-        return image if is_url(image) else self._below_root(_entry(image))
+        """`image` relative to the folder that all local sources share, with `/`; an address without credentials."""
+        return shown(image) if is_url(image) else self._below_root(_entry(image))
 
     def _below_root(self, entry: Path) -> str:
         if self._root is not None and entry.is_relative_to(self._root):
@@ -131,14 +141,15 @@ class OutputNames:
         None if `image`, found in a source folder, lies in an output folder inside it: a result, not a source.
         """
         if is_url(image):
-            name = Path(unquote(urlsplit(image).path)).stem or urlsplit(image).netloc
+            name = _name_in(image)
             wanted = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
         else:
             entry = _entry(image)
             if entry not in self._files and entry.is_relative_to(self._output) and self._inside_a_source:
                 return None
             path = Path(self._below_root(entry))
-            wanted = path.with_name(_shortened(path.stem)).as_posix()
+            name = path.stem if path.stem.strip(".") else path.name  # of "..jpg" the stem is "."
+            wanted = path.with_name(_shortened(name)).as_posix()
         stem, number = wanted, 1
         while stem.casefold() in self._taken:
             number += 1

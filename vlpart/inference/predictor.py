@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlpart.data.image_files import is_url
 from vlpart.data.images import MAX_PIXELS, ReadImage, read_image
 from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
 from vlpart.errors import ImageError
@@ -25,6 +26,7 @@ from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import ImageBatch
+from vlpart.web import shown
 from vlpart.zoo.catalogue import ModelEntry
 from vlpart.zoo.resolve import ResolvedModel, resolve
 
@@ -186,7 +188,7 @@ class Predictor:
         grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
         longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
         pixels = read_image(source, max_pixels=max_pixels)
-        path = str(source) if isinstance(source, str | Path) else None
+        path = None if not isinstance(source, str | Path) else shown(str(source)) if is_url(source) else str(source)
         height, width = resized_size(pixels.shape[0], pixels.shape[1], short, longest)
         if height * width > _MAX_INPUT_PIXELS:
             raise ImageError(

@@ -11,6 +11,7 @@ from vlpart.errors import WeightsError
 from vlpart.models.build import build_detector
 from vlpart.zoo.published_names import convert, is_published
 from vlpart.zoo.resolve import architecture_of
+from vlpart.zoo.weights import as_float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,8 @@ def detector_of(
     if is_published(state):
         converted = convert(state)
         state, embeddings = converted.state, converted.text_embeddings
+        if embeddings is not None:
+            embeddings = as_float32({"text embeddings": embeddings}, path)["text embeddings"]
     found = architecture_of(state, path)
     if architecture is not None and found != architecture:
         raise WeightsError(
@@ -79,7 +82,4 @@ def _fill(detector: Detector, state: Mapping[str, Tensor], path: Path) -> None:
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise WeightsError(f"{path} {problem} {names[0]!r}{more}: it is damaged or of another model")
-    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise WeightsError(f"{path} has NaN or infinity in {broken[0]!r}: it is damaged")
-    detector.load_state_dict({name: value.float() for name, value in state.items()})
+    detector.load_state_dict(as_float32(state, path))

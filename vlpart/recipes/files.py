@@ -89,7 +89,7 @@ def load_recipe_file(path: Path, data_root: Path) -> Recipe:
         found = module.recipe(data_root)
     except TrainingError:
         raise
-    except Exception as error:  # whatever the user's program leads to
+    except (Exception, SystemExit) as error:  # whatever the user's program leads to
         raise TrainingError(
             f"{path} fails ({type(error).__name__}: {error}); it must define recipe(data_root)"
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.errors import DataError, OutputError
+from vlpart import files
+from vlpart.errors import DataError, OutputError, VlpartError
+from vlpart.files import why
 from vlpart.masks.polygons import Polygon, joined, rectangle
 from vlpart.masks.shapes import LABELME_VERSION, labelme_shapes, yolo_names
 from vlpart.masks.stack import MaskStack
@@ -27,7 +28,10 @@ FORMAT = "vlpart.result"
 VERSION = 2
 
 #: What reading a saved result raises where a value is missing or of the wrong kind.
-DAMAGED = (KeyError, TypeError, ValueError, IndexError)
+DAMAGED = (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError, RecursionError, VlpartError)
+
+#: Pixels of a side and of an image that a saved result may claim.
+MAX_SIDE, MAX_AREA = 1_000_000, 1_000_000_000
 
 
 def to_coco(result: NamedDetections, image_id: int | str) -> list[dict[str, Any]]:
@@ -156,9 +160,9 @@ def to_dict(result: NamedDetections, full_vocabulary: bool = False) -> dict[str,
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file; see `Result.load`."""
     try:
-        return json.loads(Path(path).read_bytes())  # a byte order mark, UTF-16: as for annotation files
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
+        return files.read_json(path)
+    except (OSError, ValueError) as error:
+        reason = why(error) if isinstance(error, OSError) else f"not JSON ({why(error)})"
         raise DataError(f"cannot read the saved result {os.fspath(path)}: {reason}") from error
 
 
@@ -170,6 +174,8 @@ def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         )
     try:
         size = (int(data["image_size"][0]), int(data["image_size"][1]))
+        if not (0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE and size[0] * size[1] <= MAX_AREA):
+            raise ValueError(f"the image size is {size}")
         found = list(data["detections"])
         rles = [detection["mask"] for detection in found if "mask" in detection]
         if rles and len(rles) != len(found):
@@ -194,7 +200,7 @@ def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def damaged(error: Exception) -> DataError:
     """What to raise for a saved result whose values do not make one."""
-    return DataError(f"the saved result is damaged: {type(error).__name__}: {error}")
+    return DataError(f"the saved result is damaged: {type(error).__name__}: {why(error)}")
 
 
 def _short(value: np.float32) -> float:

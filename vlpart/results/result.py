@@ -99,8 +99,9 @@ class Result:
         path: str | os.PathLike[str] | None = None,
     ) -> None:
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        self.boxes_xyxy: NDArray[np.float32] = np.array(boxes_xyxy, dtype=np.float32)
-        self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused below
+            self.boxes_xyxy: NDArray[np.float32] = np.array(boxes_xyxy, dtype=np.float32)
+            self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
         self.class_ids: NDArray[np.int64] = _whole_numbers(class_ids)
         if not self.boxes_xyxy.size:
             self.boxes_xyxy = self.boxes_xyxy.reshape(-1, 4)

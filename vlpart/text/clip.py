@@ -128,6 +128,8 @@ def build_tower(state: Mapping[str, Tensor]) -> Any:
     """
     import torch
 
+    from vlpart.zoo.weights import as_float32
+
     open_clip = _open_clip()
     from open_clip.transformer import QuickGELU, TextTransformer
 
@@ -137,7 +139,9 @@ def build_tower(state: Mapping[str, Tensor]) -> Any:
     mask = torch.full((tower.context_length, tower.context_length), float("-inf")).triu_(1)
     tower.register_buffer("attn_mask", mask, persistent=False)
     try:
-        tower.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+        tower.load_state_dict(as_float32(state, "the file"), assign=True)
+    except WeightsError as error:
+        raise _missing(str(error)) from error
     except RuntimeError as error:
         raise _missing("the file does not hold the text tower of CLIP RN50") from error
     return tower.eval().requires_grad_(False)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vlpart.errors import OutputError, TextEncoderError, VocabularyError
-from vlpart.files import cache_folder, write_file
+from vlpart.files import cache_folder, is_file, write_file
 from vlpart.text.clip import ClipTextEncoder
 from vlpart.text.phrase import PhraseTextEncoder
 from vlpart.text.prompts import Prompt, part_of_object_phrases, prompts_for
@@ -150,16 +150,17 @@ def _read(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
     import numpy as np
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         with safe_open(path, framework="numpy") as file:
             metadata, vectors = file.metadata() or {}, file.get_tensor("vectors")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
         logger.info("%s is damaged (%s) and is made again.", path, error)
         return None
     whole = metadata.get("sha256") == hashlib.sha256(vectors.tobytes()).hexdigest()
-    if not whole or metadata.get("key") != key or vectors.shape != shape or vectors.dtype != np.float32:
+    usable = vectors.dtype == np.float32 and bool(np.isfinite(vectors).all())
+    if not whole or not usable or metadata.get("key") != key or vectors.shape != shape:
         logger.info("%s is damaged and is made again.", path)
         return None
     return vectors

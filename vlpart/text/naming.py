@@ -14,9 +14,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vlpart.errors import VocabularyError
+from vlpart.files import is_file, read_regular
 
 MAX_NAME_LENGTH = 200
 """Characters in one name. CLIP reads 77 word pieces, so that anything longer would be cut anyway."""
+
+MAX_NAMES = 200_000
+MAX_TEXT_BYTES = 50_000_000
+MAX_JSON_BYTES = 4_000_000_000
+"""Of a vocabulary in JSON, which may be a COCO file with all its annotations."""
+
+MAX_ID = 1 << 63
+"""Ids are below it, in both directions: 64-bit numbers, as in COCO files. Larger ones can be chosen so that all of them
+fall on one place of a dictionary."""
+
+_DECOMPOSED = 4  # characters that become one at most
 
 Named = tuple[str, str | None, str | None]
 """(display name, object, part); object and part are both None for a name that is no part."""
@@ -32,11 +44,11 @@ def clean_name(name: object, where: str) -> str:
     if not isinstance(name, str):
         raise VocabularyError(f"{where} is a {type(name).__name__}, not a string.")
     for character in name:
-        if unicodedata.category(character) in ("Cc", "Cs"):
+        if unicodedata.category(character) in ("Cc", "Cs"):  # some 50 ns each
             raise VocabularyError(f"{where} has a control character (U+{ord(character):04X}); remove it.")
-    if len(name) > 10 * MAX_NAME_LENGTH:  # the time of composing grows with the square of the length
-        raise VocabularyError(f"{where} has {len(name)} characters ('{name[:40]}...'); the limit is {MAX_NAME_LENGTH}.")
-    text = " ".join(unicodedata.normalize("NFC", name).split())
+    text = " ".join(name.split())
+    if len(text) <= _DECOMPOSED * MAX_NAME_LENGTH:  # longer ones stay too long, and composing takes quadratic time
+        text = unicodedata.normalize("NFC", text)
     if not text:
         raise VocabularyError(f"{where} is empty; name an object or a part.")
     if len(text) > MAX_NAME_LENGTH:
@@ -100,6 +112,8 @@ def parse_names(text: object) -> list[Named]:
                     seen.add(owner.casefold())
                     found.append((owner, None, None))
                 found.append((f"{owner}:{part}", owner, part))
+                if len(found) > MAX_NAMES:
+                    raise VocabularyError(f"The vocabulary has more than {MAX_NAMES} names.")
     if not found:
         raise VocabularyError("The vocabulary is empty; name what to look for, as in 'car: wheel, door; person'.")
     refuse_duplicates([name for name, *_ in found])
@@ -167,10 +181,7 @@ def looks_like_file(text: str) -> bool:
     """Whether a string means a file: a .txt or .json ending, or a file of that name."""
     if "\n" in text or "\0" in text or len(text) > 1000:
         return False
-    try:
-        return text.lower().endswith((".txt", ".json")) or Path(text).is_file()
-    except OSError:
-        return False
+    return text.lower().endswith((".txt", ".json")) or is_file(text)
 
 
 def read_document(path: Path) -> Any:
@@ -182,9 +193,11 @@ def read_document(path: Path) -> Any:
     if path.suffix.lower() not in (".txt", ".json"):
         raise VocabularyError(f"'{path}' is neither .txt nor .json; a vocabulary file is one of these.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        plain = path.suffix.lower() == ".txt"
+        text = read_regular(path, MAX_TEXT_BYTES if plain else MAX_JSON_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError, MemoryError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else ""
+        reason = reason or getattr(error, "strerror", None) or str(error) or "it is too large for the memory"
         raise VocabularyError(f"The vocabulary file '{path}' cannot be read: {reason}.") from error
     if path.suffix.lower() == ".txt":
         lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -193,8 +206,9 @@ def read_document(path: Path) -> Any:
         return "\n".join(lines)
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise VocabularyError(f"The vocabulary file '{path}' is not valid JSON ({error}).") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise VocabularyError(f"The vocabulary file '{path}' is not valid JSON ({reason}).") from error
 
 
 def categories_of(document: Any) -> Iterable[Mapping[str, Any]]:
@@ -203,6 +217,8 @@ def categories_of(document: Any) -> Iterable[Mapping[str, Any]]:
         document = document.get("entries", document.get("categories"))
     if not isinstance(document, list):
         raise VocabularyError("A JSON vocabulary needs a list under 'entries' or 'categories', or is a list of names.")
+    if len(document) > MAX_NAMES:
+        raise VocabularyError(f"The vocabulary has {len(document)} categories; the limit is {MAX_NAMES}.")
     return document
 
 
@@ -221,9 +237,11 @@ def entries_from(categories: Iterable[Mapping[str, Any]], make: Callable[..., E]
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
             raise VocabularyError(f"{where} needs a 'name' of 1 to {MAX_NAME_LENGTH} printable characters.")
         if not isinstance(number, int) or isinstance(number, bool):
-            raise VocabularyError(f"{where} ('{name}') needs a whole number as 'id', not {number!r}.")
+            raise VocabularyError(f"{where} ('{name}') needs a whole number as 'id', not a {type(number).__name__}.")
+        if not -MAX_ID < number < MAX_ID:
+            raise VocabularyError(f"{where} ('{name}') has an 'id' of more than 64 bits.")
         owner, part = category.get("object"), category.get("part")
-        if not (isinstance(owner, str) and isinstance(part, str) and owner and part):
+        if not all(isinstance(side, str) and side and len(side) <= MAX_NAME_LENGTH for side in (owner, part)):
             owner, _, part = name.partition(":")
             owner, part = (owner.strip(), part.strip()) if owner.strip() and part.strip() else (None, None)
         optional = {key: category[key] for key in OPTIONAL if category.get(key) is not None}
@@ -231,7 +249,7 @@ def entries_from(categories: Iterable[Mapping[str, Any]], make: Callable[..., E]
         ranges = category.get("imagenet_id") or ()
         try:
             optional["imagenet_id"] = tuple((int(first), int(last)) for first, last in ranges)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise VocabularyError(f"{where} ('{name}'): 'imagenet_id' is a list of [first, last] pairs.") from error
         entries.append(make(name=name, id=number, object=owner, part=part, **optional))
     return tuple(entries)
@@ -241,7 +259,9 @@ def _check_optional(fields: Mapping[str, Any], where: str) -> None:
     for key, value in fields.items():
         wanted = int if key == "image_count" else str
         if not isinstance(value, wanted) or isinstance(value, bool):
-            raise VocabularyError(f"{where}: '{key}' must be a {wanted.__name__}, not {value!r}.")
+            raise VocabularyError(f"{where}: '{key}' must be a {wanted.__name__}, not a {type(value).__name__}.")
+        if isinstance(value, str) and len(value) > 5 * MAX_NAME_LENGTH:
+            raise VocabularyError(f"{where}: '{key}' has {len(value)} characters; the limit is {5 * MAX_NAME_LENGTH}.")
 
 
 def to_document(title: str, about: str, entries: Sequence[Any]) -> dict[str, Any]:

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlpart.errors import TrainingError
-from vlpart.zoo.weights import interpolated
+from vlpart.errors import TrainingError, WeightsError
+from vlpart.files import is_there
+from vlpart.zoo.weights import interpolated, read_torch_file
 
 FORMAT = "vlpart-checkpoint-2"
 _BEFORE_SEVERAL_PROCESSES = "vlpart-checkpoint-1"
@@ -132,24 +133,53 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         TrainingError: the file is missing, damaged, or no checkpoint of this package.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise TrainingError(f"no checkpoint at {path}") from error
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
-        raise TrainingError(
-            f"cannot read checkpoint {path}: {type(error).__name__}; remove it to use the one before"
-        ) from error
+        content = read_torch_file(path)
+    except WeightsError as error:
+        if not is_there(path):
+            raise TrainingError(f"no checkpoint at {path}") from error
+        reason = str(error).rstrip(".")
+        raise TrainingError(f"cannot read checkpoint {path}: {reason}; remove it to use the one before") from error
     if isinstance(content, dict) and content.get("format") == _BEFORE_SEVERAL_PROCESSES:
         content |= {"format": FORMAT, "ranks": [{"loader": content.pop("loader"), "rng": content.pop("rng")}]}
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise TrainingError(f"{path} is not a training checkpoint of this package")
+    problem = _malformed(content)
+    if problem:
+        raise TrainingError(f"cannot read checkpoint {path}: {problem}; remove it to use the one before")
     return content
 
 
+def _malformed(content: Mapping[str, Any]) -> str:
+    """What is wrong with the parts of a checkpoint; empty if nothing is."""
+    kinds = {"step": int, "recipe": dict, "model": Mapping, "optimizer": dict, "ranks": list, "metrics": dict}
+    for key, kind in kinds.items():
+        if key in content and (not isinstance(content[key], kind) or isinstance(content[key], bool)):
+            return f"{key!r} is malformed"
+    weights, ranks = content.get("model", {}), content.get("ranks", [])
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()):
+        return "'model' holds something else than tensors"
+    if not all(isinstance(rank, dict) and {"loader", "rng"} <= rank.keys() for rank in ranks):
+        return "'ranks' is malformed"
+    average = content.get("ema")
+    if average is not None and not (isinstance(average, dict) and isinstance(average.get("shadow"), Mapping)):
+        return "'ema' is malformed"
+    return ""
+
+
 def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint of a run folder, or None if there is none yet."""
+    """The newest checkpoint of a run folder, or None if there is none yet.
+
+    Raises:
+        TrainingError: it is damaged, or a part of it is missing.
+    """
     paths = list_checkpoints(folder)
-    return load_checkpoint(paths[-1]) if paths else None
+    if not paths:
+        return None
+    content = load_checkpoint(paths[-1])
+    lacking = [key for key in ("recipe", "model", "optimizer", "ranks", "ema", "metrics") if key not in content]
+    if lacking:
+        raise TrainingError(f"checkpoint {paths[-1]} lacks {lacking[0]!r}; remove it to use the one before")
+    return content
 
 
 def rng_state(*generators: torch.Generator) -> dict[str, Any]:
@@ -189,7 +219,8 @@ def weights_of(content: Mapping[str, Any], *, use_ema: bool) -> dict[str, Tensor
     weights: dict[str, Tensor] = dict(content["model"])
     if use_ema and content.get("ema") is not None:
         for name, value in content["ema"]["shadow"].items():
-            weights[name] = value.to(weights[name].dtype)
+            if name in weights and isinstance(value, Tensor):
+                weights[name] = value.to(weights[name].dtype)
     return weights
 
 
@@ -219,7 +250,11 @@ def export_weights(
         TrainingError: the checkpoint cannot be read, holds non-finite values, or the file cannot be written.
     """
     content = load_checkpoint(checkpoint)
-    recipe = content["recipe"]
+    recipe = content.get("recipe", {})
+    lacking = [key for key in ("recipe", "model", "step") if key not in content]
+    lacking += [key for key in ("architecture", "text_encoder", "seed", "name") if key not in recipe]
+    if lacking:
+        raise TrainingError(f"{checkpoint} lacks {lacking[0]!r}: export another checkpoint")
     weights = weights_of(content, use_ema=use_ema)
     if share := recipe.get("initial_share"):
         if initial is None:

@@ -20,7 +20,7 @@ from vlpart.text.prompts import Prompt
 from vlpart.zoo.download import download_file, sha256_of
 from vlpart.zoo.published_names import is_published
 from vlpart.zoo.resolve import resolve
-from vlpart.zoo.weights import load_state_dict
+from vlpart.zoo.weights import as_float32, load_state_dict
 
 if TYPE_CHECKING:
     from vlpart.models.detector import Detector
@@ -223,7 +223,7 @@ def fill_backbone(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) 
             raise WeightsError(
                 f"{path} does not fit the backbone {kind}: it {problem} {names[0]!r} ({len(names)} such)"
             )
-    backbone.load_state_dict({**wanted, **{name: value.float() for name, value in found.items()}})
+    backbone.load_state_dict({**wanted, **as_float32(found, path)})
 
 
 _LEFT_OUT = re.compile(r"(head|fc|norm)\.(weight|bias)|.*\.(num_batches_tracked|relative_position_index|attn_mask)")

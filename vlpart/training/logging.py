@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Protocol, TextIO
 
 from vlpart.errors import TrainingError
+from vlpart.files import MAX_JSON_BYTES, is_there, read_regular, why
 from vlpart.jobs import Progress
 
 Say = Callable[[str], object]
@@ -61,15 +62,25 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a `log.jsonl`; a last line cut off by a kill is left out."""
-    if not path.is_file():
+    """The records of a `log.jsonl`; a line cut off by a kill, or that is no record with a step, is left out.
+
+    Raises:
+        TrainingError: there is something of that name that cannot be read.
+    """
+    if not is_there(path):
         return []
+    try:
+        lines = read_regular(path, MAX_JSON_BYTES).splitlines()
+    except OSError as error:
+        raise TrainingError(f"cannot read {path}: {why(error)}") from error
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in lines:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(record, dict) and type(record.get("step")) is int:
+            records.append(record)
     return records
 
 
@@ -281,19 +292,17 @@ class CsvSink:
         self.columns = ["step"]
         rows: list[dict[str, str]] = []
         if step and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                table = csv.DictReader(file)
-                whole = (row for row in table if None not in row.values() and row["step"].isdigit())
-                rows = [row for row in whole if int(row["step"]) <= step]
-                self.columns = list(table.fieldnames or self.columns)
+            names, whole = self._read()
+            rows = [row for row in whole if None not in row.values() and row["step"].isdecimal()]
+            rows = [row for row in rows if len(row["step"]) < 20 and int(row["step"]) <= step]
+            self.columns = names or self.columns
         self._rewrite(rows)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add a row."""
         new = [name for name in figures if name not in self.columns]
         if new:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+            _, rows = self._read()
             self.columns += new
             self._rewrite(rows)
         text = io.StringIO()
@@ -306,6 +315,19 @@ class CsvSink:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        """The columns and rows that are there; rows cut off have None."""
+        try:
+            text = read_regular(self.path, MAX_JSON_BYTES).decode("utf-8")
+            table = csv.DictReader(io.StringIO(text, newline=""))
+            rows = [row for row in table if None not in row]
+        except (OSError, ValueError, csv.Error) as error:
+            raise TrainingError(f"cannot read {self.path}: {why(error)}; move it away") from error
+        names = list(table.fieldnames or [])
+        if names and "step" not in names:
+            raise TrainingError(f"cannot read {self.path}: it has no column 'step'; move it away")
+        return names, rows
 
     def _rewrite(self, rows: Sequence[Mapping[str, str]]) -> None:
         temporary = self.path.with_name(f".{self.path.name}.part")
@@ -340,13 +362,21 @@ class TensorBoardSink:
         self._writer.close()
 
 
+def _remembered(path: Path) -> str | None:
+    """The id in a file of one line, or None if there is none."""
+    try:
+        return read_regular(path, 1000).decode("ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
 class WandbSink:
     """A run on Weights & Biases; its id is kept in the run folder, so that a resumed run goes on with it."""
 
     def __init__(self, output: Path, recipe: Mapping[str, Any], name: str) -> None:
         wandb = importlib.import_module("wandb")
         remembered = output / "wandb_id.txt"
-        identifier = remembered.read_text(encoding="utf-8").strip() if remembered.is_file() else None
+        identifier = _remembered(remembered)
         self._run = wandb.init(
             project="vlpart", name=name, dir=str(output), config=dict(recipe), id=identifier, resume="allow"
         )

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,12 +130,23 @@ class Trainer:
         try:
             self.model.load_state_dict(content["model"])
             self.stepper.load_state_dict(content["optimizer"], content.get("scaler"))
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise TrainingError(f"the checkpoint does not fit the model {self.recipe.architecture!r}") from error
         if (self.average is None) != (content["ema"] is None):
             raise TrainingError(
                 "the checkpoint and this run differ in ema_decay: use the same options or another output folder"
             )
+        try:
+            self._restore(content)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise TrainingError(
+                f"the newest checkpoint in {self.checkpoints} is malformed ({reason}): remove it to use the one before"
+            ) from error
+        return self.step
+
+    def _restore(self, content: Mapping[str, Any]) -> None:
+        """Take over what a checkpoint says besides model and optimizer."""
         if self.average is not None:
             self.average.load_state_dict(content["ema"])
         own = content["ranks"][self.world.rank]
@@ -144,7 +156,6 @@ class Trainer:
         self.seconds = float(content["metrics"]["seconds"])
         self.skipped = int(content["metrics"]["skipped"])
         self.best = content["metrics"]["best"]
-        return self.step
 
     def run(
         self, time_limit: float | None = None, *, say: Say | None = None, progress: Progress | None = None
@@ -339,6 +350,40 @@ def check_output(output: Path) -> None:
         raise OutputError(f"cannot make the run folder {output}: {there} is a file; give another one with --output")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OutputError(f"cannot make the run folder {output}: {there} is not writable; give another with --output")
+
+
+@contextmanager
+def run_lock(output: Path) -> Iterator[None]:
+    """Keep a run folder to this training, until the context ends or the process does, however it ends.
+
+    On a file system without locks nothing is kept.
+
+    Raises:
+        TrainingError: another training has it, or the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(output / ".lock", timeout=0)
+    new = not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            f"another training is running in {output}: wait for it, or name another folder with --output"
+        ) from None
+    except NotImplementedError:  # no locks here
+        yield
+        return
+    except OSError as error:
+        raise TrainingError(f"cannot write {output}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if new and [path.name for path in output.iterdir()] == [".lock"]:  # the run did not even begin
+            (output / ".lock").unlink()
+            output.rmdir()
 
 
 def refuse_existing_run(output: Path) -> None:

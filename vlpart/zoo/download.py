@@ -7,6 +7,7 @@ catalogue where it knows.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import http.client
@@ -14,13 +15,14 @@ import json
 import shutil
 import time
 import urllib.error
-import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlpart import web
 from vlpart.errors import DownloadError, WeightsError
-from vlpart.files import cache_folder
+from vlpart.files import cache_folder, read_regular
 from vlpart.jobs import Progress
 from vlpart.zoo.catalogue import ASSETS, ModelEntry, get_model
 
@@ -28,6 +30,10 @@ __all__ = ["Progress", "cache_folder", "download_file", "download_model", "sha25
 
 BLOCK = 1 << 18
 TRIES = 4
+SLOWEST = 10_000
+"""Bytes a second that a server must send on average, after twice the time-out."""
+MAX_UNKNOWN_SIZE = 20_000_000_000
+"""Bytes of a download whose size neither the catalogue nor the server tells."""
 PAUSE = 0.25
 """Seconds before the second try; doubled each time."""
 LOCK_TIMEOUT = 6 * 3600.0
@@ -49,7 +55,8 @@ def download_model(
             they are.
         progress: told about the bytes as they arrive; the total is None if the server does not say.
         force: download again even if the file is there.
-        timeout: seconds without an answer before a try counts as failed.
+        timeout: seconds without an answer before a try counts as failed; a try also fails after twice that and a
+            second for every `SLOWEST` bytes that came.
 
     Raises:
         ModelNotFoundError: no such model.
@@ -76,7 +83,8 @@ def download_model(
 
 
 def _by_hand(entry: ModelEntry, target: Path) -> str:
-    return f"Without network: fetch {entry.url} elsewhere, save it as {target}, or pass it with --weights FILE."
+    url = web.shown(entry.url or "")
+    return f"Without network: fetch {url} elsewhere, save it as {target}, or pass it with --weights FILE."
 
 
 def download_file(
@@ -106,7 +114,7 @@ def download_file(
     from filelock import FileLock, Timeout
 
     if not url.startswith(("https://", "http://")):
-        raise DownloadError(f"Only http and https addresses can be downloaded, not '{url}'.")
+        raise DownloadError(f"Only http and https addresses can be downloaded, not '{web.shown(url)}'.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock", timeout=LOCK_TIMEOUT):
@@ -147,6 +155,11 @@ class _Job:
     timeout: float
 
     @property
+    def name(self) -> str:
+        """The address for messages and records, without credentials."""
+        return web.shown(self.url)
+
+    @property
     def part(self) -> Path:
         return self.target.with_name(self.target.name + ".part")
 
@@ -183,7 +196,7 @@ def _fetch(job: _Job) -> Path:
             time.sleep(PAUSE * 2**attempt)
     done = _length(job.part)
     kept = f"; {done} bytes are kept, run it again to go on" if done else ""
-    raise DownloadError(f"{job.url} could not be downloaded: {reason}{kept}.")
+    raise DownloadError(f"{job.name} could not be downloaded: {reason}{kept}.")
 
 
 def _receive(job: _Job) -> None:
@@ -200,19 +213,20 @@ def _receive(job: _Job) -> None:
     if job.size is not None and done == job.size:
         return
     notes = _read_json(job.notes) if done else {}
-    if done and notes.get("url") != job.url:
+    if done and notes.get("url") != job.name:
         job.forget()
         done, notes = 0, {}
-    request = urllib.request.Request(job.url, headers={"User-Agent": _user_agent(), "Accept-Encoding": "identity"})
+    headers = {"User-Agent": _user_agent(), "Accept-Encoding": "identity"}
     if done:
-        request.add_header("Range", f"bytes={done}-")
-        if notes.get("version"):
-            request.add_header("If-Range", notes["version"])
+        headers["Range"] = f"bytes={done}-"
+        if isinstance(version := notes.get("version"), str) and version.isprintable() and version:
+            headers["If-Range"] = version
     try:
-        with urllib.request.urlopen(
-            request, timeout=job.timeout
-        ) as response:  # http or https: checked by download_file
-            _copy(job, response, done)
+        with (
+            web.Watch(2 * job.timeout) as watch,
+            web.open_url(job.url, watch, timeout=job.timeout, headers=headers) as response,
+        ):
+            _copy(job, response, done, watch)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and done:
@@ -220,15 +234,19 @@ def _receive(job: _Job) -> None:
                 return
             job.forget()
             raise _Interrupted("the server has another file than before") from error
+        answer = web.reason_of(error).removeprefix("HTTP ")
         if error.code in (408, 429, 500, 502, 503, 504):
-            raise _Interrupted(f"the server answered {error.code} {error.reason}") from error
-        raise DownloadError(f"{job.url}: the server answered {error.code} {error.reason}.") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise _Interrupted(str(reason) or type(error).__name__) from error
+            raise _Interrupted(f"the server answered {answer}") from error
+        raise DownloadError(f"{job.name}: the server answered {answer}.") from error
+    except _DiskError as error:
+        raise error.cause from error
+    except web.FAILURES as error:
+        if isinstance(error, ValueError | http.client.InvalidURL):
+            raise DownloadError(f"{job.name} cannot be downloaded: {web.reason_of(error)}.") from None
+        raise _Interrupted(web.reason_of(error)) from error
 
 
-def _copy(job: _Job, response: Any, done: int) -> None:
+def _copy(job: _Job, response: Any, done: int, watch: web.Watch) -> None:
     """Write the answer behind the `done` bytes that are there, or from the start if the server sends everything.
 
     Raises:
@@ -237,7 +255,7 @@ def _copy(job: _Job, response: Any, done: int) -> None:
         OSError: the disk is full.
     """
     if "text/html" in response.headers.get("Content-Type", "").lower():
-        raise DownloadError(f"{job.url} gives a web page, not a file (a login or an error page?).")
+        raise DownloadError(f"{job.name} gives a web page, not a file (a login or an error page?).")
     if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
         if response.status == 206:
             job.forget()
@@ -250,29 +268,55 @@ def _copy(job: _Job, response: Any, done: int) -> None:
         raise _Interrupted("the server has another file than before")
     if job.size is not None and total is not None and total != job.size:
         job.forget()
-        raise DownloadError(f"{job.url} has {total} bytes, but {job.size} are expected; the file there has changed.")
-    free = shutil.disk_usage(job.part.parent).free
-    if total is not None and total - done > free:
-        raise OSError(errno.ENOSPC, f"{total - done} bytes are needed, {free} are free")
+        raise DownloadError(f"{job.name} has {total} bytes, but {job.size} are expected; the file there has changed.")
+    limit = job.size or total or MAX_UNKNOWN_SIZE
     version = response.headers.get("ETag", "")
     version = response.headers.get("Last-Modified", "") if not version or version.startswith("W/") else version
-    job.notes.write_text(json.dumps({"url": job.url, "version": version, "total": total}), encoding="utf-8")
-    with job.part.open("ab" if done else "wb") as file:
+    notes = {"url": job.name, "version": version, "total": total}
+    started = time.monotonic()
+    with _disk():
+        free = shutil.disk_usage(job.part.parent).free
+        if total is not None and total - done > free:
+            raise OSError(errno.ENOSPC, f"{total - done} bytes are needed, {free} are free")
+        job.notes.write_text(json.dumps(notes), encoding="utf-8")
+        file = job.part.open("ab" if done else "wb")
+    received = 0
+    with file:
         job.progress(job.target.name, done, total)
-        while block := _read(response):
-            file.write(block)
+        while block := response.read1(BLOCK):
+            received += len(block)
             done += len(block)
+            watch.extend(started + 2 * job.timeout + received / SLOWEST)
+            if done > limit:
+                break
+            with _disk():
+                file.write(block)
             job.progress(job.target.name, done, total)
+        with _disk():
+            file.flush()
+    if done > limit:
+        job.forget()
+        raise DownloadError(f"{job.name} gives more than the {limit} bytes that are expected; nothing was kept.")
+    if watch.expired and total is None:
+        raise _Interrupted("it took too long")
     if total is not None and done < total:
         raise _Interrupted(f"the connection broke after {done} of {total} bytes")
 
 
-def _read(response: Any) -> bytes:
-    """The next block; what goes wrong here is the network's doing, not the disk's."""
+class _DiskError(Exception):
+    """Wraps an error of the disk, to be told from one of the network, which may be an OSError too."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
     try:
-        return response.read(BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(str(error) or type(error).__name__) from error
+        yield
+    except OSError as error:
+        raise _DiskError(error) from error
 
 
 def _finish(job: _Job) -> Path:
@@ -280,16 +324,16 @@ def _finish(job: _Job) -> Path:
     size = _length(job.part)
     if job.size is not None and size != job.size:
         job.forget()
-        raise DownloadError(f"{job.url} gave {size} bytes, but {job.size} are expected; nothing was kept.")
+        raise DownloadError(f"{job.name} gave {size} bytes, but {job.size} are expected; nothing was kept.")
     if size == 0:
         job.forget()
-        raise DownloadError(f"{job.url} gave an empty file.")
+        raise DownloadError(f"{job.name} gave an empty file.")
     digest = sha256_of(job.part)
     if job.sha256 is not None and digest != job.sha256:
         job.forget()
-        raise DownloadError(f"{job.url} has the SHA-256 {digest}, but {job.sha256} is expected; nothing was kept.")
+        raise DownloadError(f"{job.name} has the SHA-256 {digest}, but {job.sha256} is expected; nothing was kept.")
     job.part.replace(job.target)
-    _record(job.target, job.url, digest)
+    _record(job.target, job.name, digest)
     job.notes.unlink(missing_ok=True)
     return job.target
 
@@ -336,8 +380,8 @@ def _record(target: Path, url: str | None, digest: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_regular(path, 1_000_000).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -7,13 +7,13 @@ next run holds) and `held_vocabulary.json` (what this one does).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
+from vlpart.files import read_json
 from vlpart.zoo.catalogue import TEXT_ENCODERS, ModelEntry, model_like
 from vlpart.zoo.weights import interpolated, load_state_dict
 
@@ -25,6 +25,7 @@ VOCABULARY = "vocabulary.json"
 KNOWN_VOCABULARY = "known_vocabulary.json"
 HELD_VOCABULARY = "held_vocabulary.json"
 WEIGHTS = "weights.safetensors"
+MAX_RECIPE_BYTES = 50_000_000
 INITIAL_WEIGHTS = "initial.safetensors"
 
 
@@ -107,7 +108,7 @@ def open_run(folder: Path) -> RunFolder:
             what is missing.
     """
     try:
-        recipe = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        recipe = read_json(folder / RECIPE, MAX_RECIPE_BYTES)
         for key in ("architecture", "text_encoder", "name", "score_threshold", "detections_per_image"):
             recipe[key]
     except OSError as error:
@@ -117,6 +118,8 @@ def open_run(folder: Path) -> RunFolder:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder / RECIPE} is damaged ({type(error).__name__}: {error})") from None
+    if problem := _malformed(recipe):
+        raise WeightsError(f"{folder / RECIPE} is damaged ({problem})")
     known = sorted(TEXT_ENCODERS)
     if recipe["architecture"] not in known:
         raise WeightsError(
@@ -129,6 +132,23 @@ def open_run(folder: Path) -> RunFolder:
             f"give {folder / WEIGHTS} as model, and a vocabulary"
         )
     return RunFolder(folder=folder, recipe=recipe, weights=_weights(folder))
+
+
+def _malformed(recipe: dict[str, Any]) -> str:
+    """What is wrong with the values of a recipe that inference reads; empty if nothing is."""
+    for key in ("architecture", "text_encoder", "name"):
+        if not isinstance(recipe[key], str) or not recipe[key]:
+            return f"{key!r} is not a name"
+    wanted = {"score_threshold": (0, 1), "detections_per_image": (1, 1_000_000), "initial_share": (0, 1)}
+    for key, (low, high) in wanted.items():
+        value = recipe.get(key, low)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            return f"{key!r} is not a number from {low} to {high}"
+    if not isinstance(recipe["detections_per_image"], int):
+        return "'detections_per_image' is not a whole number"
+    if not isinstance(recipe.get("inference_vocabulary"), str | None):
+        return "'inference_vocabulary' is not a name"
+    return ""
 
 
 def _weights(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
 import struct
@@ -11,10 +10,11 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from vlpart.errors import WeightsError
-from vlpart.files import is_file
+from vlpart.files import is_folder, is_there, open_regular
+from vlpart.zoo.pickle_check import PickleRefusedError, check_pickle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 WRAPPERS = ("model", "state_dict")
 CHECKPOINT = "vlpart-checkpoint"  # how the format of a training checkpoint of this package begins
 TORCH_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PICKLES = 5  # mark, version, machine, content, names of the storages
+MAX_DIRECTORY = 16_000_000
+"""Bytes of the table of contents of a torch or safetensors file: over 100,000 tensors."""
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -35,10 +38,10 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, damaged, not a checkpoint, or would need arbitrary pickle.
     """
     path = Path(path)
-    if not is_file(path):
+    if not is_there(path) or is_folder(path):
         raise WeightsError(f"There is no weight file '{path}'; give the path of a .pth, .safetensors or .pkl file.")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(16)
         kind = _kind(head)
         if kind == "torch":
@@ -97,7 +100,8 @@ def _tensors(found: Any, path: Path) -> dict[str, Tensor]:
 
 def _averaged(found: Any) -> Any:
     """The model of a training checkpoint with its moving average; anything else as it is."""
-    if not isinstance(found, Mapping) or not str(found.get("format", "")).startswith(CHECKPOINT):
+    form = found.get("format") if isinstance(found, Mapping) else None
+    if not isinstance(form, str) or not form.startswith(CHECKPOINT):
         return found
     average = found.get("ema")
     shadow = average.get("shadow") if isinstance(average, Mapping) else None
@@ -111,29 +115,67 @@ def _read_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > MAX_DIRECTORY:
+        raise WeightsError(f"'{path}' is damaged or no weight file (its header claims {header} bytes).")
     try:
         return load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, MemoryError, RuntimeError) as error:
         raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
 
 
 def _read_torch(path: Path) -> Any:
     """A zip file as torch writes it; entries are stored, so that their sizes cannot exceed the file's."""
+    size = path.stat().st_size
     try:
+        _check_directory(path)
         with zipfile.ZipFile(path) as archive:
-            claimed = sum(entry.file_size for entry in archive.infolist())
-            program = any("/code/" in name or name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, EOFError, RuntimeError) as error:
         raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+    claimed = sum(entry.file_size for entry in entries)
+    program = any("/code/" in entry.filename or entry.filename.endswith("/constants.pkl") for entry in entries)
     if program:  # looked at first: the code inside is compressed, the tensors are not
         raise WeightsError(
             f"'{path}' is refused: it is a TorchScript program, not a state dict; save its state_dict() instead."
         )
-    if claimed > path.stat().st_size:
+    if claimed > size:
         raise WeightsError(
             f"'{path}' is refused: it is compressed and claims {claimed} bytes, torch does not write that."
         )
+    _check_content(path, [entry for entry in entries if entry.filename.lower().endswith("data.pkl")], size)
     return _torch_load(path)
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a table of contents of unlikely length, before a list is made of it.
+
+    Raises:
+        ValueError: it has over `MAX_DIRECTORY` bytes.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
+        tail = file.read()
+    at, at64 = tail.rfind(b"PK\x05\x06"), tail.rfind(b"PK\x06\x06")
+    length = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+    if length == 0xFFFFFFFF or at64 >= 0:
+        length = int.from_bytes(tail[at64 + 40 : at64 + 48], "little") if at64 >= 0 else length
+    if length > MAX_DIRECTORY:
+        raise ValueError(f"its table of contents claims {length} bytes")
+
+
+def _check_content(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
+    """Follow the pickle of a torch file, as `pickle_check` does."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in entries:
+                with archive.open(entry) as file:
+                    check_pickle(file, limit=size)
+    except PickleRefusedError as error:
+        raise WeightsError(f"'{path}' is refused: {error}.") from error
+    except Exception as error:  # a damaged pickle can lead anywhere, inside zipfile and pickletools too
+        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
 
 
 def _torch_load(path: Path) -> Any:
@@ -175,15 +217,21 @@ def _reason(error: BaseException) -> str:
 
 def _read_pickle(path: Path) -> Any:
     """A dict of numpy arrays, plain values around them allowed; or torch's format from before 2020."""
-    data = path.read_bytes()
+    size = path.stat().st_size
     try:
-        found = _NumpyUnpickler(io.BytesIO(data)).load()
+        with path.open("rb") as file:
+            legacy = _is_legacy(file)
+            check_pickle(file, pickles=LEGACY_PICKLES if legacy else 1, limit=size)
+        if legacy:
+            return _torch_load(path)
+        with path.open("rb") as file:
+            found = _NumpyUnpickler(file).load()
+    except PickleRefusedError as error:
+        raise WeightsError(f"'{path}' is refused: {error}.") from error
     except WeightsError as error:
         raise WeightsError(f"'{path}' is refused: {error}") from error
     except Exception as error:  # as above: a damaged pickle can lead anywhere
         raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
-    if found == TORCH_LEGACY_MAGIC:
-        return _torch_load(path)
     for key in WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
@@ -193,6 +241,13 @@ def _read_pickle(path: Path) -> Any:
         return {name: _to_tensor(value) if isinstance(value, _Array) else value for name, value in found.items()}
     except WeightsError as error:
         raise WeightsError(f"'{path}' is damaged: {error}") from error
+
+
+def _is_legacy(file: IO[bytes]) -> bool:
+    """Whether the first pickle of the file is torch's mark of its format from before 2020; goes back to the start."""
+    head = file.read(64)
+    file.seek(0)
+    return b"\x8a\x0a" + TORCH_LEGACY_MAGIC.to_bytes(10, "little") in head[:16]
 
 
 class _DType:
@@ -212,7 +267,8 @@ class _DType:
 
         known = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
         if self.code not in known or self.order not in ("<", ">", "|", "="):
-            raise WeightsError(f"arrays of {self.code!r} are not supported.")
+            shown = repr(self.code)[:20] if isinstance(self.code, str) else "an unknown kind"
+            raise WeightsError(f"arrays of {shown} are not supported.")
         order = "" if self.order in ("|", "=") else str(self.order)
         return np.dtype(f"{order}{self.code}")
 
@@ -239,7 +295,7 @@ class _Array:
         form = dtype.numpy()
         if not isinstance(data, bytes):
             raise WeightsError("an array is malformed.")
-        if not all(isinstance(side, int) and side >= 0 for side in shape) or len(shape) > 32:
+        if len(shape) > 32 or not all(isinstance(side, int) and 0 <= side < 1 << 48 for side in shape):
             raise WeightsError("an array has an impossible shape.")
         if math.prod(shape) * form.itemsize != len(data):
             raise WeightsError(f"an array claims the shape {shape} but has {len(data)} bytes.")
@@ -277,7 +333,7 @@ def _bytes() -> bytes:
 class _NumpyUnpickler(pickle.Unpickler):
     """Every name in the file is looked up here: stand-ins for numpy's arrays, or an error."""
 
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
@@ -305,6 +361,51 @@ def _to_tensor(array: _Array) -> Tensor:
     values = array.numpy()
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).reshape(values.shape)
     return torch.from_numpy(native.copy())
+
+
+def as_float32(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
+    """The tensors as float32, after a look at whether they are usable as such.
+
+    Args:
+        state: tensors by name, all of them meant to be weights.
+        where: file they are from, for the message.
+
+    Raises:
+        WeightsError: a tensor is of whole numbers, booleans, complex numbers or 8-bit floats (which need a scale that
+            the file does not give), or has NaN, infinity or a value that float32 cannot hold.
+    """
+    import torch
+
+    usable = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    result = {}
+    for name, value in state.items():
+        if value.dtype not in usable:
+            raise WeightsError(f"{where} holds {name!r} as {_kind_of(value)}: weights are float16, bfloat16 or float32")
+        result[name] = value.float()
+        if not bool(result[name].isfinite().all()):
+            kind = "a value beyond float32" if bool(value.isfinite().all()) else "NaN or infinity"
+            raise WeightsError(f"{where} has {kind} in {name!r}: it is damaged")
+    return result
+
+
+def _kind_of(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def read_torch_file(path: Path) -> Any:
+    """What `torch.save` wrote, of tensors and plain values, on the CPU; the file is looked through first.
+
+    Raises:
+        WeightsError: missing, damaged, not a torch file, or refused.
+    """
+    try:
+        with open_regular(path) as file:
+            head = file.read(16)
+        if _kind(head) == "torch":
+            return _read_torch(path)
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    raise WeightsError(f"'{path}' is not a file of torch (it begins with {head[:8]!r}).")
 
 
 def interpolated(trained: Mapping[str, Tensor], initial: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

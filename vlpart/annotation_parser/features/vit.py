@@ -26,6 +26,7 @@ from vlpart.annotation_parser.features.base import (
 )
 from vlpart.errors import WeightsError
 from vlpart.runtime import autocast, choose_device, choose_precision
+from vlpart.zoo.weights import as_float32
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -202,7 +203,7 @@ def load_weights(model: VisionTransformer, state: Mapping[str, Tensor], where: s
         if name not in state or state[name].shape != value.shape:
             found = "is missing" if name not in state else f"is {tuple(state[name].shape)}, not {tuple(value.shape)}"
             raise WeightsError(f"{where} holds no DINO ViT-S/8 backbone ({name} {found}): download it again")
-    model.load_state_dict({name: state[name].float() for name in own})
+    model.load_state_dict(as_float32({name: state[name] for name in own}, where))
 
 
 class DinoFeatures:

@@ -105,19 +105,19 @@ def _near(name: str, present: set[str]) -> str:
 
 def inspect_image(task: tuple[Path, int, int], *, decode: bool) -> tuple[str | None, str]:
     """`(None, "")` for a good image, else a kind of finding and a text (in a worker process)."""
-    from PIL import Image
-
-    from vlpart.data.images import read_image
+    from vlpart.data.images import image_header, read_image
     from vlpart.errors import ImageError
 
     path, width, height = task
     if not is_file(path):
         return "unreadable-image", "is no file"
     try:
-        with Image.open(path) as image:
+        with image_header(path, max_pixels=None) as image:
             stored = image.size
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged header
+    except ImageError as error:
+        return "unreadable-image", str(error)
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged EXIF data
         return "unreadable-image", " ".join(str(error).split()) or type(error).__name__
     if decode:
         try:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlpart.errors import DataError, OutputError
-from vlpart.files import write_file
+from vlpart.errors import DataError, ImageError, OutputError
+from vlpart.files import is_there, write_file
 from vlpart.jobs import Progress
 from vlpart.text.vocabulary import Vocabulary
 
@@ -220,15 +220,16 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: missing, empty, or no image.
     """
-    from PIL import Image
+    from vlpart.data.images import image_header
 
     try:
-        with Image.open(path) as image:
+        with image_header(path, max_pixels=None) as image:
             width, height = image.size
-    except FileNotFoundError:
-        raise DataError("the image is missing") from None
-    except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged header
-        raise DataError(f"the image cannot be read ({type(error).__name__}); download it again") from None
+    except ImageError as error:
+        if not is_there(path):
+            raise DataError("the image is missing") from None
+        reason = str(error).replace(str(path), "").strip()
+        raise DataError(f"the image cannot be read ({reason}); download it again") from None
     if width < 1 or height < 1:
         raise DataError(f"the image has the size {width}x{height}")
     return width, height

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from vlpart.data.preprocess import PIXEL_MEAN, PIXEL_STD
 from vlpart.errors import WeightsError
 from vlpart.models.backbones.frozen_norm import FrozenBatchNorm, conv_norm
+from vlpart.zoo.weights import as_float32, load_state_dict
 
 STAGES = (  # expansion, kernel, stride, channels, blocks (Tan and Le, EfficientNet-Lite)
     (1, 3, 1, 16, 1),
@@ -118,8 +119,9 @@ def load_imagenet_weights(backbone: EfficientNetLite0) -> None:
     Raises:
         WeightsError: the package is missing or its tensors do not fit.
     """
-    source = torch.load(imagenet_weights_file(), map_location="cpu", weights_only=True)
-    values = [(k, v) for k, v in source.items() if not k.endswith("num_batches_tracked")]
+    path = imagenet_weights_file()
+    source = {k: v for k, v in load_state_dict(path).items() if not k.endswith("num_batches_tracked")}
+    values = list(as_float32(source, path).items())
     state = backbone.state_dict()
     names = list(state)
     for name, (published, value) in zip(names, values, strict=False):

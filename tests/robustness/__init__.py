@@ -1,0 +1,1 @@
+"""Hostile and damaged inputs, made from good ones by seeded mutations."""
