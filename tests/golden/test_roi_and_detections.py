@@ -50,8 +50,8 @@ class _Fixed(nn.Module):
         super().__init__()
         self.logit, self.shift = logit, shift
 
-    def forward(self, pooled: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.full((len(pooled), len(text)), self.logit), torch.full((len(pooled), 4), self.shift)
+    def judge(self, pooled: Tensor, text: Tensor) -> tuple[Tensor, Tensor, None]:
+        return torch.full((len(pooled), len(text)), self.logit), torch.full((len(pooled), 4), self.shift), None
 
     def refine(self, boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
         return boxes_xyxy + deltas * torch.tensor([1.0, 0.0, 1.0, 0.0])

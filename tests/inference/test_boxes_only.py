@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def test_files_that_lack_a_head_they_should_have_are_refused(tmp_path: Path) -> 
 def test_a_run_without_masks(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
     recipe = small_recipe(tmp_path / "data", mask_on=False, evaluate_every=2, iterations=2)
-    trainer, parts = build_trainer(recipe, tmp_path / "run", workers=0, stream=io.StringIO())
+    trainer, parts = build_trainer(recipe, tmp_path / "run", workers=0)
     describe_run(recipe, parts, tmp_path / "run")
     trainer.run()
     assert not any("mask_head" in name for name in trainer.model.state_dict())
@@ -112,7 +111,7 @@ def test_a_run_without_masks(tmp_path: Path) -> None:
     assert all("boxes/box_AP50" in r["evaluation"] for r in scores)
     with_masks = small_recipe(tmp_path / "data", iterations=2)
     with pytest.raises(TrainingError, match="mask_on=False, this run has True"):
-        build_trainer(with_masks, tmp_path / "run", workers=0, stream=io.StringIO())[0].resume()
+        build_trainer(with_masks, tmp_path / "run", workers=0)[0].resume()
 
 
 def test_first_weights_with_and_without_a_mask_head(tmp_path: Path) -> None:
@@ -121,8 +120,8 @@ def test_first_weights_with_and_without_a_mask_head(tmp_path: Path) -> None:
     full = save(tmp_path / "with.safetensors", "tiny", mask_on=True)
     recipe = small_recipe(tmp_path / "data", init=str(without))
     with pytest.raises(WeightsError, match="no mask head to go on from: set mask_on=False"):
-        build_trainer(recipe, tmp_path / "run", workers=0, stream=io.StringIO())
+        build_trainer(recipe, tmp_path / "run", workers=0)
     boxes = recipe.changed(mask_on=False, init=str(full))
-    trainer, _ = build_trainer(boxes, tmp_path / "run", workers=0, stream=io.StringIO())
+    trainer, _ = build_trainer(boxes, tmp_path / "run", workers=0)
     expected = load(full).detector.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in trainer.model.state_dict().items())

@@ -35,7 +35,7 @@ def test_get_text_encoder() -> None:
     assert isinstance(static, StaticTextEncoder)
     assert get_text_encoder("static") is static
     assert isinstance(get_text_encoder("clip_rn50"), ClipTextEncoder)  # nothing is loaded yet
-    with pytest.raises(TextEncoderError, match="clip_rn50, static"):
+    with pytest.raises(TextEncoderError, match="clip_rn50, phrase, static"):
         get_text_encoder("bert")
 
 

@@ -105,6 +105,9 @@ def test_every_loss_option_comes_from_the_recipe(root):
         image_label_proposals=11,
         parsed_part_loss_weight=0.7,
         parsed_part_assignment="max_size",
+        ranking_loss_weight=0.3,
+        quality_loss_weight=0.4,
+        mask_regions=5,
     )
     options, defaults = loss_options(recipe), LossOptions()
     assert [f.name for f in fields(options) if getattr(options, f.name) == getattr(defaults, f.name)] == []
@@ -148,9 +151,12 @@ def test_periodic_evaluation_on_the_real_predictor(root, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bbox": [1, 2, 3]}, r"evaluation set 'val': .*val\.json: annotation 1: bbox"),
-        ({"category_id": 77}, r"val\.json: annotation 1: .*category_id 77"),
-        ({"segmentation": {"size": [96, 96], "counts": "?"}}, r"val\.json: annotation 1: its mask is damaged"),
+        (
+            {"bbox": [1, 2, 3]},
+            r"evaluation set 'val': .*val\.json: annotation 1 has the box \[1, 2, 3\]; expected",
+        ),
+        ({"category_id": 77}, r"val\.json: annotation 1 has the category id 77, which is not among"),
+        ({"segmentation": {"size": [96, 96], "counts": "?"}}, r"val\.json: annotation 1 of .*RLE counts do not add up"),
     ],
 )
 def test_evaluation_sets_are_checked_before_the_first_step(root, tmp_path, change, message):

@@ -121,9 +121,13 @@ def test_mistakes_are_told_before_anything_is_written(call, mine, tmp_path, dry)
 def test_dry_run_says_what_is_left_out(call, mine, tmp_path):
     path = tmp_path / "data" / "all.json"
     content = json.loads(path.read_text())
+    content["annotations"][4]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    assert "1 annotations left out: crowd region (first ids [5])" in call(*mine, "--dry-run").stderr
     content["annotations"][4]["bbox"][0] = float("nan")
     path.write_text(json.dumps(content))
-    assert "1 annotations left out: box is not finite (first ids [5])" in call(*mine, "--dry-run").stderr
+    with pytest.raises(DataError, match=r"annotation 5 has the box .*not finite"):
+        call(*mine, "--dry-run")
 
 
 def test_dry_run_refuses_batches_that_the_memory_cannot_hold(call, mine, monkeypatch):
