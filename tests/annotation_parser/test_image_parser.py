@@ -115,7 +115,10 @@ def test_base_objects_go_to_the_detector(bank: ReferenceBank, features: ColourFe
     parser = ImageParser(features, bank, FixedDetector(), Renamer(Vocabulary.parse("car: wheel")), options)  # type: ignore[arg-type]
     features.batches.clear()
     (found,) = parser.parse([paint(TARGET)], [["car"]])
-    assert [(p.name, p.box_xyxy, p.score) for p in found] == [("car:wheel", (1, 2, 3, 4), pytest.approx(0.9))]
+    assert [(p.name, p.box_xyxy, p.score) for p in found] == [  # a whole object that the vocabulary has stays
+        ("car:wheel", (1, 2, 3, 4), pytest.approx(0.9)),
+        ("car", (0, 0, 9, 9), pytest.approx(0.8)),
+    ]
     assert features.batches == []
 
 

@@ -40,6 +40,8 @@ def bank(base_data: Path, features: ColourFeatures, tmp_path: Path) -> Reference
 class FixedPredictor:
     """Detects what it is told: (name, score, box); remembers what it was asked for."""
 
+    mask_on = True
+
     def __init__(self, *found: tuple[str, float, tuple[int, int, int, int]]) -> None:
         self.found = found
         self.asked: tuple[str, ...] = ()
@@ -194,8 +196,12 @@ def test_bad_annotations(bank: ReferenceBank, base_data: Path, features: ColourF
     for annotation in document["annotations"]:
         del annotation["segmentation"]
     base_data.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="annotation 1 has the box .* which is not finite"):
+        read_base_objects(base_data)
+    document["annotations"][0]["bbox"] = None
+    base_data.write_text(json.dumps(document))
     references = read_base_objects(base_data).references
-    assert [r.image_id for r in references] == [2, 3, 3]  # the cat without a finite box is no reference
+    assert [r.image_id for r in references] == [2, 3, 3]  # the cat without a box is no reference
     document["annotations"][3]["segmentation"] = "x"
     base_data.write_text(json.dumps(document))
     with pytest.raises(DataError, match=r"train.json: annotation 4: a segmentation is"):

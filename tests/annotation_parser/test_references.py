@@ -95,5 +95,5 @@ def test_references_survive_json(base_data: Path) -> None:
 
 def test_unknown_categories_are_refused(base_data: Path) -> None:
     changed(base_data, annotations=lambda all_: [a | {"category_id": 77} for a in all_])
-    with pytest.raises(DataError, match="unknown category 77"):
+    with pytest.raises(DataError, match="annotation 1 has the category id 77, which is not among"):
         read_base_data(base_data)

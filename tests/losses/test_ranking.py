@@ -20,7 +20,7 @@ def regions(labels: list[int], overlap: list[float]) -> LabelledRegions:
         labels=torch.tensor(labels),
         truth_index=torch.zeros(len(labels), dtype=torch.int64),
         overlap=torch.tensor(overlap),
-        classes=CLASSES,
+        num_classes=CLASSES,
     )
 
 

@@ -86,8 +86,12 @@ def fact_fields(recipe: Recipe, fact: dict[str, Any]) -> dict[str, Any]:
     """The remaining fields of the facts, from the recipe."""
     inference = fact["inference_vocabulary"]
     assert VOCABULARIES.get(inference, inference) == recipe.inference_vocabulary
+    repeats = any(source.repeat_threshold for source in recipe.sources)
+    epochs = "RepeatFactorTrainingSampler" if repeats else "TrainingSampler"
     return {
         "name": recipe.name,
+        "mask_on": recipe.mask_on,
+        "sampler": epochs if recipe.sampling == "epochs" else "MultiDatasetSampler",
         "family": recipe.family,
         "architecture": recipe.architecture,
         "inference_vocabulary": inference,

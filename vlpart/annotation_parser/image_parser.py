@@ -262,8 +262,7 @@ class ImageParser:
         for box, score, index in zip(
             found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
         ):
-            part = vocabulary.part_name(index)
-            name = None if part is None else self.renamer(label, part)
+            name = self.renamer.found(label, vocabulary, index)
             if name is not None:
                 x0, y0, x1, y1 = box
                 parts.append(

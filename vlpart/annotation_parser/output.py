@@ -58,14 +58,15 @@ def write_coco(
         settings: goes into `info`.
 
     Returns:
-        How many "images", "annotations" (of parts) and "skipped" there are.
+        How many "images" (those with a part, or with an annotated object), "annotations" (of parts), "empty" and
+        "skipped" images there are. Empty ones are not listed: nothing is known to be absent from them.
 
     Raises:
         DataError: every record is one of a skipped image.
         OutputError: the file cannot be written.
     """
     numbering = _Numbering(vocabulary)
-    skipped = 0
+    skipped = empty = 0
 
     def categories() -> list[dict[str, Any]]:
         return _categories(vocabulary, numbering.ids)
@@ -79,14 +80,16 @@ def write_coco(
         coco = CocoFile(output, info, categories, finish)
         stack.callback(coco.discard)
         for record in records:
-            if "image" in record:
-                coco.add(record["image"], numbering(record, coco.next_id))
-            else:
+            if "image" not in record:
                 skipped += 1
-        if not coco.images:
+            elif not record["parts"] and not record.get("objects"):
+                empty += 1
+            else:
+                coco.add(record["image"], numbering(record, coco.next_id))
+        if not coco.images and not empty:
             raise DataError(f"none of the {skipped} images could be used: {output} is not written")
         coco.complete()
-    return {"images": coco.images, "annotations": numbering.parts, "skipped": skipped}
+    return {"images": coco.images, "annotations": numbering.parts, "empty": empty, "skipped": skipped}
 
 
 class _Numbering:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from vlpart.data.preprocess import normalise_and_pad
-from vlpart.data.sampling import BatchSampler, Draw, augmentation_generator
+from vlpart.data.sampling import BatchSampler, Draw, Sampling, augmentation_generator
 from vlpart.data.source import LoadedSource
 from vlpart.data.transforms import augment
 from vlpart.data.upright import EXIF_ORIENTATION, check_size, read_annotated
@@ -38,6 +38,7 @@ def make_loader(
     *,
     seed: int,
     workers: int = 2,
+    sampling: Sampling = "weighted",
     rank: int = 0,
     world_size: int = 1,
     divisor: int = 32,
@@ -51,6 +52,7 @@ def make_loader(
         sources: what is drawn from, with `Source.ratio` and `Source.batch_size`.
         seed: decides the order of images and every augmentation, whatever the number of workers.
         workers: processes that decode and augment; 0 = in this process.
+        sampling: "weighted" with replacement, or shuffled "epochs" of a single source.
         rank, world_size: this training process among all; ranks get different draws.
         divisor: batches are padded to a multiple of it.
         same_source: every rank gets the same source in the same step, see `BatchSampler`.
@@ -62,7 +64,9 @@ def make_loader(
     """
     if workers < 0 or prefetch < 1 or divisor < 1:
         raise DataError(f"workers must be >= 0, prefetch and divisor >= 1; got {workers}, {prefetch}, {divisor}")
-    sampler = BatchSampler(sources, seed=seed, rank=rank, world_size=world_size, same_source=same_source)
+    sampler = BatchSampler(
+        sources, seed=seed, sampling=sampling, rank=rank, world_size=world_size, same_source=same_source
+    )
     options = LoaderOptions(seed=seed, workers=workers, divisor=divisor, prefetch=prefetch, start_method=start_method)
     return Loader(sources, sampler, options)
 

@@ -96,8 +96,7 @@ def compute_losses(
         case AnnotationKind.PARSED_PARTS if options.parsed_part_assignment is ParsedPartAssignment.MATCHED:
             return _matched_part_losses(step)
         case AnnotationKind.PARSED_PARTS:
-            labels = [target.labels for target in batch.targets]
-            return _weak_losses(step, "parsed_part", labels, options.parsed_part_assignment, options.parsed_part_weight)
+            return _chosen_part_losses(step)
 
 
 def _named(name: str, number: int, stages: int) -> str:
@@ -220,11 +219,31 @@ def _matched_part_losses(step: _Step) -> dict[str, Tensor]:
     return losses
 
 
+def _chosen_part_losses(step: _Step) -> dict[str, Tensor]:
+    """Parsed parts by score or size: a single stage chooses among the regions that are matched to the parsed boxes and
+    sampled (truth included), a cascade among the best proposals (docs/method.md, 'Losses of parsed parts').
+    """
+    options, targets = step.options, step.batch.targets
+    regions = None
+    if len(step.detector.roi_heads.stages) == 1:
+        sampled = sample_regions(step.proposals, targets, len(step.text), options, step.generator)
+        regions = [each.boxes_xyxy for each in sampled]
+    labels = [target.labels for target in targets]
+    choice, weight = options.parsed_part_assignment, options.parsed_part_weight
+    return _weak_losses(step, "parsed_part", labels, choice, weight, regions)
+
+
 def _weak_losses(
-    step: _Step, name: str, labels: Sequence[Tensor], choice: ParsedPartAssignment, weight: float
+    step: _Step,
+    name: str,
+    labels: Sequence[Tensor],
+    choice: ParsedPartAssignment,
+    weight: float,
+    regions: list[Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Labels without a place: in every stage, the loss chooses among the best proposals."""
-    regions = [p.boxes_xyxy[: step.options.image_label_proposals] for p in step.proposals]
+    """Labels without a place: in every stage, the loss chooses among `regions`, by default the best proposals."""
+    if regions is None:
+        regions = [p.boxes_xyxy[: step.options.image_label_proposals] for p in step.proposals]
     count = len(step.detector.roi_heads.stages)
     losses = {}
     for number, stage, pyramid in _stages(step):

@@ -101,5 +101,6 @@ def published_recipe(name: str, family: str, root: Path, *, evaluate_on: str, **
         text_encoder="clip_rn50",
         evaluate_on=(evaluation_set(root, evaluate_on),),
         reference_batch=IMAGES_PER_STEP,
+        sampling="epochs" if len(options["sources"]) == 1 else "weighted",
         **options,
     )

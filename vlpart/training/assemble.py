@@ -142,6 +142,7 @@ def assemble(
         sources,
         seed=recipe.seed,
         workers=workers,
+        sampling=recipe.sampling,
         rank=world.rank,
         world_size=world.size,
         same_source=recipe.same_source_on_all_ranks,

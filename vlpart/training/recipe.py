@@ -18,6 +18,7 @@ from vlpart.text.prompts import Prompt
 
 Schedule = Literal["multi_step", "cosine"]
 Precision = Literal["auto", "float32", "bf16", "fp16"]
+Sampling = Literal["weighted", "epochs"]
 ParsedPartAssignment = Literal["matched", "max_score", "max_size"]
 NonFinite = Literal["stop", "skip"]
 Scaling = Literal["linear", "sqrt", "none"]
@@ -82,6 +83,8 @@ class Recipe:
             and the background of a source comes right after its own classes (docs/method.md, 'Matching and sampling').
         init: "imagenet" (backbone weights of the architecture), "none", the name of a model of the zoo, or a file.
         sources: one per training source; names are unique.
+        sampling: "weighted" draws with replacement, or shuffled "epochs" of a single source, see
+            `vlpart.data.sampling`.
         same_source_on_all_ranks: all processes draw the same source in the same step, hence the same annotation kind.
         evaluate_on: sets scored every `evaluate_every` steps.
         learning_rate, weight_decay: AdamW, the decay on every parameter.
@@ -129,6 +132,7 @@ class Recipe:
     model_classes: int | None = None
     init: str = "imagenet"
     same_source_on_all_ranks: bool = False
+    sampling: Sampling = "weighted"
     evaluate_on: tuple[EvaluationSet, ...] = ()
     learning_rate: float = 5e-5
     weight_decay: float = 1e-4
@@ -187,6 +191,7 @@ class Recipe:
             "needs at least one source": not names,
             "has two sources of one name": len(set(names)) != len(names),
             "needs iterations >= 1": self.iterations < 1,
+            "draws epochs of a single source only": self.sampling == "epochs" and len(names) > 1,
             "needs accumulate >= 1": self.accumulate < 1,
             "needs a positive learning_rate": not self.learning_rate > 0,
             "needs warmup_iterations >= 0": self.warmup_iterations < 0,
@@ -220,6 +225,7 @@ class Recipe:
     def _wrong_choices(self) -> dict[str, bool]:
         choices = {
             "schedule": (self.schedule, Schedule),
+            "sampling": (self.sampling, Sampling),
             "precision": (self.precision, Precision),
             "parsed_part_assignment": (self.parsed_part_assignment, ParsedPartAssignment),
             "non_finite": (self.non_finite, NonFinite),

@@ -65,7 +65,7 @@ def test_broken_images_and_empty_folders_are_listed(root: Path) -> None:
     report = prepare("in_s20", root)
     assert sorted(missing(report)) == [
         "the class folder holds no images",
-        "the image cannot be read (UnidentifiedImageError); download it again",
+        "the image cannot be read (is empty (0 bytes)); download it again",
     ]
     assert [entry["id"] for entry in read_json(root / "imagenet_voc_image_info.json")["images"]] == [3]
 
