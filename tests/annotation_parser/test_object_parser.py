@@ -168,7 +168,7 @@ def test_names_are_compared_without_spaces_and_case(base_data: Path, features: C
     told = FixedPredictor(("tiger:head", 0.5, (8, 24, 20, 32)))
     options = VotingOptions(long_side=96, detector_share=1.0, sources={"tiger": ("Tiger",)})
     parser = ObjectParser(features, ReferenceBank(tmp_path / "bank"), told, Renamer(None), options)  # type: ignore[arg-type]
-    assert [p.name for p in parser.parse_object(paint(TARGET), TIGER)] == ["tiger: head"]
+    assert [p.name for p in parser.parse_object(paint(TARGET), TIGER)] == ["tiger:head"]
 
 
 def test_images_of_another_size_are_left_out(
@@ -204,7 +204,7 @@ def test_bad_annotations(bank: ReferenceBank, base_data: Path, features: ColourF
     assert [r.image_id for r in references] == [2, 3, 3]  # the cat without a box is no reference
     document["annotations"][3]["segmentation"] = "x"
     base_data.write_text(json.dumps(document))
-    with pytest.raises(DataError, match=r"train.json: annotation 4: a segmentation is"):
+    with pytest.raises(DataError, match=r"train.json: annotation 4 of car.png: a segmentation is"):
         read_objects(base_data)
     thin = AnnotatedObject(label="tiger", box_xyxy=(6, 14, 6.2, 42))
     assert ObjectParser(features, bank, None, Renamer(None), ALONE).parse_object(paint(TARGET), thin) == []
