@@ -78,7 +78,10 @@ def test_quality_is_the_overlap_of_the_refined_box() -> None:
     assert float(quality_loss(sure, [moved], [region], [target])) == pytest.approx(math.log(2) / 3)
     target.pseudo_labels = torch.tensor([True])  # its outline is not known: only the boxes that miss count
     assert float(quality_loss(torch.tensor([9.0, -30.0, -30.0]), [moved], [region], [target])) == pytest.approx(0.0)
-    target.pseudo_labels, target.unknown_labels = None, torch.tensor([True, False])  # and far away may be something else
+    target.pseudo_labels, target.unknown_labels = (
+        None,
+        torch.tensor([True, False]),
+    )  # and far away may be something else
     assert float(quality_loss(torch.tensor([0.0, -30.0, 9.0]), [moved], [region], [target])) == pytest.approx(
         math.log(2) / 2
     )

@@ -42,8 +42,11 @@ SIZES = {
 # ---- the lists of the package
 
 
+UNIONS = {"lvis_paco": 1659, "pascal_part_voc": 113}
+
+
 def test_lists_are_complete() -> None:
-    assert {name: len(Vocabulary.load(name)) for name in Vocabulary.available()} == SIZES
+    assert {name: len(Vocabulary.load(name)) for name in Vocabulary.available()} == SIZES | UNIONS
 
 
 @pytest.mark.parametrize("name", sorted(SIZES.keys() - {"tiny"}))
@@ -99,9 +102,9 @@ def test_repeated_names_of_a_list_find_the_first() -> None:
 @pytest.mark.parametrize(
     ("word", "lists"),
     [
-        ("lvis", "lvis_v1"),
+        ("lvis", "lvis_paco or lvis_v1"),
         ("tinyy", "tiny"),
-        ("Pascal", "pascal_part or pascal_part_base or pascal_part_novel"),
+        ("Pascal", "pascal_part or pascal_part_base or pascal_part_novel or pascal_part_voc"),
         ("pascalpart", "pascal_part"),
         ("taco", None),
         ("car", None),
@@ -443,3 +446,14 @@ def test_a_pipe_is_no_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "zero.json").symlink_to("/dev/zero")
     with pytest.raises(VocabularyError, match="a device"):
         Vocabulary.load(tmp_path / "zero.json")
+
+
+def test_unions_of_lists() -> None:
+    """Every PACO object is one of LVIS, so its 75 objects come once: 1203 + 531 - 75."""
+    both = Vocabulary.load("lvis_paco")
+    assert len(both) == 1659
+    assert both.names[:1203] == Vocabulary.load("lvis_v1").names
+    assert set(both.names[1203:]) == {name for name in Vocabulary.load("paco").names if ":" in name}
+    parts = Vocabulary.load("pascal_part_voc")
+    assert parts.names == (*Vocabulary.load("pascal_part").names, *Vocabulary.load("voc").names)
+    assert [entry.id for entry in parts.entries] == list(range(1, 114))

@@ -166,8 +166,15 @@ def available() -> list[str]:
 
 
 def read_list(name: str) -> dict[str, Any]:
-    """The document of a list of the package."""
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    """The document of a list of the package; a union has the entries of its lists, each name once, with ids from 1."""
+    document = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    if "union" in document:
+        entries: dict[str, dict[str, Any]] = {}
+        for part in document.pop("union"):
+            for entry in read_list(part)["entries"]:
+                entries.setdefault(entry["name"].casefold(), entry)
+        document["entries"] = [entry | {"id": i} for i, entry in enumerate(entries.values(), 1)]
+    return document
 
 
 @cache
