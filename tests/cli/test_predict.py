@@ -115,7 +115,7 @@ def test_a_word_that_is_nearly_a_list_is_remarked_on(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert run("predict", photo, "-o", tmp_path / "out", "-v", "lvis").code == 0
-    assert caplog.messages == ["'lvis' is looked for as a word; there is also the list lvis_v1"]
+    assert caplog.messages == ["'lvis' is looked for as a word; there is also the list lvis_paco or lvis_v1"]
 
 
 @pytest.mark.parametrize("option", ["--model", "--weights", "--vocabulary"])
