@@ -68,7 +68,7 @@ def test_completion_knows_models_recipes_formats_and_vocabularies(
     assert completion.complete_models("runs/") == ["runs/mine"]
     assert completion.complete_recipes("fine") == ["finetune"]
     assert "r50_coco" in completion.complete_recipes("r50_c")
-    assert completion.complete_vocabularies("lv") == ["lvis_v1"]
+    assert completion.complete_vocabularies("lv") == ["lvis_paco", "lvis_v1"]
     assert completion.complete_formats("c") == ["coco", "crops", "cutouts"]
     assert completion.complete_formats("coco,c") == ["coco,crops", "coco,cutouts"]
     assert completion.complete_formats("coco,j") == ["coco,json"]
