@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vlpart.evaluation.absent import ask_absent
-from vlpart.evaluation.operating_point import doubly_named, operating_point
+from vlpart.evaluation.over_threshold import counts_over, doubly_named
 from vlpart.evaluation.referring import ask
 from vlpart.evaluation.run import Dataset, Options, open_dataset, predict, score_all
 from vlpart.inference.predictor import Predictor, load
@@ -51,7 +51,7 @@ def measure(predictor: Predictor, root: Path, name: str, images: int | None, abs
     assert predictions is not None
     evaluation, checked = score_all(dataset, predictions)
     assert evaluation.masks is not None
-    point = operating_point(checked, "masks")
+    point = counts_over(checked, "masks")
     row: dict[str, Any] = {
         "images": evaluation.images,
         "parts_ap50": evaluation.masks.parts.ap50 if evaluation.masks.parts.classes else None,

@@ -12,7 +12,7 @@ import pytest
 from tests.evaluation.made_up import annotation, region, rle_of
 from vlpart.evaluation.absent import ask_absent, random_strings
 from vlpart.evaluation.average_precision import check
-from vlpart.evaluation.operating_point import doubly_named, operating_point
+from vlpart.evaluation.over_threshold import counts_over, doubly_named
 from vlpart.evaluation.referring import ask
 from vlpart.evaluation.run import open_dataset
 from vlpart.masks.stack import MaskStack
@@ -123,10 +123,10 @@ def test_precision_and_recall_count_what_lies_over_the_threshold(dataset: Any) -
         region((50, 30, 5, 5), 2, 2, SIZE, score=0.8),  # wrong; both wheels of image 2 are missed
     ]
     checked = check(dataset.truth, detections, rule="coco", max_detections=100, kinds=("masks",))
-    point = operating_point(checked, "masks", 0.5)
+    point = counts_over(checked, "masks", 0.5)
     assert (point.right, point.wrong, point.missed) == (2, 2, 3)
     assert (point.precision, point.recall) == (0.5, 0.4)
-    nothing = operating_point(checked, "masks", 0.95)
+    nothing = counts_over(checked, "masks", 0.95)
     assert nothing.precision != nothing.precision
     assert nothing.recall == 0
 

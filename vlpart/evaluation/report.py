@@ -16,7 +16,7 @@ from vlpart.data.images import read_image
 from vlpart.evaluation import engine
 from vlpart.evaluation.absent import Absent
 from vlpart.evaluation.average_precision import Checked, class_labels
-from vlpart.evaluation.operating_point import OperatingPoint
+from vlpart.evaluation.over_threshold import ThresholdCounts
 from vlpart.evaluation.referring import Answer, Referring
 from vlpart.evaluation.robustness import Variant
 from vlpart.evaluation.run import Dataset
@@ -56,7 +56,7 @@ def build_report(
     checked: Checked,
     evaluation: Evaluation,
     variants: Sequence[Variant] = (),
-    questions: tuple[OperatingPoint, Referring | None, Absent | None] | None = None,
+    questions: tuple[ThresholdCounts, Referring | None, Absent | None] | None = None,
 ) -> Report:
     """Collect the page.
 
@@ -340,7 +340,7 @@ def _bounds(mask: NDArray[np.bool_]) -> list[float]:
     return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
 
 
-def _question_tables(point: OperatingPoint, referring: Referring | None, absent: Absent | None) -> list[Table]:
+def _question_tables(point: ThresholdCounts, referring: Referring | None, absent: Absent | None) -> list[Table]:
     """Figures at the threshold; those of questions where they were asked."""
     rows = [
         [f"precision over {point.threshold:g}", _percent(point.precision)],

@@ -20,7 +20,7 @@ from vlpart.evaluation.benchmarks import get_benchmark
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import listed, read_content
 from vlpart.evaluation.identity import matched
-from vlpart.evaluation.operating_point import OperatingPoint, operating_point
+from vlpart.evaluation.over_threshold import ThresholdCounts, counts_over
 from vlpart.evaluation.referring import Referring, ask
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
 from vlpart.evaluation.run import (
@@ -116,7 +116,7 @@ class EvaluationOutcome:
     variants: tuple[Variant, ...]
     differences: Mapping[str, Mapping[str, Difference]]
     files: tuple[Path, ...]
-    operating_point: OperatingPoint
+    operating_point: ThresholdCounts
     referring: Referring | None = None
     absent: Absent | None = None
 
@@ -171,9 +171,7 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
         variants=tuple(compared),
         differences={} if others is None else _differences(dataset, others, checked, progress),
         files=(),
-        operating_point=operating_point(
-            checked, "masks" if evaluation.masks is not None else "boxes", request.threshold
-        ),
+        operating_point=counts_over(checked, "masks" if evaluation.masks is not None else "boxes", request.threshold),
         referring=referring,
         absent=absent,
     )

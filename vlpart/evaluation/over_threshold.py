@@ -15,7 +15,7 @@ SAME_REGION = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperatingPoint:
+class ThresholdCounts:
     """Counts over all images at one threshold on the score, detections matched at IoU 0.5 within their class.
 
     Attributes:
@@ -41,7 +41,7 @@ class OperatingPoint:
         return self.right / there if there else float("nan")
 
 
-def operating_point(checked: Checked, kind: str, threshold: float = 0.5) -> OperatingPoint:
+def counts_over(checked: Checked, kind: str, threshold: float = 0.5) -> ThresholdCounts:
     """Precision and recall at a threshold, under the rule of the evaluation (classes that do not count are left out).
 
     Args:
@@ -58,7 +58,7 @@ def operating_point(checked: Checked, kind: str, threshold: float = 0.5) -> Oper
     )
     each = judge.image_diagnostics(iou_thr=0.5, score_thr=threshold)["img_summary"].values()
     right, wrong, missed = (sum(int(summary[key]) for summary in each) for key in ("tp", "fp", "fn"))
-    return OperatingPoint(threshold=threshold, right=right, wrong=wrong, missed=missed)
+    return ThresholdCounts(threshold=threshold, right=right, wrong=wrong, missed=missed)
 
 
 def doubly_named(results: Iterable[Result]) -> tuple[int, int]:
