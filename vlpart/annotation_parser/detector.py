@@ -13,7 +13,7 @@ from torch import Tensor
 from vlpart.data.preprocess import to_batch
 from vlpart.errors import ImageError
 from vlpart.models.postprocess import DetectionOptions, Detections, rescale, select_detections
-from vlpart.models.rpn import ProposalOptions, Proposals, select_proposals
+from vlpart.models.rpn import ProposalOptions, Proposals
 from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.types import ImageBatch
 
@@ -132,7 +132,7 @@ class PartDetector:
             choice = ProposalOptions(pre_nms=max(choice.pre_nms, best), post_nms=best, nms_iou=choice.nms_iou)
         with autocast(self.device, self.precision):
             pyramid = self.detector.pyramid(ImageBatch(pixels=pixels, sizes_hw=images.sizes_hw).pixels)
-            proposals = select_proposals(self.detector.rpn(pyramid), images.sizes_hw, choice)
+            proposals = self.detector.propose(pyramid, images.sizes_hw, choice)
             if best is not None:
                 proposals = [_certain(p) for p in proposals]
             scores, regions = self.detector.roi_heads.classify_and_refine(pyramid, proposals, images.sizes_hw, text)

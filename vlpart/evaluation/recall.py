@@ -61,7 +61,7 @@ def predict_proposals(predictor: Predictor, image: ReadImage, limit: int = LIMIT
     import torch
 
     from vlpart.data.preprocess import to_batch
-    from vlpart.models.rpn import ProposalOptions, select_proposals
+    from vlpart.models.rpn import ProposalOptions
     from vlpart.runtime import autocast
     from vlpart.types import ImageBatch
 
@@ -70,8 +70,8 @@ def predict_proposals(predictor: Predictor, image: ReadImage, limit: int = LIMIT
     with torch.inference_mode(), autocast(predictor.device, predictor.precision):
         inputs = batch.pixels.to(predictor.device).contiguous(memory_format=torch.channels_last)
         images = ImageBatch(pixels=inputs, sizes_hw=batch.sizes_hw)
-        output = predictor.detector.rpn(predictor.detector.pyramid(images.pixels))
-        found = select_proposals(output, images.sizes_hw, options)[0]
+        pyramid = predictor.detector.pyramid(images.pixels)
+        found = predictor.detector.propose(pyramid, images.sizes_hw, options)[0]
     height, width = batch.sizes_hw[0]
     scale = np.array([image.pixels.shape[1] / width, image.pixels.shape[0] / height] * 2)
     x0, y0, x1, y1 = (found.boxes_xyxy.float().cpu().numpy().astype(np.float64) * scale).T

@@ -21,6 +21,7 @@ from vlpart.models import boxes
 from vlpart.models.detector import Detector
 from vlpart.models.roi_align import pool_regions
 from vlpart.models.roi_heads import BOX_SIZE, BoxStage
+from vlpart.models.evidence import propose_seen
 from vlpart.models.rpn import Proposals, select_proposals
 from vlpart.types import AnnotationKind, Batch
 
@@ -82,7 +83,9 @@ def compute_losses(
     )
     step.pyramid = detector.pyramid(batch.images.pixels)
     rpn_output = detector.rpn(step.pyramid)
-    step.proposals = select_proposals(rpn_output, step.sizes_hw, options.proposals)
+    step.proposals = propose_seen(
+        select_proposals(rpn_output, step.sizes_hw, options.proposals), step.pyramid, step.sizes_hw
+    )
     match batch.kind:
         case AnnotationKind.BOXES | AnnotationKind.PARTS:
             unlabelled = None

@@ -61,7 +61,7 @@ def build_detector(architecture: str | Architecture, *, mask_on: bool = True) ->
         roi_heads=RoiHeads(
             stages,
             MaskHead(a.channels, a.mask_width, a.mask_convs) if mask_on else None,
-            ClassEvidence(a.evidence_names, a.text_dim) if a.evidence_names else None,
+            ClassEvidence(a.evidence_names, a.evidence_features, a.text_dim) if a.evidence_names else None,
         ),
         proposal_options=ProposalOptions(pre_nms=a.test_pre_nms, post_nms=a.test_proposals),
     )

@@ -25,6 +25,7 @@ class Architecture:
         test_pre_nms, test_proposals: proposals before NMS per level and after NMS, at test time.
         logit_scale, logit_bias: of the text classifier.
         evidence_names: how many names the backbone's trunk has probabilities of, see `models.evidence`; 0 = no trunk.
+        evidence_features: channels of that trunk's features.
         quality: whether the box stage says how well a region fits anything at all, see `roi_heads.BoxStage`.
         short_side, max_side: default size of the network input in pixels.
     """
@@ -43,6 +44,7 @@ class Architecture:
     logit_bias: float | None = None
     quality: bool = False
     evidence_names: int = 0
+    evidence_features: int = 0
     short_side: int = 800
     max_side: int = 1333
 
@@ -84,6 +86,7 @@ ARCHITECTURES = {
         logit_bias=-6.0,
         quality=True,
         evidence_names=80,
+        evidence_features=128,
         short_side=352,
         max_side=576,
     ),

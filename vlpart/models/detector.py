@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from vlpart.models.evidence import Levels
+from vlpart.models.evidence import Levels, propose_seen
 from vlpart.models.fpn import FeaturePyramid
 from vlpart.models.postprocess import DetectionOptions, Detections, select_detections
 from vlpart.models.roi_heads import RoiHeads
-from vlpart.models.rpn import ProposalOptions, RegionProposalNetwork, select_proposals
+from vlpart.models.rpn import ProposalOptions, Proposals, RegionProposalNetwork, select_proposals
 from vlpart.types import ImageBatch
 
 
@@ -44,10 +44,20 @@ class Detector(nn.Module):
         return self.roi_heads.mask_head is not None
 
     def pyramid(self, pixels: Tensor) -> list[Tensor]:
-        """p2..p6 of normalised, padded pixels (B, 3, H, W), with the evidence of a trunk where there is one."""
+        """p2..p6 of normalised, padded pixels (B, 3, H, W), with what a trunk has seen where there is one."""
         maps = self.backbone(pixels)
         evidence = self.roi_heads.evidence
-        return Levels(self.fpn(maps), None if evidence is None else evidence.map_of(maps))
+        return Levels(self.fpn(maps), None if evidence is None else evidence.look(maps))
+
+    def propose(
+        self,
+        pyramid: Sequence[Tensor],
+        sizes_hw: Sequence[tuple[int, int]],
+        options: ProposalOptions | None = None,
+    ) -> list[Proposals]:
+        """Proposals of every image; by default as many as the detector takes at test time."""
+        chosen = select_proposals(self.rpn(pyramid), sizes_hw, options or self.proposal_options)
+        return propose_seen(chosen, pyramid, sizes_hw)
 
     @torch.no_grad()
     def forward(self, images: ImageBatch, text: Tensor, options: DetectionOptions) -> list[Detections]:
@@ -59,7 +69,7 @@ class Detector(nn.Module):
             options: thresholds and limits.
         """
         pyramid = self.pyramid(images.pixels)
-        proposals = select_proposals(self.rpn(pyramid), images.sizes_hw, self.proposal_options)
+        proposals = self.propose(pyramid, images.sizes_hw)
         scores, regions = self.roi_heads.classify_and_refine(pyramid, proposals, images.sizes_hw, text)
         found = [select_detections(s, r, options) for s, r in zip(scores, regions, strict=True)]
         return self._with_masks(pyramid, found)

@@ -89,9 +89,9 @@ class RoiHeads(nn.Module):
         self, logits: Tensor, pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor], text: Tensor
     ) -> Tensor:
         """(N, C) class logits of a stage, with what a trunk says of the regions where the pyramid has it."""
-        if self.evidence is None or not isinstance(pyramid, Levels) or pyramid.evidence is None:
+        if self.evidence is None or not isinstance(pyramid, Levels) or pyramid.seen is None:
             return logits
-        return cast(Tensor, self.evidence(logits, self.evidence.pool(pyramid.evidence, regions_xyxy), text))
+        return cast(Tensor, self.evidence(logits, self.evidence.pool(pyramid.seen, regions_xyxy), text))
 
     def classify_and_refine(
         self,

@@ -39,15 +39,15 @@ def tiny2(data_root: Path) -> Recipe:
         sources=(
             _source(root, "ade_parts", 26, (0.6, 1.4), parts),
             _source(
-                root, "car_parts", 10, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
+                root, "car_parts", 13, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
             ),
-            _source(root, "faces", 8, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
-            _source(root, "clothes", 11, (0.6, 1.3), parts),
-            _source(root, "coco_more", 14, (0.6, 1.5), boxes, unlabelled="absent"),
-            _source(root, "coco128", 4, (0.6, 1.5), boxes, unlabelled="absent"),
+            _source(root, "faces", 10, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
+            _source(root, "clothes", 13, (0.6, 1.3), parts),
+            _source(root, "coco_more", 9, (0.6, 1.5), boxes, unlabelled="absent"),
+            _source(root, "coco128", 3, (0.6, 1.5), boxes, unlabelled="absent"),
             _source(root, "animals", 6, (0.5, 1.3), boxes),
             _source(root, "cats", 4, (0.6, 1.6), boxes, unlabelled="absent"),
-            _source(root, "tools", 5, (0.5, 1.3), boxes, unlabelled="absent"),
+            _source(root, "tools", 10, (0.5, 1.3), boxes, unlabelled="absent"),
             _source(root, "furniture", 7, (0.5, 1.3), boxes),
             _source(root, "handles", 4, (0.7, 1.5), parts),
             _source(root, "facades", 3, (0.8, 1.6), parts),
@@ -79,13 +79,13 @@ def tiny2(data_root: Path) -> Recipe:
         proposals=300,
         distractors=300,
         negative_vocabularies=NOUNS,
-        ranking_loss_weight=0.15,
+        ranking_loss_weight=0.25,
         quality_loss_weight=0.5,
-        frozen=("backbone.", "fpn.lateral.0", "fpn.output.0"),
+        frozen=("backbone.", "fpn.lateral.0", "fpn.output.0", "roi_heads.evidence.sides"),
         mask_regions=12,
         channels_last=True,
         roi_regions=128,
-        checkpoint_every=50,
+        checkpoint_every=100,
         log_every=10,
         seed=0,
     )
