@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from vlpart.losses.boxes_and_masks import classification_loss, mask_targets
-from vlpart.losses.options import ParsedPartAssignment
 from vlpart.losses.weak_labels import weak_label_loss
 
 
@@ -57,7 +56,7 @@ SIZES = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 6.0, 6.0], [0.0, 0.0, 9.0
 
 def test_an_image_label_teaches_the_largest_proposal_but_never_the_last():
     """Proposal 2 is larger but last; proposal 1 learns label 0. The background column adds softplus(0) = ln 2."""
-    loss = weak_label_loss([LOGITS], [SIZES], [torch.tensor([0])], ParsedPartAssignment.MAX_SIZE)
+    loss = weak_label_loss([LOGITS], [SIZES], [torch.tensor([0])], "max_size")
     assert loss.item() == pytest.approx(softplus(-0.5) + softplus(3.0) + math.log(2), rel=1e-6)
 
 
@@ -66,7 +65,5 @@ def test_a_label_teaches_its_best_scoring_proposal():
     label0 = softplus(-2.0) + softplus(4.0) + math.log(2)
     label1 = softplus(2.0) + softplus(-4.0) + math.log(2)
     empty = torch.zeros(0, dtype=torch.int64)
-    loss = weak_label_loss(
-        [LOGITS, LOGITS], [SIZES, SIZES], [torch.tensor([0, 1]), empty], ParsedPartAssignment.MAX_SCORE
-    )
+    loss = weak_label_loss([LOGITS, LOGITS], [SIZES, SIZES], [torch.tensor([0, 1]), empty], "max_score")
     assert loss.item() == pytest.approx((label0 + label1) / 2 / 2, rel=1e-6)

@@ -13,7 +13,7 @@ from vlpart.losses.options import LossOptions
 from vlpart.losses.rpn import rpn_losses
 from vlpart.models.build import build_detector
 from vlpart.models.config import ARCHITECTURES
-from vlpart.models.rpn import ProposalOptions, RpnOutput
+from vlpart.models.rpn import RpnOutput
 from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets
 
 
@@ -81,7 +81,7 @@ def test_every_stage_is_held(architecture: str, monkeypatch: pytest.MonkeyPatch)
     images = ImageBatch(pixels=torch.randn(1, 3, 64, 64), sizes_hw=[(64, 64)])
     batch = Batch(images=images, targets=[target], source="a", kind=AnnotationKind.PARTS)
     teacher = Teacher(detector=frozen, text=torch.randn(5, 8), weight=2.0)
-    options = LossOptions(proposals=ProposalOptions(pre_nms=20, post_nms=10), roi_regions=8)
+    options = LossOptions(proposals_before_nms=20, proposals=10, roi_regions=8)
 
     def losses(held: Teacher | None) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(1)

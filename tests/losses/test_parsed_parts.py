@@ -18,7 +18,7 @@ from vlpart.models.rpn import ProposalOptions, select_proposals
 from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets
 
 
-@pytest.mark.parametrize("choice", [ParsedPartAssignment.MAX_SCORE, ParsedPartAssignment.MAX_SIZE])
+@pytest.mark.parametrize("choice", ["max_score", "max_size"])
 @pytest.mark.parametrize("architecture", ["tiny", "swin_b_cascade"])
 def test_a_single_stage_chooses_among_sampled_regions(architecture: str, choice: ParsedPartAssignment) -> None:
     sizes = replace(ARCHITECTURES[architecture], backbone="efficientnet_lite0", channels=16, box_width=16)
@@ -33,7 +33,8 @@ def test_a_single_stage_chooses_among_sampled_regions(architecture: str, choice:
     images = ImageBatch(pixels=torch.randn(1, 3, 64, 64), sizes_hw=[(64, 64)])
     batch = Batch(images=images, targets=[target], source="a", kind=AnnotationKind.PARSED_PARTS)
     options = LossOptions(
-        proposals=ProposalOptions(pre_nms=60, post_nms=40),
+        proposals_before_nms=60,
+        proposals=40,
         roi_regions=12,
         image_label_proposals=30,
         parsed_part_assignment=choice,
@@ -43,7 +44,7 @@ def test_a_single_stage_chooses_among_sampled_regions(architecture: str, choice:
     losses = compute_losses(detector, batch, text, options, generator=torch.Generator().manual_seed(5))
 
     pyramid = detector.pyramid(images.pixels)
-    proposals = select_proposals(detector.rpn(pyramid), images.sizes_hw, options.proposals)
+    proposals = select_proposals(detector.rpn(pyramid), images.sizes_hw, ProposalOptions(pre_nms=60, post_nms=40))
     generator = torch.Generator().manual_seed(5)
     sampled = [r.boxes_xyxy for r in sample_regions(proposals, [target], 3, options, generator)]
     best = [p.boxes_xyxy[:30] for p in proposals]

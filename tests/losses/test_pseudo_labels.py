@@ -12,7 +12,7 @@ from vlpart.losses.options import LossOptions
 from vlpart.losses.rpn import rpn_losses
 from vlpart.models.build import build_detector
 from vlpart.models.config import ARCHITECTURES
-from vlpart.models.rpn import ProposalOptions, RpnOutput
+from vlpart.models.rpn import RpnOutput
 from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets
 
 DRAWN, FOUND = [0.0, 0, 40, 40], [50.0, 50, 90, 90]
@@ -55,7 +55,7 @@ def test_a_batch_without_exact_boxes_teaches_names_only(architecture: str) -> No
     detector = build_detector(architecture).train()
     text = torch.randn(2, ARCHITECTURES[architecture].text_dim)
     images = ImageBatch(pixels=torch.randn(1, 3, 96, 96), sizes_hw=[(96, 96)])
-    options = LossOptions(proposals=ProposalOptions(pre_nms=20, post_nms=10), roi_regions=16)
+    options = LossOptions(proposals_before_nms=20, proposals=10, roi_regions=16)
 
     def losses(pseudo: list[bool]) -> dict[str, float]:
         truth = target(pseudo, masks=True)

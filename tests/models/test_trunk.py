@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from vlpart.models.backbones.csp_trunk import CLASSES, WIDTH, CspTrunk
 from vlpart.models.backbones.lite_csp import LiteWithTrunk
 from vlpart.models.build import build_detector
-from vlpart.models.evidence import ClassEvidence
+from vlpart.models.evidence import APART, BINS, LOGITS, TOGETHER, ClassEvidence, Levels, Seen, propose_seen
 from vlpart.models.load import architecture_of
 from vlpart.models.postprocess import DetectionOptions
+from vlpart.models.rpn import Proposals
 from vlpart.types import ImageBatch
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -65,6 +66,9 @@ def test_a_grown_detector_gives_the_same_answers(monkeypatch: pytest.MonkeyPatch
     torch.manual_seed(0)
     old = build_detector("tiny").eval()
     trunk = {name: torch.randn_like(value) * 0.05 for name, value in CspTrunk().state_dict().items()}
+    for level in range(3):  # a box of no height at every cell: nothing joins the proposals
+        trunk |= {f"sides.{level}.weight": torch.zeros(4 * BINS, WIDTH, 1, 1), f"sides.{level}.bias": torch.zeros(44)}
+        trunk[f"sides.{level}.bias"].view(4, BINS)[:, 0] = 99.0
     state = grown(old.state_dict(), trunk)
     assert architecture_of(state, Path("grown")) == "tiny2"
     assert architecture_of(old.state_dict(), Path("old")) == "tiny"
@@ -83,29 +87,70 @@ def test_a_grown_detector_gives_the_same_answers(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(after.boxes_xyxy, before.boxes_xyxy, atol=1e-3, rtol=1e-4)
 
 
-def test_evidence_is_the_best_probability_inside_a_region() -> None:
-    evidence = ClassEvidence(2, 3)
-    maps = [torch.zeros(1, 5, 16, 16), *(torch.zeros(1, 5, side, side) for side in (8, 4, 2))]
-    maps[1][0, 3, 2, 2] = 0.5  # the first name, at the pixels 16..24
-    maps[2][0, 4, 2:, 2:] = 0.9  # the second, at stride 16: the lower right quarter
-    levels = evidence.map_of(maps)
-    assert levels.shape == (1, 2, 8, 8)
-    assert float(levels[0, 0, 2, 2]) == 0.5
-    assert torch.equal(levels[0, 1] > 0, (torch.arange(8) > 3)[:, None] & (torch.arange(8) > 3))
-    boxes = torch.tensor([[0.0, 0, 40, 40], [40, 40, 64, 64], [40, 0, 64, 24]])
-    pooled = evidence.pool(levels, [boxes])
-    assert pooled.shape == (3, 2)
-    assert 0.3 < float(pooled[0, 0]) <= 0.5
-    assert float(pooled[1, 1]) == pytest.approx(0.9)
-    assert not pooled[2].any()
+def seen_cells(cells: list[tuple[int, int, int, int, float]]) -> tuple[ClassEvidence, list[torch.Tensor]]:
+    """An evidence of two names whose box branch says 2 strides to every side, and maps of a 64 x 64 image with the
+    given (level, row, column, name, probability); levels 1 to 3 have strides 8, 16, 32.
+    """
+    evidence = ClassEvidence(2, 3, 3)
+    for side in evidence.sides:
+        side.weight.zero_()  # type: ignore[union-attr, operator]
+        side.bias.copy_(torch.full((4, BINS), -50.0).index_fill(1, torch.tensor([2]), 50.0).flatten())  # type: ignore[union-attr, operator]
+    maps = [torch.zeros(1, 9, 16, 16), *(torch.zeros(1, 9, side, side) for side in (8, 4, 2))]
+    for level, row, column, name, probability in cells:
+        maps[level][0, 4 + 3 + name, row, column] = probability
+    return evidence, maps
+
+
+@torch.no_grad()
+def test_what_is_seen_has_the_place_of_its_cell() -> None:
+    evidence, maps = seen_cells([(1, 2, 3, 0, 0.5), (2, 3, 1, 1, 0.9), (1, 7, 7, 0, 0.01)])
+    (seen,) = evidence.look(maps)
+    # centres (28, 20) at stride 8 and (24, 56) at stride 16, two strides to every side; 0.01 is not worth a look
+    assert seen.boxes_xyxy.tolist() == [[-8, 24, 56, 88], [12, 4, 44, 36]]
+    torch.testing.assert_close(seen.probabilities, torch.tensor([[0.0, 0.9], [0.5, 0.0]]))
+
+
+@torch.no_grad()
+def test_cells_of_one_object_are_seen_once() -> None:
+    evidence, maps = seen_cells([(3, 0, 0, 0, 0.8), (3, 0, 1, 0, 0.7), (3, 1, 1, 1, 0.6)])
+    (seen,) = evidence.look(maps)
+    assert len(seen.boxes_xyxy) == 3  # the boxes are 32 pixels apart, IoU 0.6
+    for side in evidence.sides:
+        side.bias.copy_(torch.full((4, BINS), -50.0).index_fill(1, torch.tensor([10]), 50.0).flatten())  # type: ignore[union-attr, operator]
+    (seen,) = evidence.look(maps)
+    # 640 pixels wide, 32 apart: the better one of the first name stays, and the one of the other name
+    torch.testing.assert_close(seen.probabilities, torch.tensor([[0.8, 0.0], [0.0, 0.6]]))
+
+
+@torch.no_grad()
+def test_a_region_takes_what_was_seen_in_its_place() -> None:
+    evidence, _ = seen_cells([])
+    boxes = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 22], [50, 50, 60, 60]])
+    seen = Seen(boxes_xyxy=boxes[:1], probabilities=torch.tensor([[0.6, 0.2]]))
+    pooled = evidence.pool([seen], [boxes])
+    half = (0.55 - APART) / (TOGETHER - APART)  # IoU 22 / 40
+    torch.testing.assert_close(pooled, torch.tensor([[0.6, 0.2], [0.6 * half, 0.2 * half], [0.0, 0.0]]))
+    nothing = Seen(boxes_xyxy=torch.zeros(0, 4), probabilities=torch.zeros(0, 2))
+    assert evidence.pool([nothing], [boxes]).tolist() == [[0, 0]] * 3
+
+
+def test_what_is_seen_joins_the_proposals() -> None:
+    own = Proposals(boxes_xyxy=torch.tensor([[0.0, 0, 5, 5]]), logits=torch.tensor([1.0]))
+    places = torch.tensor([[-8.0, 24, 56, 88], [12, 4, 44, 36], [70, 0, 90, 9]])
+    seen = Seen(boxes_xyxy=places, probabilities=torch.tensor([[0.0, 0.81], [0.05, 0.0], [0.0, 0.9]]))
+    (joined,) = propose_seen([own], Levels([], [seen]), [(64, 64)])
+    # clipped; neither the doubtful one nor the one beyond the image
+    assert joined.boxes_xyxy.tolist() == [[0, 0, 5, 5], [0, 24, 56, 64]]
+    torch.testing.assert_close(joined.logits, torch.tensor([1.0, torch.tensor(0.9).logit()]))
+    assert propose_seen([own], [torch.zeros(1)], [(64, 64)]) == [own]
 
 
 @torch.no_grad()
 def test_names_take_the_evidence_of_those_they_are_near() -> None:
-    evidence = ClassEvidence(2, 2)
+    evidence = ClassEvidence(2, 3, 2)
     evidence.names.copy_(torch.eye(2))
-    evidence.gain.fill_(10.0)
-    evidence.doubt.fill_(2.0)
+    evidence.gain.fill_(10.0 / LOGITS)
+    evidence.doubt.fill_(2.0 / LOGITS)
     angle = 0.85  # half way between NEAR and 1
     text = torch.tensor([[1.0, 0.0], [angle, (1 - angle**2) ** 0.5], [0.6, 0.8], [-1.0, 0.0], [0.0, 0.0]])
     pooled = torch.tensor([[0.5, 0.25]])

@@ -18,10 +18,9 @@ import torch
 from tests.parity.reference import deterministic_detector, fixture, text_embeddings
 from vlpart.data.preprocess import normalise_and_pad
 from vlpart.losses import by_kind
-from vlpart.losses.by_kind import LossOptions, ParsedPartAssignment, compute_losses
+from vlpart.losses.by_kind import LossOptions, compute_losses
 from vlpart.losses.weak_labels import federated_classes
 from vlpart.models.backbones.swin import Block
-from vlpart.models.rpn import ProposalOptions
 from vlpart.types import AnnotationKind, Batch, Targets
 from vlpart.zoo.published_names import our_name
 
@@ -102,12 +101,12 @@ def options(shared: Path, case: Case) -> LossOptions:
     recipe = recipes[case.recipe]
     swin = case.manifest.startswith("swin")
     return LossOptions(
-        proposals=ProposalOptions(pre_nms=2000, post_nms=recipe["rpn_post_nms_topk_train"]),
+        proposals=recipe["rpn_post_nms_topk_train"],
         rpn_anchors=200000,
         roi_regions=8192,
         image_label_weight=recipe["image_label_loss_weight"],
         parsed_part_weight=recipe["parsed_part_loss_weight"],
-        parsed_part_assignment=ParsedPartAssignment(recipe["part_loss_type"]) if swin else ParsedPartAssignment.MATCHED,
+        parsed_part_assignment=recipe["part_loss_type"] if swin else "matched",
     )
 
 

@@ -78,7 +78,7 @@ def test_equal_to_the_facts(facts: dict[str, dict[str, Any]], name: str) -> None
     assert (recipe.architecture, recipe.init) == INITS.get(init, (recipe.architecture, init.removesuffix(".pth")))
     single_stage = len(get_architecture(recipe.architecture).stage_delta_weights) == 1
     plain = single_stage and name not in ABLATIONS  # docs/method.md, 'Losses of parsed parts'
-    assert recipe.parsed_part_assignment == ("matched" if plain else assignment)
+    assert recipe.losses.parsed_part_assignment == ("matched" if plain else assignment)
     assert fact == fact_fields(recipe, fact)
 
 
@@ -104,10 +104,10 @@ def fact_fields(recipe: Recipe, fact: dict[str, Any]) -> dict[str, Any]:
         "detections_per_image": recipe.detections_per_image,
         "score_threshold": recipe.score_threshold,
         "num_classes": recipe.model_classes,
-        "image_label_loss_weight": recipe.image_label_loss_weight,
-        "parsed_part_loss_weight": recipe.parsed_part_loss_weight,
-        "image_label_proposals": recipe.image_label_proposals,
-        "rpn_post_nms_topk_train": recipe.proposals,
+        "image_label_loss_weight": recipe.losses.image_label_weight,
+        "parsed_part_loss_weight": recipe.losses.parsed_part_weight,
+        "image_label_proposals": recipe.losses.image_label_proposals,
+        "rpn_post_nms_topk_train": recipe.losses.proposals,
         "rpn_post_nms_topk_test": get_architecture(recipe.architecture).test_proposals,
         "mixed_precision": recipe.precision == "fp16",
         "aspect_ratio_grouping": True,  # the sampler always does
@@ -121,7 +121,7 @@ def test_what_all_share(name: str) -> None:
     shared_values = (recipe.text_encoder, recipe.weight_decay, recipe.warmup_iterations, recipe.warmup_factor)
     assert shared_values == ("clip_rn50", 1e-4, 1000, 1e-3)
     assert (recipe.clip_norm, recipe.ema_decay, recipe.schedule, recipe.accumulate) == (None, None, "multi_step", 1)
-    assert (recipe.reference_batch, recipe.rpn_anchors, recipe.roi_regions) == (16, 256, 512)
+    assert (recipe.reference_batch, recipe.losses.rpn_anchors, recipe.losses.roi_regions) == (16, 256, 512)
     assert recipe.sources[0].batch_size * 8 == recipe.reference_batch
     assert recipe.inference_vocabulary in Vocabulary.available()
     for source in recipe.sources:

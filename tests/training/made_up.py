@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from vlpart.data.source import Source
+from vlpart.losses.options import LossOptions
 from vlpart.training.recipe import EvaluationSet, Recipe
 from vlpart.types import AnnotationKind
 
@@ -84,8 +85,6 @@ def small_recipe(root: Path, **options) -> Recipe:
         "warmup_iterations": 1,
         "clip_norm": 5.0,
         "ema_decay": 0.9,
-        "proposals_before_nms": 50,
-        "proposals": 30,
-        "roi_regions": 16,
+        "losses": LossOptions(proposals_before_nms=50, proposals=30, roi_regions=16),
     }
     return Recipe(**(fields | options))

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,8 +12,6 @@ from made_up import boxes_source, small_recipe, write_dataset
 
 from vlpart.errors import DataError
 from vlpart.losses.by_kind import compute_losses
-from vlpart.losses.options import LossOptions
-from vlpart.models.rpn import ProposalOptions
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.training.assemble import (
     assemble,
@@ -22,7 +19,6 @@ from vlpart.training.assemble import (
     check_files,
     class_frequencies,
     embed,
-    loss_options,
 )
 from vlpart.training.dry_run import SourceRow, dry_run
 from vlpart.training.recipe import EvaluationSet
@@ -90,28 +86,6 @@ def test_published_counts_make_the_published_weights(shared, vocabulary, key):
     with np.load(shared / "parity" / "fed_loss_unit.npz") as expected:
         published = torch.from_numpy(expected[f"{key}_freq_weight"])
     torch.testing.assert_close(class_frequencies(loaded), published[: len(loaded.vocabulary)], rtol=1e-6, atol=1e-6)
-
-
-def test_every_loss_option_comes_from_the_recipe(root):
-    recipe = small_recipe(
-        root,
-        rpn_anchors=7,
-        rpn_positive_fraction=0.1,
-        roi_positive_fraction=0.2,
-        stage_ious=(0.3, 0.4, 0.5),
-        federated_classes=9,
-        unknown_below_iou=0.05,
-        image_label_loss_weight=0.6,
-        image_label_proposals=11,
-        parsed_part_loss_weight=0.7,
-        parsed_part_assignment="max_size",
-        ranking_loss_weight=0.3,
-        quality_loss_weight=0.4,
-        mask_regions=5,
-    )
-    options, defaults = loss_options(recipe), LossOptions()
-    assert [f.name for f in fields(options) if getattr(options, f.name) == getattr(defaults, f.name)] == []
-    assert options.proposals == ProposalOptions(pre_nms=50, post_nms=30)
 
 
 def test_parts_of_objects_as_prompts():

@@ -19,6 +19,7 @@ from killable import RandomBatches, make_recipe, make_trainer
 from made_up import boxes_source, small_recipe
 
 from vlpart.errors import TrainingError
+from vlpart.losses.options import LossOptions
 from vlpart.runtime import World, joined
 from vlpart.training.assemble import build_trainer
 from vlpart.training.loop import Trainer
@@ -26,7 +27,11 @@ from vlpart.training.optimizer import trainable
 from vlpart.training.recipe import Recipe
 from vlpart.types import AnnotationKind
 
-NOTHING_SUBSAMPLED = {"rpn_anchors": 20_000, "roi_regions": 8_000, "ema_decay": None, "clip_norm": None}
+NOTHING_SUBSAMPLED = {
+    "losses": LossOptions(proposals_before_nms=50, proposals=30, rpn_anchors=20_000, roi_regions=8_000),
+    "ema_decay": None,
+    "clip_norm": None,
+}
 
 
 def same_batch_trainer(data: Path, accumulate: int, output: Path, **options) -> Trainer:

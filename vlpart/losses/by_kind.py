@@ -19,10 +19,10 @@ from vlpart.losses.rpn import rpn_losses
 from vlpart.losses.weak_labels import class_mask, federated_classes, weak_label_loss
 from vlpart.models import boxes
 from vlpart.models.detector import Detector
+from vlpart.models.evidence import propose_seen
 from vlpart.models.roi_align import pool_regions
 from vlpart.models.roi_heads import BOX_SIZE, BoxStage
-from vlpart.models.evidence import propose_seen
-from vlpart.models.rpn import Proposals, select_proposals
+from vlpart.models.rpn import ProposalOptions, Proposals, select_proposals
 from vlpart.types import AnnotationKind, Batch
 
 __all__ = ["LossOptions", "ParsedPartAssignment", "compute_losses"]
@@ -83,9 +83,8 @@ def compute_losses(
     )
     step.pyramid = detector.pyramid(batch.images.pixels)
     rpn_output = detector.rpn(step.pyramid)
-    step.proposals = propose_seen(
-        select_proposals(rpn_output, step.sizes_hw, options.proposals), step.pyramid, step.sizes_hw
-    )
+    kept = ProposalOptions(pre_nms=options.proposals_before_nms, post_nms=options.proposals)
+    step.proposals = propose_seen(select_proposals(rpn_output, step.sizes_hw, kept), step.pyramid, step.sizes_hw)
     match batch.kind:
         case AnnotationKind.BOXES | AnnotationKind.PARTS:
             unlabelled = None
@@ -95,8 +94,8 @@ def compute_losses(
             return {**rpn_losses(rpn_output, batch.targets, options, generator, unlabelled), **_box_losses(step)}
         case AnnotationKind.IMAGE_LABELS:
             labels = [target.image_labels for target in batch.targets]
-            return _weak_losses(step, "image_label", labels, ParsedPartAssignment.MAX_SIZE, options.image_label_weight)
-        case AnnotationKind.PARSED_PARTS if options.parsed_part_assignment is ParsedPartAssignment.MATCHED:
+            return _weak_losses(step, "image_label", labels, "max_size", options.image_label_weight)
+        case AnnotationKind.PARSED_PARTS if options.parsed_part_assignment == "matched":
             return _matched_part_losses(step)
         case AnnotationKind.PARSED_PARTS:
             return _chosen_part_losses(step)

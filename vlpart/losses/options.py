@@ -1,22 +1,16 @@
-"""The numbers that shape the losses; the defaults are the published ones (docs/method.md, 'Training path')."""
+"""The numbers that shape the losses; the defaults are the published ones (docs/method.md, 'Training path'). Imports no
+torch: a recipe holds them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from typing import Literal, get_args
 
-from vlpart.models.rpn import ProposalOptions
+from vlpart.errors import TrainingError
 
-
-class ParsedPartAssignment(Enum):
-    """Which proposals learn a parsed part: those matched to its box, the best-scoring one, or the largest one."""
-
-    MATCHED = "matched"
-    MAX_SCORE = "max_score"
-    MAX_SIZE = "max_size"
-
-
-_TRAINING_PROPOSALS = ProposalOptions(pre_nms=2000, post_nms=1000)
+#: Which proposals learn a parsed part: those matched to its box, the best-scoring one, or the largest one.
+ParsedPartAssignment = Literal["matched", "max_score", "max_size"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +18,7 @@ class LossOptions:
     """How a batch becomes losses.
 
     Attributes:
-        proposals: which proposals are kept in training.
+        proposals_before_nms, proposals: kept of each level before NMS, and of all levels after it, in training.
         rpn_anchors: anchors sampled per image; the RPN losses are divided by it, per image, whatever was sampled.
         rpn_positive_fraction: upper limit of positives among them.
         roi_regions: regions sampled per image.
@@ -40,9 +34,13 @@ class LossOptions:
         ranking_weight: factor of each of the two losses on order, see `vlpart.losses.ranking`; 0 = none.
         mask_regions: regions per image that the mask head learns from, at most; None = all that are matched.
         quality_weight: factor of the loss of the quality output, where the architecture has one.
+
+    Raises:
+        TrainingError: a number that no training could use.
     """
 
-    proposals: ProposalOptions = _TRAINING_PROPOSALS
+    proposals_before_nms: int = 2000
+    proposals: int = 1000
     rpn_anchors: int = 256
     rpn_positive_fraction: float = 0.5
     roi_regions: int = 512
@@ -51,9 +49,29 @@ class LossOptions:
     federated_classes: int = 50
     unknown_below_iou: float = 0.1
     image_label_proposals: int = 128
-    image_label_weight: float = 0.1
+    image_label_weight: float = 0.01
     parsed_part_weight: float = 0.1
-    parsed_part_assignment: ParsedPartAssignment = ParsedPartAssignment.MATCHED
+    parsed_part_assignment: ParsedPartAssignment = "matched"
     ranking_weight: float = 0.0
     quality_weight: float = 0.5
     mask_regions: int | None = None
+
+    def __post_init__(self) -> None:
+        counts = ("proposals_before_nms", "proposals", "rpn_anchors", "roi_regions", "federated_classes")
+        shares = ("rpn_positive_fraction", "roi_positive_fraction", "unknown_below_iou")
+        weights = ("image_label_weight", "parsed_part_weight", "ranking_weight", "quality_weight")
+        for names, rule, broken in (
+            ((*counts, "image_label_proposals"), ">= 1", lambda value: value < 1),
+            (shares, "between 0 and 1", lambda value: not 0 <= value <= 1),
+            (weights, ">= 0", lambda value: not value >= 0),
+        ):
+            for name in names:
+                if broken(getattr(self, name)):
+                    raise TrainingError(f"losses: {name} {getattr(self, name)} must be {rule}")
+        if self.mask_regions is not None and self.mask_regions < 1:
+            raise TrainingError(f"losses: mask_regions {self.mask_regions} must be >= 1, or None")
+        if self.parsed_part_assignment not in get_args(ParsedPartAssignment):
+            raise TrainingError(
+                f"losses: parsed_part_assignment {self.parsed_part_assignment!r}: "
+                f"use one of {', '.join(get_args(ParsedPartAssignment))}"
+            )

@@ -32,7 +32,7 @@ def weak_label_loss(
     for image_logits, regions, image_labels in zip(logits, regions_xyxy, labels, strict=True):
         if len(image_labels) == 0 or len(regions) == 0:
             continue
-        if choice is ParsedPartAssignment.MAX_SIZE:
+        if choice == "max_size":
             candidates = regions[:-1] if len(regions) > 1 else regions
             chosen = boxes.area(candidates).argmax().expand(len(image_labels))
         else:

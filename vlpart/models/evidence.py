@@ -41,7 +41,8 @@ LOGITS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a trunk has seen in one image: (M, 4) `boxes_xyxy` in pixels, (M, K) float32 `probabilities` of its names."""
+    """What a trunk has seen in one image: (M, 4) `boxes_xyxy` in pixels and (M, K) float32 `probabilities` of its
+    names, best first."""
 
     boxes_xyxy: Tensor
     probabilities: Tensor
@@ -109,7 +110,7 @@ class ClassEvidence(nn.Module):
 
     def _distances(self, hidden: Tensor, levels: Tensor) -> Tensor:
         """(M, 4) distances of the left, upper, right and lower side in strides: means of distributions over bins."""
-        weights = torch.stack([s.weight.flatten(1) for s in self.sides])[levels]  # type: ignore[operator, union-attr]
+        weights = torch.stack([s.weight.flatten(1) for s in self.sides])[levels]  # type: ignore[operator]
         bias = torch.stack([s.bias for s in self.sides])[levels]  # type: ignore[misc]
         bins = torch.einsum("mof,mf->mo", weights.float(), hidden.float()) + bias.float()
         steps = torch.arange(BINS, dtype=torch.float32, device=hidden.device)

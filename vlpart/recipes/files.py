@@ -13,6 +13,7 @@ from typing import Any
 
 from vlpart.data.source import Source
 from vlpart.errors import TrainingError
+from vlpart.losses.options import LossOptions
 from vlpart.training.recipe import EvaluationSet, Recipe
 
 _HEAD = '''"""{title}
@@ -23,6 +24,7 @@ Train it with `vlpart train THIS_FILE.py --data FOLDER`.
 from pathlib import Path
 
 from vlpart.data.source import Source
+from vlpart.losses.options import LossOptions
 from vlpart.training.recipe import EvaluationSet, Recipe
 from vlpart.types import AnnotationKind
 
@@ -45,19 +47,19 @@ def to_python(recipe: Recipe, data_root: Path) -> str:
     return _HEAD.format(title=title, body=_call(recipe, data_root, 1))
 
 
-def _call(value: Recipe | Source | EvaluationSet, root: Path, depth: int) -> str:
+def _call(value: Recipe | Source | EvaluationSet | LossOptions, root: Path, depth: int) -> str:
     """A constructor call, one argument a line."""
     lines = []
     for field in fields(value):
         content = getattr(value, field.name)
-        if isinstance(value, Recipe) or content != field.default:
+        if isinstance(value, Recipe | LossOptions) or content != field.default:
             lines.append(f"{'    ' * (depth + 1)}{field.name}={_literal(content, root, depth + 1)},\n")
     return f"{type(value).__name__}(\n{''.join(lines)}{'    ' * depth})"
 
 
 def _literal(value: Any, root: Path, depth: int) -> str:
     """A value as Python source."""
-    if isinstance(value, Source | EvaluationSet):
+    if isinstance(value, Source | EvaluationSet | LossOptions):
         return _call(value, root, depth)
     if isinstance(value, Path):
         inside = value.is_relative_to(root)

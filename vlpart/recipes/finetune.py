@@ -11,6 +11,7 @@ from vlpart.data.readers.values import flag
 from vlpart.data.source import Source
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import TrainingError
+from vlpart.losses.options import LossOptions
 from vlpart.training.initial_weights import initial_model
 from vlpart.training.recipe import EvaluationSet, Precision, Recipe
 from vlpart.types import AnnotationKind
@@ -34,9 +35,7 @@ class _Sizes:
     short_sides: tuple[int, int]
     max_side: int
     precision: Precision
-    proposals_before_nms: int
-    proposals: int
-    roi_regions: int
+    losses: LossOptions
 
 
 _TINY = _Sizes(
@@ -45,9 +44,7 @@ _TINY = _Sizes(
     short_sides=(256, 384),
     max_side=512,
     precision="auto",
-    proposals_before_nms=500,
-    proposals=300,
-    roi_regions=128,
+    losses=LossOptions(proposals_before_nms=500, proposals=300, roi_regions=128),
 )
 _SIZES = {
     "tiny": _TINY,
@@ -58,9 +55,7 @@ _SIZES = {
         short_sides=(640, 800),
         max_side=1333,
         precision="float32",
-        proposals_before_nms=2000,
-        proposals=1000,
-        roi_regions=512,
+        losses=LossOptions(),
     ),
     "swin_b_cascade": _Sizes(
         batch_size=2,
@@ -68,9 +63,7 @@ _SIZES = {
         short_sides=(640, 800),
         max_side=1333,
         precision="auto",
-        proposals_before_nms=2000,
-        proposals=2000,
-        roi_regions=512,
+        losses=LossOptions(proposals=2000),
     ),
 }
 
@@ -121,9 +114,7 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
         clip_norm=5.0,
         ema_decay=0.998,
         non_finite="skip",
-        proposals_before_nms=sizes.proposals_before_nms,
-        proposals=sizes.proposals,
-        roi_regions=sizes.roi_regions,
+        losses=sizes.losses,
         teacher_loss_weight=0.1,
         teacher_vocabulary=initial.vocabulary,
         checkpoint_every=100,

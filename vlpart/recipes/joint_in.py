@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlpart.recipes.published import R50, SWIN_B, joint, published_recipe
+from vlpart.recipes.published import R50, SWIN_B, joint, published_recipe, with_losses
 from vlpart.training.recipe import Recipe
 
 
@@ -33,8 +33,7 @@ def r50_lvis_paco_pascalpart_partimagenet_in(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=1203,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )
 
 
@@ -67,8 +66,7 @@ def r50_lvis_paco_pascalpart_partimagenet_inparsed(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=1203,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )
 
 
@@ -97,8 +95,7 @@ def swinbase_cascade_lvis_paco_pascalpart_partimagenet_in(data_root: Path) -> Re
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=1203,
-        image_label_loss_weight=0.1,
-        **SWIN_B,
+        **with_losses(SWIN_B, image_label_weight=0.1),
     )
 
 
@@ -131,6 +128,5 @@ def swinbase_cascade_lvis_paco_pascalpart_partimagenet_inparsed(data_root: Path)
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=1203,
-        image_label_loss_weight=0.1,
-        **SWIN_B,
+        **with_losses(SWIN_B, image_label_weight=0.1),
     )

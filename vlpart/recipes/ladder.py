@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlpart.data.source import Source
+from vlpart.losses.options import LossOptions
 from vlpart.training.recipe import EvaluationSet, Recipe
 from vlpart.types import AnnotationKind
 
@@ -160,9 +161,7 @@ def _recipe(
         clip_norm=5.0,
         ema_decay=0.998,
         non_finite="skip",
-        proposals_before_nms=500,
-        proposals=300,
-        roi_regions=128,
+        losses=LossOptions(proposals_before_nms=500, proposals=300, roi_regions=128),
         distractors=ALL_NAMES,
         checkpoint_every=100,
         warmup_iterations=warmup_iterations,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlpart.recipes.published import R50, joint, published_recipe, single
+from vlpart.recipes.published import R50, joint, published_recipe, single, with_losses
 from vlpart.training.recipe import Recipe
 from vlpart.types import AnnotationKind
 
@@ -32,8 +32,7 @@ def r50_lvis_paco_pascalpart_ins11(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=1203,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )
 
 
@@ -61,8 +60,7 @@ def r50_lvis_paco_pascalpart_ins11_ins11parsed(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=1203,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )
 
 
@@ -108,8 +106,7 @@ def r50_pascalpart_ins11(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=93,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )
 
 
@@ -134,8 +131,7 @@ def r50_pascalpart_ins11_ins11maxscore(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=93,
-        image_label_loss_weight=0.1,
-        **{**R50, "parsed_part_assignment": "max_score"},
+        **with_losses(R50, image_label_weight=0.1, parsed_part_assignment="max_score"),
     )
 
 
@@ -160,8 +156,7 @@ def r50_pascalpart_ins11_ins11maxsize(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=93,
-        image_label_loss_weight=0.1,
-        **{**R50, "parsed_part_assignment": "max_size"},
+        **with_losses(R50, image_label_weight=0.1, parsed_part_assignment="max_size"),
     )
 
 
@@ -187,6 +182,5 @@ def r50_pascalpart_ins11_ins11parsed(data_root: Path) -> Recipe:
         evaluate_on="partimagenet_val",
         inference_vocabulary="partimagenet",
         model_classes=93,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlpart.recipes.published import R50, joint, published_recipe, single
+from vlpart.recipes.published import R50, joint, published_recipe, single, with_losses
 from vlpart.training.recipe import Recipe
 from vlpart.types import AnnotationKind
 
@@ -99,8 +99,7 @@ def r50_pascalpartbase_voc_ins20(data_root: Path) -> Recipe:
         evaluate_on="pascal_part_val",
         inference_vocabulary="pascal_part",
         model_classes=93,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )
 
 
@@ -127,8 +126,7 @@ def r50_pascalpartbase_voc_ins20_ins20parsed(data_root: Path) -> Recipe:
         evaluate_on="pascal_part_val",
         inference_vocabulary="pascal_part",
         model_classes=93,
-        image_label_loss_weight=0.1,
-        **R50,
+        **with_losses(R50, image_label_weight=0.1),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlpart.data.source import Source
+from vlpart.losses.options import LossOptions
 from vlpart.recipes.datasets import evaluation_set, get_dataset
 from vlpart.training.recipe import Recipe
 from vlpart.types import AnnotationKind
@@ -15,18 +17,21 @@ IMAGES_PER_STEP = 16
 
 R50: dict[str, Any] = {
     "architecture": "r50_mask_rcnn",
-    "proposals": 1000,
     "precision": "float32",
-    "parsed_part_assignment": "matched",
+    "losses": LossOptions(),
 }
 SWIN_B: dict[str, Any] = {
     "architecture": "swin_b_cascade",
-    "proposals": 2000,
     "precision": "fp16",
-    "parsed_part_assignment": "max_score",
+    "losses": LossOptions(proposals=2000, parsed_part_assignment="max_score"),
 }
 
 _REPEAT_THRESHOLD = 0.001
+
+
+def with_losses(model: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """`R50` or `SWIN_B` with some fields of its `LossOptions` replaced."""
+    return {**model, "losses": replace(model["losses"], **changes)}
 
 
 def single(root: Path, dataset: str) -> tuple[Source]:

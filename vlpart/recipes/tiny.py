@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vlpart.data.source import Source
+from vlpart.losses.options import LossOptions
 from vlpart.training.recipe import EvaluationSet, Recipe
 from vlpart.types import AnnotationKind
 
@@ -59,10 +60,8 @@ def tiny(data_root: Path) -> Recipe:
         clip_norm=5.0,
         ema_decay=0.998,
         non_finite="skip",
-        proposals_before_nms=500,
-        proposals=300,
+        losses=LossOptions(proposals_before_nms=500, proposals=300, roi_regions=128),
         distractors=64,
-        roi_regions=128,
         checkpoint_every=100,
         log_every=20,
         seed=0,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vlpart.data.source import Source
+from vlpart.losses.options import LossOptions
 from vlpart.training.recipe import EvaluationSet, Recipe
 from vlpart.types import AnnotationKind
 
@@ -75,16 +76,18 @@ def tiny2(data_root: Path) -> Recipe:
         clip_norm=5.0,
         ema_decay=0.995,
         non_finite="skip",
-        proposals_before_nms=500,
-        proposals=300,
+        losses=LossOptions(
+            proposals_before_nms=500,
+            proposals=300,
+            roi_regions=128,
+            ranking_weight=0.25,
+            quality_weight=0.5,
+            mask_regions=12,
+        ),
         distractors=300,
         negative_vocabularies=NOUNS,
-        ranking_loss_weight=0.25,
-        quality_loss_weight=0.5,
         frozen=("backbone.", "fpn.lateral.0", "fpn.output.0", "roi_heads.evidence.sides"),
-        mask_regions=12,
         channels_last=True,
-        roi_regions=128,
         checkpoint_every=100,
         log_every=10,
         seed=0,

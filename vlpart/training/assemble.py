@@ -19,10 +19,8 @@ from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.files import write_file
 from vlpart.jobs import Progress
 from vlpart.losses.by_kind import compute_losses
-from vlpart.losses.options import LossOptions, ParsedPartAssignment
 from vlpart.losses.weak_labels import frequency_weights
 from vlpart.models.build import build_detector
-from vlpart.models.rpn import ProposalOptions
 from vlpart.runtime import World, choose_device, choose_precision
 from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
 from vlpart.text.prompts import Prompt
@@ -119,7 +117,6 @@ def assemble(
     freeze(detector, recipe.frozen)
     detector.to(world.device).train()
     generator = _seeded(recipe, world)
-    options = loss_options(recipe)
     frequencies = {s.name: None if (f := class_frequencies(s)) is None else f.to(world.device) for s in sources}
     distractors = None
     if recipe.distractors:
@@ -135,7 +132,7 @@ def assemble(
             batch, words = distractors.add(batch, words, generator)
         teacher = None if teachers is None else teachers.draw(generator)
         return compute_losses(
-            detector, batch, words, options, frequencies=frequencies[name], generator=generator, teacher=teacher
+            detector, batch, words, recipe.losses, frequencies=frequencies[name], generator=generator, teacher=teacher
         )
 
     loader = make_loader(
@@ -252,27 +249,6 @@ def check_files(sources: Sequence[Source]) -> None:
 def embed(encoder: TextEncoder, vocabulary: Vocabulary, prompt: Prompt) -> Tensor:
     """(C, D) float32 text embeddings of a vocabulary, writable."""
     return torch.from_numpy(np.array(encode_vocabulary(encoder, vocabulary, prompt=prompt), dtype=np.float32))
-
-
-def loss_options(recipe: Recipe) -> LossOptions:
-    """The part of a recipe that shapes the losses."""
-    return LossOptions(
-        proposals=ProposalOptions(pre_nms=recipe.proposals_before_nms, post_nms=recipe.proposals),
-        rpn_anchors=recipe.rpn_anchors,
-        rpn_positive_fraction=recipe.rpn_positive_fraction,
-        roi_regions=recipe.roi_regions,
-        roi_positive_fraction=recipe.roi_positive_fraction,
-        stage_ious=recipe.stage_ious,
-        federated_classes=recipe.federated_classes,
-        unknown_below_iou=recipe.unknown_below_iou,
-        image_label_proposals=recipe.image_label_proposals,
-        image_label_weight=recipe.image_label_loss_weight,
-        parsed_part_weight=recipe.parsed_part_loss_weight,
-        parsed_part_assignment=ParsedPartAssignment(recipe.parsed_part_assignment),
-        ranking_weight=recipe.ranking_loss_weight,
-        quality_weight=recipe.quality_loss_weight,
-        mask_regions=recipe.mask_regions,
-    )
 
 
 def class_frequencies(source: LoadedSource) -> Tensor | None:

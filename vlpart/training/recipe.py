@@ -7,19 +7,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vlpart.data.source import Source
 from vlpart.errors import TrainingError
+from vlpart.losses.options import LossOptions
 from vlpart.text.prompts import Prompt
 
 Schedule = Literal["multi_step", "cosine"]
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Sampling = Literal["weighted", "epochs"]
-ParsedPartAssignment = Literal["matched", "max_score", "max_size"]
 NonFinite = Literal["stop", "skip"]
 Scaling = Literal["linear", "sqrt", "none"]
 
@@ -100,12 +100,9 @@ class Recipe:
         clip_norm: largest total gradient norm, or None.
         ema_decay: decay of the moving average of the weights, or None.
         non_finite: "stop" at a non-finite loss or gradient (the batch is saved), or "skip" such a step.
-        proposals_before_nms, proposals, rpn_anchors, rpn_positive_fraction: see `vlpart.losses.options.LossOptions`.
-        roi_regions, roi_positive_fraction, stage_ious, federated_classes, unknown_below_iou: see the same.
+        losses: sampling, matching, and the weights of the losses.
         distractors: names of other sources that join a batch as negatives, see `vlpart.training.distractors`.
         negative_vocabularies: lists (what `Vocabulary.load` takes) whose objects may join a batch as negatives, too.
-        ranking_loss_weight, quality_loss_weight: see `vlpart.losses.ranking`.
-        mask_regions: regions per image that the mask head learns from, at most; None = all.
         channels_last: memory layout of the convolutions; None = in half precision only. On CPUs it saves a quarter of
             a frozen backbone's time.
         frozen: beginnings of the names of parameters that do not train ("backbone.stem").
@@ -115,8 +112,6 @@ class Recipe:
         teacher_vocabulary: which names: what `Vocabulary.load` takes; the vocabulary of the first weights.
         initial_share: part of the first weights in those that are evaluated and exported (0 = none): their weighted
             mean with the trained ones, as in "Robust fine-tuning of zero-shot models" (Wortsman et al., CVPR 2022).
-        image_label_loss_weight, parsed_part_loss_weight, parsed_part_assignment, image_label_proposals:
-            docs/method.md, 'Losses of image labels' and 'Losses of parsed parts'.
         score_threshold, detections_per_image: of the evaluation.
     """
 
@@ -153,30 +148,15 @@ class Recipe:
     evaluate_every: int | None = None
     log_every: int = 20
     seed: int = 0
-    proposals_before_nms: int = 2000
-    proposals: int = 1000
-    rpn_anchors: int = 256
-    rpn_positive_fraction: float = 0.5
-    roi_regions: int = 512
-    roi_positive_fraction: float = 0.25
-    stage_ious: tuple[float, ...] = (0.5, 0.6, 0.7)
-    federated_classes: int = 50
-    unknown_below_iou: float = 0.1
+    losses: LossOptions = field(default_factory=LossOptions)
     distractors: int = 0
     negative_vocabularies: tuple[str, ...] = ()
-    ranking_loss_weight: float = 0.0
-    quality_loss_weight: float = 0.5
-    mask_regions: int | None = None
     channels_last: bool | None = None
     frozen: tuple[str, ...] = ()
     teacher_loss_weight: float = 0.0
     teacher_names: int = 64
     teacher_vocabulary: str | None = None
     initial_share: float = 0.0
-    image_label_loss_weight: float = 0.01
-    parsed_part_loss_weight: float = 0.1
-    parsed_part_assignment: ParsedPartAssignment = "matched"
-    image_label_proposals: int = 128
     score_threshold: float = 0.05
     detections_per_image: int = 100
 
@@ -203,11 +183,6 @@ class Recipe:
             "needs a positive clip_norm": self.clip_norm is not None and not self.clip_norm > 0,
             "needs distractors >= 0, and 0 with federated sources": self.distractors < 0
             or (self.distractors > 0 and any(source.federated for source in self.sources)),
-            "needs ranking_loss_weight and quality_loss_weight >= 0": min(
-                self.ranking_loss_weight, self.quality_loss_weight
-            )
-            < 0,
-            "needs mask_regions >= 1 or None": self.mask_regions is not None and self.mask_regions < 1,
             "needs distractors for negative_vocabularies": bool(self.negative_vocabularies) and not self.distractors,
             "needs teacher_loss_weight >= 0 and teacher_names >= 1": self.teacher_loss_weight < 0
             or self.teacher_names < 1,
@@ -227,7 +202,6 @@ class Recipe:
             "schedule": (self.schedule, Schedule),
             "sampling": (self.sampling, Sampling),
             "precision": (self.precision, Precision),
-            "parsed_part_assignment": (self.parsed_part_assignment, ParsedPartAssignment),
             "non_finite": (self.non_finite, NonFinite),
             "batch_scaling": (self.batch_scaling, Scaling),
             "prompt": (self.prompt, Prompt),
@@ -243,7 +217,7 @@ class Recipe:
         Raises:
             TrainingError: no such field, or the new value is refused.
         """
-        unknown = set(options) - {field.name for field in fields(self)}
+        unknown = set(options) - {known.name for known in fields(self)}
         if unknown:
             raise TrainingError(f"a recipe has no field {', '.join(sorted(unknown))}")
         return replace(self, **{key: value for key, value in options.items() if value is not None})
@@ -291,13 +265,16 @@ def check_same_recipe(recipe: Recipe, saved: Mapping[str, Any]) -> list[str]:
 
 def _defaults() -> dict[str, Any]:
     """The defaults of a recipe as `to_dict` writes them."""
-    known = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
+    known = {f.name: f.default for f in fields(Recipe) if f.default is not MISSING}
+    known |= {f.name: f.default_factory() for f in fields(Recipe) if f.default_factory is not MISSING}
     plain = json.loads(json.dumps(known, default=_plain))
     assert isinstance(plain, dict)
     return plain
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, LossOptions):
+        return asdict(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
