@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.readers.base import AnnotationEntry, CategoryEntry, ImageEntry
-from vlpart.data.readers.coco import Header, Raw, image_name, parse_json, read_annotation, read_header
+from vlpart.data.readers.coco import Header, image_name, parse_json, read_header
 from vlpart.data.readers.problems import refuse
+from vlpart.data.readers.regions import Raw, read_regions
 from vlpart.data.readers.values import Id, class_key, identifier
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import DataError
@@ -147,12 +148,9 @@ def _annotations(
     report = refuse(name)
     found: list[dict[str, Any]] = []
     left_out: Counter[str] = Counter()
-    for file_id, image in header.images.items():
-        for raw in header.annotations.get(file_id, ()):
-            given = raw if "id" in raw else {**raw, "id": len(found) + 1}
-            entry = read_annotation(given, image, header.categories, report)
-            if entry is None:
-                continue
+    images = header.images.values()
+    for image, entries in read_regions(images, header.annotations, header.categories, report, number_missing=True):
+        for raw, entry in entries:
             if entry.unusable == "no box":
                 report("no-box-no-mask", f"annotation {entry.id} of {image.file_name} has neither a box nor a mask")
             if entry.unusable == "empty mask" or (entry.unusable == "empty box" and entry.mask is None):
@@ -170,7 +168,9 @@ def _annotation(entry: AnnotationEntry, raw: Raw, image: ImageEntry, category_id
     box = [float(value) for value in given] if given and any(given) else [x0, y0, x1 - x0, y1 - y0]
     box[2:] = [max(value, 0.0) for value in box[2:]]
     area = entry.area
-    if area is None and entry.mask is not None:
+    if area is None and entry.mask_pixels is not None:
+        area = float(entry.mask_pixels)
+    elif area is None and entry.mask is not None:
         area = float(mask_area(entry.mask, image.height, image.width))
     mask: Any = entry.mask
     if isinstance(mask, bytes):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlpart.data.check.split import Split
 from vlpart.data.readers.base import CategoryEntry, ImageEntry
-from vlpart.data.readers.coco import read_annotation
+from vlpart.data.readers.regions import read_annotation
 from vlpart.data.readers.values import Id
 from vlpart.data.upright import read_annotated
 from vlpart.errors import DataError, ImageError, VocabularyError

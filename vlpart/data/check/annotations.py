@@ -1,6 +1,6 @@
 """Checks of single annotations: boxes, masks, and how they fit each other and their image.
 
-What the reader refuses is reported by the reader itself (`vlpart.data.readers.coco`); here is what it puts up with.
+What the reader refuses is reported by the reader itself (`vlpart.data.readers.regions`); here is what it puts up with.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from vlpart.data.check.findings import Findings
 from vlpart.data.check.split import Split
 from vlpart.data.readers.base import AnnotationEntry, ImageEntry
-from vlpart.data.readers.coco import read_annotation
+from vlpart.data.readers.regions import read_regions
 from vlpart.data.readers.values import class_key, has_control
 from vlpart.jobs import Progress
 from vlpart.masks.rasterise import Polygons, mask_area, segmentation_box
@@ -36,15 +36,13 @@ def check_annotations(split: Split, findings: Findings, progress: Progress | Non
     def problem(kind: str, text: str) -> None:
         findings.add(kind, split.name, text)
 
-    for done, (image_id, image) in enumerate(split.images.items(), start=1):
-        raw = split.annotations.get(image_id, [])
-        if not raw and not image.positive_ids and not predicted:
+    images, known = split.images.values(), split.header.categories
+    raw_by_id = {image.known_as: split.annotations.get(image.id, []) for image in images}
+    for done, (image, entries) in enumerate(read_regions(images, raw_by_id, known, problem), start=1):
+        if not raw_by_id[image.known_as] and not image.positive_ids and not predicted:
             findings.add("image-without-annotations", split.name, f"image {image.known_as} ({image.file_name})")
         seen: set[tuple[object, ...]] = set()
-        for each in raw:
-            entry = read_annotation(each, image, split.header.categories, problem)
-            if entry is None:
-                continue
+        for _, entry in entries:
             tally.add(entry)
             if with_masks and entry.segmentation is None and not entry.crowd and entry.unusable is None:
                 findings.add("some-without-mask", split.name, f"annotation {entry.id} of {image.file_name}")
@@ -137,6 +135,8 @@ def _check_box(entry: AnnotationEntry, box: Box, image: ImageEntry, where: str, 
 
 def _area(entry: AnnotationEntry, image: ImageEntry) -> int:
     """Pixels of the mask; of polygons that are large enough anyway, what they enclose."""
+    if entry.mask_pixels is not None:
+        return entry.mask_pixels
     if isinstance(entry.mask, bytes):
         _, runs = decode_runs({"size": [image.height, image.width], "counts": entry.mask})
         return int((runs[:, 1] - runs[:, 0]).sum())

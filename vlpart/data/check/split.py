@@ -10,7 +10,8 @@ from typing import Any
 
 from vlpart.data.check.findings import Findings
 from vlpart.data.readers.base import CategoryEntry, ImageEntry
-from vlpart.data.readers.coco import Header, Raw, annotation_ids, read_header
+from vlpart.data.readers.coco import Header, read_header
+from vlpart.data.readers.regions import Raw, annotation_ids
 from vlpart.data.readers.values import identifier
 
 _KIND = re.compile(r"(?<![a-z])(trainval|train|minival|validation|valid|val|dev|test)(?![a-z])")

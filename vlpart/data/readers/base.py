@@ -51,6 +51,7 @@ class AnnotationEntry:
         difficult: VOC's flag.
         owner_id: of a part, the annotation of the object that it belongs to, where the file says so.
         area: pixels, where the file says so.
+        mask_pixels: pixels of the mask, where reading it told them.
         unusable: why training and evaluation leave it out ("empty mask", "empty box", "no box"), or None.
     """
 
@@ -64,6 +65,7 @@ class AnnotationEntry:
     difficult: bool = False
     owner_id: Id | None = None
     area: float | None = None
+    mask_pixels: int | None = None
     unusable: str | None = None
 
 

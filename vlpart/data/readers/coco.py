@@ -1,8 +1,9 @@
 """COCO JSON with the additions of LVIS (`pos_category_ids` and kin, `coco_url`) and of crops (`source_image`); and LVIS
 JSON (LVIS itself and PACO), whose file names come from `coco_url`.
 
-This is the only place that says what a valid file is: training, the check, evaluation and conversion all read through
-`read_header` and `read_annotation`, and differ only in what they do with a problem (`vlpart.data.readers.problems`).
+This and `vlpart.data.readers.regions` are the only places that say what a valid file is: training, the check,
+evaluation and conversion all read through `read_header` and `read_regions`, and differ only in what they do with a
+problem (`vlpart.data.readers.problems`).
 """
 
 from __future__ import annotations
@@ -16,18 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.readers import values
-from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
+from vlpart.data.readers.base import AnnotationFile, CategoryEntry, ImageEntry
 from vlpart.data.readers.problems import Problem, refuse
+from vlpart.data.readers.regions import Raw, read_regions
 from vlpart.data.readers.values import Id, identifier
 from vlpart.errors import DataError
-from vlpart.masks.rasterise import FAR, MaskError, Segmentation, parse_segmentation, segmentation_box
 from vlpart.text.naming import MAX_NAME_LENGTH
-
-EMPTY_BOX = 1e-5
-"""Boxes this thin are empty."""
-
-#: Fields of a part that name the annotation of its object: our own, and that of PACO.
-OWNER_FIELDS = ("object_annotation_id", "obj_ann_id")
 
 #: Fields of an image with ids of categories -> those of `ImageEntry`.
 _ID_LISTS = {
@@ -35,9 +30,6 @@ _ID_LISTS = {
     "neg_category_ids": "negative_ids",
     "not_exhaustive_category_ids": "not_exhaustive_ids",
 }
-
-Raw = Mapping[str, Any]
-Box = tuple[float, float, float, float]
 
 
 @dataclass(kw_only=True)
@@ -118,12 +110,10 @@ def read_lvis(path: Path, problem: Problem | None = None, *, masks: bool = True)
 
 
 def _images(header: Header, problem: Problem, *, masks: bool) -> Iterator[ImageEntry]:
-    for file_id, image in header.images.items():
-        found = [
-            read_annotation(raw, image, header.categories, problem, masks=masks)
-            for raw in header.annotations.get(file_id, ())
-        ]
-        image.annotations = [annotation for annotation in found if annotation is not None]
+    for image, found in read_regions(
+        header.images.values(), header.annotations, header.categories, problem, masks=masks
+    ):
+        image.annotations = [entry for _, entry in found]
         yield image
 
 
@@ -358,136 +348,6 @@ def _by_image(entries: Sequence[Any], images: Mapping[Id, ImageEntry], problem: 
             )
             problem("annotation-without-image", text)
     return dict(by_image)
-
-
-def annotation_ids(
-    raw: Raw, categories: Mapping[Id, CategoryEntry], problem: Problem
-) -> tuple[Id, CategoryEntry] | None:
-    """The id of an annotation and its category, or None where one of them was reported."""
-    where = f"annotation {str(raw.get('id', '(no id)'))[:40]}"
-    key, category = identifier(raw.get("id")), identifier(raw.get("category_id"))
-    if key is None:
-        said = "no 'id'" if raw.get("id") is None else "an id that is no whole number or string"
-        problem("broken-entry", f"{where} of image {str(raw.get('image_id'))[:40]} has {said}")
-        return None
-    if category is None or category not in categories:
-        given, missing = raw.get("category_id"), "has no 'category_id'"
-        said = f"has the category id {str(given)[:60]}, which is not among the file's categories"
-        problem("unknown-category", f"{where} {said if given is not None else missing}")
-        return None
-    return key, categories[category]
-
-
-def read_annotation(
-    raw: Raw, image: ImageEntry, categories: Mapping[Id, CategoryEntry], problem: Problem, *, masks: bool = True
-) -> AnnotationEntry | None:
-    """One annotation of an image, or None where it was reported.
-
-    Args:
-        raw: the entry of the file.
-        image: of a `Header`.
-        categories: of the same `Header`.
-        problem: what to do about what cannot be used.
-        masks: parse and check the segmentation; without, only where the box is missing.
-    """
-    where = f"annotation {str(raw.get('id', '(no id)'))[:40]}"
-    if (ids := annotation_ids(raw, categories, problem)) is None:
-        return None
-    key, category = ids
-    crowd, difficult = (values.flag(raw.get(field)) for field in ("iscrowd", "difficult"))
-    if crowd is None or difficult is None:
-        field = "iscrowd" if crowd is None else "difficult"
-        problem("malformed-flag", f"{where} has the {field} {str(raw[field])[:40]!r}, expected 0 or 1")
-        return None
-    owner = next((raw[field] for field in OWNER_FIELDS if raw.get(field) is not None), None)
-    owner_id = identifier(owner)
-    if owner is not None and owner_id is None:
-        problem("broken-entry", f"{where} names the object {str(owner)[:40]}, expected one id")
-        return None
-    box, area, fine = _box(raw.get("bbox"), where, problem), None, True
-    if raw.get("area") is not None:
-        area = values.number(raw["area"])
-        fine = area is not None and area >= 0
-        if not fine:
-            kind = "not-finite" if area is None and type(raw["area"]) in (int, float) else "broken-entry"
-            problem(kind, f"{where}: area {str(raw['area'])[:40]}")
-    if box is _BROKEN or not fine:
-        return None
-    entry = AnnotationEntry(
-        id=key,
-        category_id=category.id,
-        box_xyxy=None,
-        crowd=crowd,
-        scored=raw.get("score") is not None,
-        difficult=difficult,
-        owner_id=owner_id,
-        area=area,
-    )
-    return _with_region(entry, raw, box, image, f"{where} of {image.file_name}", problem, masks=masks)
-
-
-def _with_region(
-    entry: AnnotationEntry, raw: Raw, box: Any, image: ImageEntry, where: str, problem: Problem, *, masks: bool
-) -> AnnotationEntry | None:
-    """Fill in the box and the mask."""
-    segmentation = raw.get("segmentation") or None
-    if box == (0, 0, 0, 0) and segmentation is not None:
-        box = None  # not filled in
-    if segmentation is not None:
-        entry.segmentation = _without_strays(segmentation)
-        if (masks or box is None) and image.height:
-            parsed = _mask(segmentation, image, where, problem)
-            if parsed is _BROKEN:
-                return None
-            entry.mask = parsed
-            if parsed is None:
-                entry.unusable = "empty mask"
-            elif box is None:
-                box = segmentation_box(parsed, image.height, image.width)
-    entry.box_xyxy = box
-    if entry.unusable is None and box is None:
-        entry.unusable = "no box"
-    elif entry.unusable is None and not (box[2] - box[0] > EMPTY_BOX and box[3] - box[1] > EMPTY_BOX):
-        entry.unusable = "empty box"
-    return entry
-
-
-#: Stands for what was reported and cannot be used.
-_BROKEN: Any = object()
-
-
-def _box(raw: Any, where: str, problem: Problem) -> Any:
-    """A `Box`, None where there is none, or `_BROKEN`."""
-    if raw is None or raw == []:
-        return None
-    if not isinstance(raw, list | tuple) or len(raw) != 4 or any(type(value) not in (int, float) for value in raw):
-        problem("malformed-box", f"{where} has the box {str(raw)[:80]}; expected four numbers [x, y, w, h]")
-        return _BROKEN
-    numbers = [values.number(value) for value in raw]
-    if any(value is None or abs(value) > FAR for value in numbers):
-        problem("not-finite", f"{where} has the box {str(raw)[:80]}, which is not finite")
-        return _BROKEN
-    x, y, w, h = (value for value in numbers if value is not None)
-    return (x, y, x + w, y + h)
-
-
-def _mask(segmentation: Any, image: ImageEntry, where: str, problem: Problem) -> Segmentation | Any:
-    """The mask, None where it is empty, or `_BROKEN`."""
-    try:
-        return parse_segmentation(segmentation, image.height, image.width)
-    except MaskError as error:
-        problem(error.kind, f"{where}: {error}")
-    except MemoryError:
-        problem("malformed-mask", f"{where}: its mask is too large for the memory of this machine")
-    return _BROKEN
-
-
-def _without_strays(segmentation: Any) -> Any:
-    """Polygons of three points or more; anything else as it is."""
-    if not isinstance(segmentation, list):
-        return segmentation
-    kept = [polygon for polygon in segmentation if not isinstance(polygon, list) or len(polygon) >= 6]
-    return segmentation if len(kept) == len(segmentation) or not kept else kept
 
 
 def _address_name(address: Any) -> str | None:
