@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from vlpart.data.preprocess import PIXEL_MEAN, PIXEL_STD
+from vlpart.data.resize import PIXEL_MEAN, PIXEL_STD
 from vlpart.models.backbones.csp_trunk import CspTrunk
 from vlpart.text.vocabulary import Vocabulary
 

@@ -137,6 +137,15 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions:
+    """Which detections are kept: score strictly above the threshold, NMS per class, the best over all classes."""
+
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    max_detections: int = 100
+
+
 class NamedDetections(Protocol):
     """What drawing and file formats need of the N detections of an image; `vlpart.Result` has it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -349,3 +350,51 @@ def test_the_embedded_model_shows_no_download() -> None:
     seen: list[object] = []
     assert resolve().fetch(lambda *step: seen.append(step)).is_file()
     assert seen == []
+
+
+def test_a_pipe_gets_results_only(
+    run: Run, fake_predictor: FakePredictor, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(photo.read_bytes())))
+    outcome = run("predict", "-", photo, "-o", "-")
+    assert outcome.code == 0
+    results = [Result.from_dict(json.loads(line)) for line in outcome.out.splitlines()]
+    assert [(result.path, result.names) for result in results] == [
+        ("-", ["car", "car:wheel"]),
+        (str(photo), ["car", "car:wheel"]),
+    ]
+    assert outcome.err.splitlines()[0] == "- 120x90: 1 car (1 wheel)"
+    assert outcome.err.splitlines()[-1].startswith("2 images in ")
+
+
+def test_a_photo_from_standard_input_has_a_name(
+    run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(photo.read_bytes())))
+    assert run("predict", "-", "-o", tmp_path / "out", "-f", "json,yolo").code == 0
+    names = ["data.yaml", "images/stdin.png", "labels/stdin.txt", "stdin_parts.json"]
+    assert files_of(tmp_path / "out") == names
+
+
+def test_what_does_not_go_into_a_pipe(run: Run, fake_predictor: FakePredictor, photo: Path) -> None:
+    outcome = run("predict", photo, "-o", "-", "-f", "coco")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "a pipe takes one of the formats jsonl, json, image, not coco" in outcome.err
+    assert run("predict", photo, "--shard", "3/2").code == 2
+    assert "1/8 to 8/8" in run("predict", photo, "--shard", "third").err
+
+
+def test_a_share_of_the_images(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    outcome = run("predict", tmp_path, "-o", tmp_path / "out", "-f", "json,jsonl", "--shard", "2/3")
+    assert outcome.out.splitlines()[-1].startswith("1 image in ")
+    assert files_of(tmp_path / "out") == ["b_parts.json", "results_2_of_3.jsonl"]
+
+
+def test_a_picture_through_a_pipe(photo: Path) -> None:
+    command = [sys.executable, "-m", "vlpart", "predict", "-", "-o", "-", "-f", "image", "-v", "car"]
+    done = subprocess.run(command, input=photo.read_bytes(), capture_output=True, timeout=120, check=True)
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert (image.format, image.size) == ("JPEG", (120, 90))
+    assert b"1 image in" in done.stderr

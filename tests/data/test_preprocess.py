@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vlpart.data.preprocess import PIXEL_MEAN, PIXEL_STD, resize_shorter_side, resized_size, to_batch
+from vlpart.data.preprocess import to_batch
+from vlpart.data.resize import PIXEL_MEAN, PIXEL_STD, resize_shorter_side, resized_size
 from vlpart.errors import ImageError
 
 

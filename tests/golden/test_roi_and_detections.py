@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align as torchvision_roi_align
 
-from vlpart.models.postprocess import DetectionOptions, Detections, rescale, select_detections
+from vlpart.models.postprocess import Detections, rescale, select_detections
 from vlpart.models.roi_align import level_of, roi_align
 from vlpart.models.roi_heads import RoiHeads
 from vlpart.models.rpn import Proposals
 from vlpart.models.text_classifier import TextClassifier
+from vlpart.types import DetectionOptions
 
 
 def test_logits_are_50_cosines():

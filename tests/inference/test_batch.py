@@ -369,7 +369,7 @@ def test_options_reach_the_predictor_and_the_reader(photo: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("formats", [[], ["svg"], "images"])
 def test_unknown_formats_are_refused(photo: Path, tmp_path: Path, formats: Any) -> None:
-    with pytest.raises(OutputError, match="choose from image, json, coco, labels"):
+    with pytest.raises(OutputError, match="choose from image, json, jsonl, coco"):
         predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=formats)
     assert not (tmp_path / "out").exists()
 

@@ -12,7 +12,8 @@ import pytest
 
 from vlpart.errors import OutputError
 from vlpart.files import write_file
-from vlpart.inference.output import CocoFile, OutputNames, SourceProtectedError, make_folder, output_errors
+from vlpart.inference.coco_file import CocoFile, make_folder, output_errors
+from vlpart.inference.output import OutputNames, SourceProtectedError
 
 
 def touch(*paths: Path) -> list[str]:

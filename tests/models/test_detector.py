@@ -5,8 +5,7 @@ import torch
 
 from vlpart.models.build import build_detector
 from vlpart.models.config import get_architecture
-from vlpart.models.postprocess import DetectionOptions
-from vlpart.types import ImageBatch
+from vlpart.types import DetectionOptions, ImageBatch
 
 OPTIONS = DetectionOptions(score_threshold=0.0, max_detections=60)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torchvision.ops import batched_nms
 
-from vlpart.models.postprocess import DetectionOptions, Detections, rescale, select_detections
+from vlpart.models.postprocess import Detections, rescale, select_detections
+from vlpart.types import DetectionOptions
 
 
 def random_boxes(count: int, generator: torch.Generator) -> torch.Tensor:

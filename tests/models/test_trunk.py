@@ -16,9 +16,8 @@ from vlpart.models.backbones.lite_csp import LiteWithTrunk
 from vlpart.models.build import build_detector
 from vlpart.models.evidence import APART, BINS, LOGITS, TOGETHER, ClassEvidence, Levels, Seen, propose_seen
 from vlpart.models.load import architecture_of
-from vlpart.models.postprocess import DetectionOptions
 from vlpart.models.rpn import Proposals
-from vlpart.types import ImageBatch
+from vlpart.types import DetectionOptions, ImageBatch
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

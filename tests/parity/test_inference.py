@@ -15,13 +15,15 @@ import pytest
 import torch
 
 from tests.parity.reference import deterministic_detector, fixture, text_embeddings
-from vlpart.data.preprocess import resize_shorter_side, to_batch
+from vlpart.data.preprocess import to_batch
+from vlpart.data.resize import resize_shorter_side
 from vlpart.masks.stack import MaskStack
 from vlpart.models import boxes
 from vlpart.models.detector import Detector
-from vlpart.models.postprocess import DetectionOptions, rescale
+from vlpart.models.postprocess import rescale
 from vlpart.models.roi_align import pool_regions
 from vlpart.models.rpn import select_proposals
+from vlpart.types import DetectionOptions
 
 CASES = (  # fixture, vocabulary, detection options of its recipe
     ("r50_pascalpart__astronaut__small", "pascal_part", DetectionOptions()),

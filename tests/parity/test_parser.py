@@ -19,7 +19,7 @@ from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions, Tr
 from vlpart.annotation_parser.references import read_base_data
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.run import build_bank
-from vlpart.data.preprocess import resize_shorter_side
+from vlpart.data.resize import resize_shorter_side
 from vlpart.text.vocabulary import Vocabulary
 
 LABEL = "dog"

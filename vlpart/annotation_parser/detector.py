@@ -12,10 +12,10 @@ from torch import Tensor
 
 from vlpart.data.preprocess import to_batch
 from vlpart.errors import ImageError
-from vlpart.models.postprocess import DetectionOptions, Detections, rescale, select_detections
+from vlpart.models.postprocess import Detections, rescale, select_detections
 from vlpart.models.rpn import ProposalOptions, Proposals
 from vlpart.runtime import autocast, choose_device, choose_precision
-from vlpart.types import ImageBatch
+from vlpart.types import DetectionOptions, ImageBatch
 
 if TYPE_CHECKING:
     from vlpart.inference.predictor import Predictor

@@ -28,7 +28,7 @@ from vlpart.annotation_parser.output import ParsedPart
 from vlpart.annotation_parser.references import Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.data.images import read_image
-from vlpart.data.preprocess import resize_shorter_side
+from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, ImageError
 from vlpart.names import plain
 

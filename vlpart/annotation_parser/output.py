@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
 from vlpart.errors import DataError
-from vlpart.inference.output import CocoFile, output_errors
+from vlpart.inference.coco_file import CocoFile, output_errors
 from vlpart.jobs import Record
 from vlpart.masks.rle import encode_runs, runs_of_bitmap
 from vlpart.names import plain

@@ -30,7 +30,7 @@ from vlpart.annotation_parser.output import ParsedPart, image_record, settings_o
 from vlpart.annotation_parser.references import BaseData, Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.data.images import read_image
-from vlpart.data.preprocess import resize_shorter_side
+from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, ImageError, OutputError, VlpartError
 from vlpart.jobs import SKIPPED, Job, Progress, Record, rank_and_world
 from vlpart.runtime import choose_device, choose_precision

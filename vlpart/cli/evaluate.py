@@ -10,7 +10,7 @@ import typer
 
 from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, print_table, say
-from vlpart.cli.predict import PrecisionChoice
+from vlpart.cli.predict_options import PrecisionChoice
 
 if TYPE_CHECKING:
     from vlpart.evaluation.run import Dataset

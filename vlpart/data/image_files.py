@@ -20,6 +20,9 @@ IMAGE_SUFFIXES = (
 )
 """File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
 
+STDIN = "-"
+"""As a source: one image from standard input."""
+
 
 def list_images(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],

@@ -46,6 +46,20 @@ _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mp
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How an image is cut into overlapping tiles, see `vlpart.inference.slices`.
+
+    Attributes:
+        side: of a tile, in pixels of the image.
+        short_side, max_side: to which each tile is resized, as an image would be.
+    """
+
+    side: int
+    short_side: int
+    max_side: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadImage:
     """An image that was read for a predictor, once for whatever is asked about it.
 
@@ -53,11 +67,13 @@ class ReadImage:
         pixels: (H, W, 3) uint8 RGB, the whole image.
         resized: (h, w, 3) uint8 RGB, as the network sees it.
         path: the file or address it came from, if it came from one.
+        tiling: for a large image that is looked at in pieces, too; None looks at it as a whole.
     """
 
     pixels: RGBArray
     resized: RGBArray
     path: str | None = None
+    tiling: Tiling | None = None
 
 
 def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: float = DOWNLOAD_SECONDS) -> RGBArray:

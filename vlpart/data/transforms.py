@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 
-from vlpart.data.preprocess import resized_size
 from vlpart.data.records import Record
+from vlpart.data.resize import resized_size
 from vlpart.data.source import LoadedSource, Source
 from vlpart.masks.rasterise import Polygons, Segmentation, decode_rle, rasterise_polygons, tight_box
 from vlpart.types import Sample, Targets

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from queue import Empty, Full, Queue
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
-from vlpart.data.image_files import is_url, list_images, named_sources
+from vlpart.data.image_files import STDIN, is_url, list_images, named_sources
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.errors import ImageError, OutputError, VlpartError
-from vlpart.files import local_path
-from vlpart.inference.output import OutputNames, ResultWriter, check_formats, make_folder
+from vlpart.inference.output import PipeWriter, ResultWriter, writer_for
+from vlpart.inference.stream import in_batches, read_ahead
 from vlpart.signals import StopRequest
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.web import shown
 
 if TYPE_CHECKING:
-    from vlpart.inference.predictor import Predictor
+    from vlpart.inference.base import BasePredictor
     from vlpart.results.result import Result
-
-_Item = TypeVar("_Item")
 
 
 def readable_threshold(names: int) -> float:
@@ -75,10 +71,10 @@ class ImageReport:
 
 
 def predict_to_folder(
-    predictor: Predictor,
+    predictor: BasePredictor,
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
-    output: str | Path = "vlpart-results",
+    output: str | Path | IO[bytes] = "vlpart-results",
     formats: Iterable[str] = ("image", "json"),
     vocabulary: Vocabulary | str | Sequence[str] | None = None,
     score_threshold: float | None = None,
@@ -86,12 +82,14 @@ def predict_to_folder(
     max_side: int | None = None,
     max_detections: int | None = None,
     max_pixels: int | None = MAX_PIXELS,
+    slices: int | None = None,
     batch_size: int = 1,
     recursive: bool = False,
     keep_nested: bool = True,
     iou: float | None = None,
     drawing: Mapping[str, Any] | None = None,
     skip_existing: bool = False,
+    shard: tuple[int, int] = (1, 1),
     on_result: Callable[[ImageReport], object] | None = None,
     on_failure: Callable[[str, VlpartError], object] | None = None,
     on_existing: Callable[[str], object] | None = None,
@@ -110,18 +108,25 @@ def predict_to_folder(
 
     Args:
         predictor: from `vlpart.load`.
-        sources: files, folders, globs and http(s) addresses.
+        sources: files, folders, globs and http(s) addresses; "-" is one image from standard input.
         output: folder for the results, made if needed. If it lies inside a source folder, what is in it is left out.
+            Or an open binary file, which gets the results as lines of JSON (`formats` "jsonl"), or the one result as
+            "json" or "image".
         formats: any of `vlpart.inference.output.FORMATS`.
         vocabulary, score_threshold, short_side, max_side, max_detections: see `Predictor.predict`.
         max_pixels: larger images are refused; None = no limit.
+        slices: side of overlapping tiles, see `Predictor.predict`.
         batch_size: images per forward pass, at most; fewer where memory or a CPU asks for it.
         recursive: go into subfolders of source folders.
         keep_nested: False drops detections inside a better one of the same class (`Result.without_nested`).
         iou: drop detections that overlap a better one of any name by so much (`Result.without_overlapping`).
         drawing: keyword arguments of `Result.plot` for the format `image`.
         skip_existing: leave out images all of whose files are in the folder, whatever run they are from. Not with
-            `coco`, whose one file would lack them, nor with `crops` and `cutouts`, whose number nobody knows.
+            `coco` and `jsonl`, whose one file would lack them, nor with `crops` and `cutouts`, whose number nobody
+            knows.
+        shard: (i, n) takes every n-th image from the i-th on, counted from 1, for n processes with the same sources and
+            the same folder. Names of results are those of a single process; of the files about all images, each has its
+            own (`coco_2_of_8.json`).
         on_result: called after the files of an image are written.
         on_failure: called with the source and the error for everything that was skipped.
         on_existing: called with every image that `skip_existing` leaves out.
@@ -131,21 +136,20 @@ def predict_to_folder(
         OutputError: the folder is not writable, the disk is full, the output folder is a source folder or has YOLO
             labels of other classes, or a format is unknown or does not go with `skip_existing`.
         VlpartError: the vocabulary does not fit the model, and whatever else is not the fault of a single image.
-        ValueError: `batch_size` is not a whole number from 1.
+        ValueError: `batch_size` is not a whole number from 1, or `shard` is no (i, n) with 1 <= i <= n.
     """
     started = time.monotonic()
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    if not 1 <= shard[0] <= shard[1]:
+        raise ValueError(f"shard is (i, n) with 1 <= i <= n, got {shard!r}")
     given = named_sources(sources)
-    writer = ResultWriter(
-        names=OutputNames(given, local_path(output)),
-        formats=check_formats(formats, skip_existing=skip_existing),
-        drawing=dict(drawing or {}),
-    )
-    read = partial(predictor.read, short_side=short_side, max_side=max_side, max_pixels=max_pixels)
+    writer = writer_for(given, output, formats, dict(drawing or {}), skip_existing=skip_existing, shard=shard)
+    sizes = {"short_side": short_side, "max_side": max_side, "max_pixels": max_pixels}
+    read = partial(_read_one, partial(predictor.read, **sizes, **({} if slices is None else {"slices": slices})))
     unlisted: list[ImageError] = []
     listing = list_images(given, recursive=recursive, on_unlisted=unlisted.append)
-    images = _read_all(listing, unlisted, writer, read, skip_existing)
+    images = _read_all(listing, unlisted, writer, read, skip_existing, shard)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     job = _Job(
         detect=partial(
@@ -159,11 +163,10 @@ def predict_to_folder(
         on_existing=on_existing or (lambda image: None),
     )
     with writer.stack:
-        make_folder(writer.names.output)
-        writer.stack.push(writer.drop_earlier_coco)
-        ahead = _read_ahead(images, depth=2 * batch_size)
+        writer.start()
+        ahead = read_ahead(images, depth=2 * batch_size)
         writer.stack.callback(ahead.close)
-        for batch in _batches(ahead, batch_size):
+        for batch in in_batches(ahead, batch_size):
             job.run(batch)
     return Summary(
         finished=writer.finished,
@@ -171,7 +174,7 @@ def predict_to_folder(
         existing=job.existing,
         detections=writer.detections,
         seconds=time.monotonic() - started,
-        output=writer.names.output,
+        output=writer.output,
         coco=writer.coco.path if writer.coco else None,
         yolo=writer.yolo,
     )
@@ -193,20 +196,26 @@ class _Read:
 def _read_all(
     sources: Iterator[Path | str],
     unlisted: list[ImageError],
-    writer: ResultWriter,
+    writer: ResultWriter | PipeWriter,
     read: Callable[[str], ReadImage],
     skip_existing: bool,
+    shard: tuple[int, int],
 ) -> Iterator[_Read]:
     """Read image after image; what cannot be read comes as an error, in its place; a folder that cannot be listed too.
 
     Args:
         unlisted: filled by the listing while `sources` goes on.
     """
+    number, count = shard
+    place = 0
     for source in map(str, sources):
         yield from _errors_of(unlisted)
-        # Named here, where broken images count too: a second run gives every image the name it had in the first.
-        stem = writer.names.stem(source)
+        # Named here, where broken images and those of other shards count too: every run gives an image the same name.
+        stem = writer.stem(source)
         if stem is None:
+            continue
+        place += 1
+        if (place - number) % count:
             continue
         if skip_existing and writer.is_done(stem):
             yield _Read(source, stem)
@@ -216,6 +225,13 @@ def _read_all(
         except ImageError as error:
             yield _Read(source, stem, error=error)
     yield from _errors_of(unlisted)
+
+
+def _read_one(read: Callable[[Any], ReadImage], source: str) -> ReadImage:
+    """An image of the listing; "-" is standard input."""
+    if source != STDIN:
+        return read(source)
+    return replace(read(sys.stdin.buffer), path=STDIN)
 
 
 def _errors_of(unlisted: list[ImageError]) -> Iterator[_Read]:
@@ -228,7 +244,7 @@ class _Job:
     """A run: predicts and writes batch after batch, and keeps the counts."""
 
     detect: Callable[[Sequence[ReadImage]], list[Result]]
-    writer: ResultWriter
+    writer: ResultWriter | PipeWriter
     keep_nested: bool
     iou: float | None
     on_result: Callable[[ImageReport], object]
@@ -267,53 +283,3 @@ class _Job:
     def _fail(self, image: str, error: VlpartError) -> None:
         self.failed += 1
         self.on_failure(shown(image) if is_url(image) else image, error)
-
-
-def _read_ahead(items: Iterable[_Item], depth: int) -> Generator[_Item, None, None]:
-    """Iterate in a thread of its own, at most `depth` items ahead; what the iterator raises is raised here."""
-    ready: Queue[tuple[bool, Any]] = Queue(maxsize=depth)
-    stop = Event()
-
-    def put(entry: tuple[bool, Any]) -> None:
-        while not stop.is_set():
-            with suppress(Full):
-                ready.put(entry, timeout=0.1)
-                return
-
-    def work() -> None:
-        try:
-            for item in items:
-                put((True, item))
-                if stop.is_set():
-                    return
-        except BaseException as error:  # noqa: BLE001 (handed to the consumer, which raises it)
-            put((False, error))
-        else:
-            put((False, None))
-
-    Thread(target=work, name="vlpart-reader", daemon=True).start()
-    try:
-        while True:
-            try:
-                more, value = ready.get(timeout=0.1)  # with a timeout, so that Ctrl-C is heard on every system
-            except Empty:
-                continue
-            if more:
-                yield value
-            elif value is None:
-                return
-            else:
-                raise value
-    finally:
-        stop.set()
-
-
-def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    batch: list[_Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

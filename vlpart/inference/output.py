@@ -1,28 +1,25 @@
-"""What a batch writes: names that never clash or hit a source, one writer per format, and a COCO file that grows on
-disk.
-"""
+"""What a batch writes: names that never clash or hit a source, and one writer per format."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
-import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
-from vlpart.data.image_files import IMAGE_SUFFIXES, is_url
+from vlpart.data.image_files import IMAGE_SUFFIXES, STDIN, is_url
 from vlpart.errors import OutputError
 from vlpart.files import encode_image, is_file, is_folder, is_there, local_path, write_file
+from vlpart.inference.coco_file import CocoFile, make_folder, output_errors
 from vlpart.results.formats import yolo_data
 from vlpart.web import shown
 
@@ -38,30 +35,6 @@ class SourceProtectedError(OutputError):
 _WILDCARD = re.compile(r"[*?\[]")
 _STEM_CHARACTERS = 120  # of a name made from an address
 _STEM_BYTES = 230  # of any name: file systems allow 255, and "-2_parts.json" follows
-
-
-@contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal (full disk, no permission, not a folder ...) into `OutputError`."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-        advice = ("free some space or " if full else "") + "choose another folder with --output"
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
-
-
-def make_folder(path: Path) -> None:
-    """Create a folder and its parents. Raises `OutputError`."""
-    if is_there(path) and not is_folder(path):
-        raise OutputError(f"cannot write into {path}: it is a file; choose a folder with --output")
-    with output_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    """A name for a file that is to become `path`: hidden, in the same folder, with the same suffix."""
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
 
 
 def _entry(path: str | Path) -> Path:
@@ -171,134 +144,11 @@ class OutputNames:
         return path
 
 
-@dataclass(frozen=True)
-class _Written:
-    """What of the two streams belongs to complete images."""
-
-    images: int
-    annotations: int
-    image_bytes: int
-    annotation_bytes: int
-
-
-class CocoFile:
-    """A COCO JSON file (`info`, `annotations`, `images`, `categories`) written image by image, in constant memory.
-
-    Annotations go to a temporary file beside the target and the short image entries to a second one; `complete` joins
-    them and takes the final name. An interrupt at any moment leaves complete images only. Raises `OutputError`.
-
-    Args:
-        path: the file.
-        info: its first line.
-        categories: of the file; they may grow until it is complete.
-        finish: makes the final entry of an image of the one that was added, once all categories are known.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        info: Mapping[str, Any],
-        categories: Callable[[], Sequence[Mapping[str, Any]]],
-        finish: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
-    ) -> None:
-        self.path = path
-        self._categories, self._finish = categories, finish
-        make_folder(path.parent)
-        self._paths = (_temporary(path), _temporary(path))
-        self._annotations: Any = None
-        self._images: Any = None
-        start = f'{{"info": {json.dumps(info)},\n"annotations": ['
-        try:
-            with output_errors(path):
-                self._annotations = self._paths[0].open("x+b", buffering=0)
-                self._images = self._paths[1].open("x+b", buffering=0)
-            self._written = _Written(0, 0, 0, self._put(self._annotations, start.encode()))
-        except BaseException:  # an interrupt too: nothing may stay that nobody will remove
-            self.discard()
-            raise
-
-    def _put(self, stream: Any, data: bytes) -> int:
-        """Write all of `data` at the end of an unbuffered stream; returns the new length of the stream."""
-        view = memoryview(data)
-        with output_errors(self.path):
-            while view:
-                view = view[stream.write(view) :]
-            return int(stream.tell())
-
-    @property
-    def images(self) -> int:
-        """Number of complete images so far."""
-        return self._written.images
-
-    @property
-    def next_id(self) -> int:
-        """What the first annotation of the next image will have as its `id`."""
-        return self._written.annotations + 1
-
-    def add(self, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> None:
-        """Append one image, whose `id` is counted here if it has none, and its annotations, which get theirs here."""
-        before = self._written
-        image = {"id": before.images + 1, **image}
-        lines = [
-            json.dumps((head := {"id": number, "image_id": image["id"]}) | dict(annotation) | head)
-            for number, annotation in enumerate(annotations, start=self.next_id)
-        ]
-        annotation_bytes = before.annotation_bytes
-        if lines:
-            text = ("\n" if before.annotations == 0 else ",\n") + ",\n".join(lines)
-            annotation_bytes = self._put(self._annotations, text.encode())
-        text = ("\n" if before.images == 0 else ",\n") + json.dumps(image)
-        image_bytes = self._put(self._images, text.encode())
-        self._written = _Written(before.images + 1, before.annotations + len(lines), image_bytes, annotation_bytes)
-
-    def complete(self) -> Path:
-        """Join the parts, drop what an interrupt left half written, take the final name."""
-        with output_errors(self.path):
-            self._annotations.truncate(self._written.annotation_bytes)
-            self._annotations.seek(0, os.SEEK_END)
-            self._images.truncate(self._written.image_bytes)
-            self._images.seek(0)
-            self._put(self._annotations, b'\n],\n"images": [')
-            for line in self._images:
-                if self._finish is not None and (entry := line.rstrip(b",\n")):
-                    done = json.dumps(self._finish(json.loads(entry))).encode()
-                    line = line.replace(entry, done)
-                self._put(self._annotations, line)
-            self._put(self._annotations, f'\n],\n"categories": {json.dumps(list(self._categories()))}}}\n'.encode())
-            self._annotations.close()
-            self._paths[0].replace(self.path)
-        self.discard()
-        return self.path
-
-    def discard(self) -> None:
-        """Close and remove the temporary files. Harmless after `complete`."""
-        for stream in (self._annotations, self._images):
-            with suppress(OSError):
-                if stream is not None:
-                    stream.close()
-        for path in self._paths:
-            with suppress(OSError):
-                path.unlink()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """However the block ends: the images finished so far make a complete file; without any there is none."""
-        try:
-            if self.images:
-                with suppress(*(() if error is None else (OutputError,))):  # the first error is the one to report
-                    self.complete()
-        finally:
-            self.discard()
-
-
-FORMATS = ("image", "json", "coco", "labels", "labelme", "yolo", "crops", "cutouts")
+FORMATS = ("image", "json", "jsonl", "coco", "labels", "labelme", "yolo", "crops", "cutouts")
 """What can be written. Per image: `image` NAME_parts.jpg, `json` NAME_parts.json, `labels` NAME_labels.png (16 bit),
-`labelme` labelme/NAME.json, `yolo` labels/NAME.txt; for all images together: `coco` coco.json, and with `yolo`
-data.yaml; a file per detection: `crops` crops/NAME/001_car_wheel.jpg, `cutouts` cutouts/NAME/001_car_wheel.png."""
+`labelme` labelme/NAME.json, `yolo` labels/NAME.txt; for all images together: `coco` coco.json, `jsonl` results.jsonl
+(what `json` holds, a line per image), and with `yolo` data.yaml; a file per detection: `crops`
+crops/NAME/001_car_wheel.jpg, `cutouts` cutouts/NAME/001_car_wheel.png."""
 
 #: The files of an image; the name of its results goes into the braces.
 _FILES = {
@@ -308,6 +158,9 @@ _FILES = {
     "labelme": "labelme/{}.json",
     "yolo": "labels/{}.txt",
 }
+
+#: The files of all images.
+OF_ALL = {"coco": "coco.json", "jsonl": "results.jsonl"}
 
 #: The folder of an image and the suffix of what has a file per detection.
 _PIECES = {"crops": ("crops/{}", ".jpg"), "cutouts": ("cutouts/{}", ".png")}
@@ -327,11 +180,12 @@ def check_formats(formats: Iterable[str], *, skip_existing: bool = False) -> tup
     for name in chosen:
         if name not in FORMATS:
             raise OutputError(f"unknown output format {name!r}: choose from {', '.join(FORMATS)}")
-    if skip_existing and "coco" in chosen:
-        raise OutputError(
-            "coco.json would lack the images that --skip-existing (argument skip_existing) leaves out: "
-            "leave out one of the two"
-        )
+    for name in ("coco", "jsonl"):
+        if skip_existing and name in chosen:
+            raise OutputError(
+                f"{OF_ALL[name]} would lack the images that --skip-existing (argument skip_existing) leaves out: "
+                "leave out one of the two"
+            )
     pieces = [name for name in chosen if name in _PIECES]
     if skip_existing and pieces:
         raise OutputError(
@@ -352,7 +206,28 @@ class ResultWriter:
     yolo: Path | None = None
     finished: int = 0
     detections: int = 0
+    shard: tuple[int, int] = (1, 1)
     stack: ExitStack = field(default_factory=ExitStack)
+    _lines: IO[bytes] | None = None
+
+    def start(self) -> None:
+        """Make the folder; what is open ends with the stack. Raises `OutputError`."""
+        make_folder(self.names.output)
+        self.stack.push(self._drop_earlier)
+
+    @property
+    def output(self) -> Path:
+        """The folder."""
+        return self.names.output
+
+    def stem(self, image: str) -> str | None:
+        """The name of the results of an image, see `OutputNames.stem`."""
+        return self.names.stem("stdin" if image == STDIN else image)
+
+    def of_all(self, kind: str) -> str:
+        """The name of a file about all images; each of several shards has its own."""
+        path, (number, count) = Path(OF_ALL[kind]), self.shard
+        return path.name if count == 1 else f"{path.stem}_{number:0{len(str(count))}}_of_{count}{path.suffix}"
 
     def encode(self, stem: str, result: Result) -> dict[Path, bytes]:
         """The files of one result, in memory. Raises `OutputError` for what is wrong with this image alone."""
@@ -388,12 +263,22 @@ class ResultWriter:
             _link_images(self.names.output, image, result, files)
         if "coco" in self.formats:
             if self.coco is None:
-                self.coco = self.stack.enter_context(_open_coco(self.names.target("coco.json"), result))
+                self.coco = self.stack.enter_context(_open_coco(self.names.target(self.of_all("coco")), result))
             height, width = result.image_size
             entry = {"file_name": self.names.relative(image), "height": height, "width": width}
             self.coco.add(entry, _annotations(result))
+        if "jsonl" in self.formats:
+            self._add_line(result)
         self.finished += 1
         self.detections += len(result)
+
+    def _add_line(self, result: Result) -> None:
+        path = self.names.target(self.of_all("jsonl"))
+        with output_errors(path):
+            if self._lines is None:
+                self._lines = self.stack.enter_context(path.open("wb"))
+            self._lines.write(json_line(result))
+            self._lines.flush()
 
     def _drop_earlier_pieces(self, folder: Path, files: Mapping[Path, bytes]) -> None:
         """Pieces of an earlier run that found more must not stay among those of this one."""
@@ -403,19 +288,93 @@ class ResultWriter:
                     if _PIECE.fullmatch(path.name) and path not in files:
                         self.names.target(path.relative_to(self.names.output).as_posix()).unlink()
 
-    def drop_earlier_coco(
+    def _drop_earlier(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """For the end of a run, interrupted or not: the COCO file of an earlier one goes if this one has none.
+        """For the end of a run, interrupted or not: files about all images of an earlier one go if this one has none.
 
-        A run that an error ended before its first image leaves it alone. Raises `OutputError` if it cannot be removed.
+        A run that an error ended before its first image leaves them alone. Raises `OutputError` if one cannot be
+        removed.
         """
-        if "coco" not in self.formats or (self.coco and self.coco.images) or isinstance(error, Exception):
+        if self.finished or isinstance(error, Exception):
             return
-        with suppress(SourceProtectedError if error is None else OutputError):
-            path = self.names.target("coco.json")
-            with output_errors(path):
-                path.unlink(missing_ok=True)
+        for name in (self.of_all(each) for each in self.formats if each in OF_ALL):
+            with suppress(SourceProtectedError if error is None else OutputError):
+                path = self.names.target(name)
+                with output_errors(path):
+                    path.unlink(missing_ok=True)
+
+
+@dataclass(kw_only=True)
+class PipeWriter:
+    """Writes results into an open binary file, standard output for one: `jsonl` of any number, `json` or the annotated
+    picture (`image`, JPEG) of one.
+    """
+
+    pipe: IO[bytes]
+    kind: str = "jsonl"
+    drawing: Mapping[str, Any] = field(default_factory=dict)
+    output: Path = Path(STDIN)
+    coco: None = None
+    yolo: None = None
+    finished: int = 0
+    detections: int = 0
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> None:
+        """Nothing to prepare."""
+
+    def stem(self, image: str) -> str:
+        """Images need no names here."""
+        return ""
+
+    def is_done(self, stem: str) -> bool:
+        """Nothing that went into a pipe is there."""
+        return False
+
+    def encode(self, stem: str, result: Result) -> dict[Path, bytes]:
+        """What goes into the pipe, in memory. Raises `OutputError` for a second image where one only can be written."""
+        if self.kind == "jsonl":
+            return {self.output: json_line(result)}
+        if self.finished:
+            raise OutputError(f"the format {self.kind} holds one image only: use --format jsonl, or a folder")
+        return {self.output: _encode(self.kind, result, Path("picture.jpg"), self.drawing)}
+
+    def write(self, image: str, result: Result, files: Mapping[Path, bytes]) -> None:
+        """Write it at once, so that the next program sees it."""
+        for data in files.values():
+            self.pipe.write(data)
+        self.pipe.flush()
+        self.finished += 1
+        self.detections += len(result)
+
+
+def writer_for(
+    sources: Sequence[str],
+    output: str | Path | IO[bytes],
+    formats: Iterable[str],
+    drawing: Mapping[str, Any],
+    *,
+    skip_existing: bool = False,
+    shard: tuple[int, int] = (1, 1),
+) -> ResultWriter | PipeWriter:
+    """The writer of a folder or of an open binary file.
+
+    Raises:
+        OutputError: see `check_formats`; for a file, another format than jsonl, json or image, or several.
+    """
+    chosen = check_formats(formats, skip_existing=skip_existing)
+    if isinstance(output, str | Path):
+        names = OutputNames([source for source in sources if source != STDIN], local_path(output))
+        return ResultWriter(names=names, formats=chosen, drawing=drawing, shard=shard)
+    if len(chosen) != 1 or chosen[0] not in ("jsonl", "json", "image"):
+        raise OutputError(f"a pipe takes one of the formats jsonl, json, image, not {', '.join(chosen)}")
+    return PipeWriter(pipe=output, kind=chosen[0], drawing=drawing)
+
+
+def json_line(result: Result) -> bytes:
+    """All of a result, except its image, in one line of JSON."""
+    return (result.to_json() + "\n").encode(errors="backslashreplace")  # a path may be no Unicode
 
 
 def _encode(kind: str, result: Result, path: Path, drawing: Mapping[str, Any]) -> bytes:
@@ -466,7 +425,7 @@ def _link_images(output: Path, image: str, result: Result, files: Iterable[Path]
         if label.suffix != ".txt" or not label.is_relative_to(output / "labels"):
             continue
         name = output / "images" / label.relative_to(output / "labels")
-        if is_url(image):
+        if is_url(image) or image == STDIN:
             if result.image is not None:
                 write_file(name.with_suffix(".png"), encode_image(Image.fromarray(result.image), "PNG", name.name))
             continue

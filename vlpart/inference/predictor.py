@@ -7,26 +7,24 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vlpart.data.image_files import is_url
-from vlpart.data.images import MAX_PIXELS, ReadImage, read_image
-from vlpart.data.preprocess import resize_shorter_side, resized_size, to_batch
-from vlpart.errors import ImageError
+from vlpart.data.images import ReadImage
+from vlpart.data.preprocess import to_batch
+from vlpart.inference.base import BasePredictor, Defaults
 from vlpart.masks.stack import MaskStack
 from vlpart.models.config import get_architecture
 from vlpart.models.load import LoadedDetector, detector_of
-from vlpart.models.postprocess import DetectionOptions, Detections, rescale
+from vlpart.models.postprocess import Detections, rescale
 from vlpart.results.result import Result
 from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
 from vlpart.text.vocabulary import Vocabulary
-from vlpart.types import ImageBatch
-from vlpart.web import shown
+from vlpart.types import DetectionOptions, ImageBatch
 from vlpart.zoo.catalogue import ModelEntry
 from vlpart.zoo.resolve import ResolvedModel, resolve
 
@@ -36,14 +34,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("vlpart")
 
 _TEXTS_KEPT = 16  # vocabularies whose embeddings stay in memory
-_NMS_IOU = 0.5
 # Of one forward pass: a long list must not need memory without end, and a CPU is slower with large batches.
 _BATCH_PIXELS_CPU = 1_000_000
 _BATCH_PIXELS = 32_000_000
-_MAX_INPUT_PIXELS = 50_000_000  # of one image after resizing: beyond, systems end the process for want of memory
 
 
-class Predictor:
+class Predictor(BasePredictor):
     """A loaded model. Threads may share it, each with its own vocabulary: a call changes nothing that another sees.
 
     Attributes:
@@ -51,8 +47,6 @@ class Predictor:
         architecture: `r50_mask_rcnn`, `swin_b_cascade`, `tiny2` or `tiny`.
         device: where it runs.
         precision: "float32" or "bf16".
-        vocabulary: what is looked for unless a call says otherwise.
-        mask_on: whether it has a mask head; without one the `masks` of its results are None.
         detector: the network, in evaluation mode.
 
     Args:
@@ -76,11 +70,17 @@ class Predictor:
         self._batch_pixels = _BATCH_PIXELS_CPU if device.type == "cpu" else _BATCH_PIXELS
         self._entry = entry
         self._note = note
-        self._sizes = get_architecture(loaded.architecture)
+        sizes = get_architecture(loaded.architecture)
+        self.defaults = Defaults(
+            short_side=sizes.short_side,
+            max_side=sizes.max_side,
+            score_threshold=entry.score_threshold,
+            max_detections=entry.detections_per_image,
+        )
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = threading.Lock()
         embeddings = loaded.text_embeddings
-        if embeddings is not None and embeddings.shape == (len(self.vocabulary), self._sizes.text_dim):
+        if embeddings is not None and embeddings.shape == (len(self.vocabulary), sizes.text_dim):
             self._texts[self.vocabulary.content_hash] = embeddings.to(device)
 
     def __repr__(self) -> str:
@@ -94,123 +94,6 @@ class Predictor:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-
-    @overload
-    def predict(
-        self,
-        image: list[Any] | tuple[Any, ...],
-        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
-        score_threshold: float | None = None,
-        short_side: int | None = None,
-        max_side: int | None = None,
-        max_detections: int | None = None,
-        *,
-        max_pixels: int | None = MAX_PIXELS,
-    ) -> list[Result]: ...
-    @overload
-    def predict(
-        self,
-        image: Any,
-        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
-        score_threshold: float | None = None,
-        short_side: int | None = None,
-        max_side: int | None = None,
-        max_detections: int | None = None,
-        *,
-        max_pixels: int | None = MAX_PIXELS,
-    ) -> Result: ...
-    def predict(
-        self,
-        image: Any,
-        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
-        score_threshold: float | None = None,
-        short_side: int | None = None,
-        max_side: int | None = None,
-        max_detections: int | None = None,
-        *,
-        max_pixels: int | None = MAX_PIXELS,
-    ) -> Result | list[Result]:
-        """Objects and parts of one image, or of every image of a list.
-
-        Images of a list that have the same size after resizing run together, as many as memory surely holds; the
-        results are those of single calls.
-
-        Examples:
-            >>> predictor = load("tiny")
-            >>> result = predictor.predict("photo.jpg", vocabulary="person: hair, eye", score_threshold=0.3)
-            >>> sorted({result.vocabulary.names[i] for i in result.class_ids} - {"person", "person:hair", "person:eye"})
-            []
-            >>> [each.image_size for each in predictor.predict(["photo.jpg", "photo.jpg"])]
-            [(512, 512), (512, 512)]
-
-        Args:
-            image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
-                list or tuple of them.
-            vocabulary: a `Vocabulary`, the name of a list, a file, "car: wheel, door; person", or a sequence of names;
-                None takes the model's own.
-            score_threshold: keep detections with a score strictly above it; None takes the model's own.
-            short_side: resize the shorter side of the image to so many pixels; None takes the model's own.
-            max_side: limit of the longer side after resizing; None takes the model's own, larger in the proportion in
-                which `short_side` is larger than the model's own.
-            max_detections: keep the best so many; None takes the model's own.
-            max_pixels: refuse larger images; None refuses nothing.
-
-        Raises:
-            ImageError: an image cannot be read, or the sides asked for make it too large to compute.
-            VocabularyError: the vocabulary is malformed or does not fit the model.
-            TextEncoderError: the text encoder is needed and not to be had.
-            ValueError: a threshold, size or count that is no number, not whole, or out of range.
-        """
-        many = isinstance(image, list | tuple)
-        request = self._request(vocabulary, score_threshold, max_detections)  # before an image is read in vain
-        sources = image if many else [image]
-        images = [self.read(each, short_side=short_side, max_side=max_side, max_pixels=max_pixels) for each in sources]
-        results = self._detect(images, *request)
-        return results if many else results[0]
-
-    __call__ = predict
-
-    def read(
-        self,
-        source: Any,
-        *,
-        short_side: int | None = None,
-        max_side: int | None = None,
-        max_pixels: int | None = MAX_PIXELS,
-    ) -> ReadImage:
-        """Read one image for `detect`. Any thread may do it; the arguments are those of `predict`.
-
-        Raises:
-            ImageError: it cannot be read, or the sides asked for make it too large to compute.
-            ValueError: a size that is no number, not whole, or out of range.
-        """
-        short = _whole("short_side", short_side, self._sizes.short_side, 10**5)
-        grown = round(self._sizes.max_side * max(1, short / self._sizes.short_side))
-        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
-        pixels = read_image(source, max_pixels=max_pixels)
-        path = None if not isinstance(source, str | Path) else shown(str(source)) if is_url(source) else str(source)
-        height, width = resized_size(pixels.shape[0], pixels.shape[1], short, longest)
-        if height * width > _MAX_INPUT_PIXELS:
-            raise ImageError(
-                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
-                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
-            )
-        return ReadImage(pixels=pixels, resized=resize_shorter_side(pixels, short, longest), path=path)
-
-    def detect(
-        self,
-        images: Sequence[ReadImage],
-        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-    ) -> list[Result]:
-        """Objects and parts of images that were read; the arguments are those of `predict`.
-
-        Raises:
-            VocabularyError, TextEncoderError, ValueError: see `predict`.
-        """
-        return self._detect(images, *self._request(vocabulary, score_threshold, max_detections))
 
     def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
         """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them.
@@ -242,21 +125,6 @@ class Predictor:
             while len(self._texts) > _TEXTS_KEPT:
                 self._texts.popitem(last=False)
         return text
-
-    def _request(
-        self,
-        vocabulary: Vocabulary | str | Path | Sequence[str] | None,
-        score_threshold: float | None,
-        max_detections: int | None,
-    ) -> tuple[Vocabulary, Tensor, DetectionOptions]:
-        """What is looked for, its (C, D) embeddings, and what of it is kept."""
-        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
-        options = DetectionOptions(
-            score_threshold=_in_range("score_threshold", score_threshold, self._entry.score_threshold, 0, 1),
-            nms_iou=_NMS_IOU,
-            max_detections=_whole("max_detections", max_detections, self._entry.detections_per_image, 10**6),
-        )
-        return names, self._text(names), options
 
     def _detect(
         self, images: Sequence[ReadImage], names: Vocabulary, text: Tensor, options: DetectionOptions
@@ -301,23 +169,6 @@ def _to_result(image: ReadImage, found: Detections, names: Vocabulary) -> Result
         image=image.pixels,
         path=image.path,
     )
-
-
-def _in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
-    try:
-        chosen = float(default if value is None else value)
-    except (TypeError, ValueError):
-        chosen = float("nan")
-    if not low <= chosen <= high:  # also refuses NaN
-        raise ValueError(f"{name} must be a number between {low} and {high}, got {value!r}")
-    return chosen
-
-
-def _whole(name: str, value: int | None, default: int, high: int) -> int:
-    chosen = _in_range(name, value, default, 1, high)
-    if chosen != int(chosen):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-    return int(chosen)
 
 
 def load(

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from vlpart.models.evidence import Levels, propose_seen
 from vlpart.models.fpn import FeaturePyramid
-from vlpart.models.postprocess import DetectionOptions, Detections, select_detections
+from vlpart.models.postprocess import Detections, select_detections
 from vlpart.models.roi_heads import RoiHeads
 from vlpart.models.rpn import ProposalOptions, Proposals, RegionProposalNetwork, select_proposals
-from vlpart.types import ImageBatch
+from vlpart.types import DetectionOptions, ImageBatch
 
 
 class Detector(nn.Module):

@@ -9,15 +9,7 @@ from torch import Tensor
 
 from vlpart.models import boxes
 from vlpart.models.operators import batched_nms
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionOptions:
-    """Which detections are kept: score strictly above the threshold, NMS per class, the best over all classes."""
-
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
-    max_detections: int = 100
+from vlpart.types import DetectionOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlpart.data.preprocess import PIXEL_MEAN, PIXEL_STD
+from vlpart.data.resize import PIXEL_MEAN, PIXEL_STD
 from vlpart.errors import WeightsError
 from vlpart.models.backbones.frozen_norm import FrozenBatchNorm, conv_norm
 from vlpart.zoo.weights import as_float32, load_state_dict

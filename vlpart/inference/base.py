@@ -1,0 +1,312 @@
+"""What every predictor does, whatever computes: images in, `Result`s out, one by one, in lists and in streams.
+
+`Predictor` computes with torch, `vlpart.export.predictor.ExportedPredictor` with another engine. No torch is imported.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, overload
+
+from vlpart.data.image_files import is_url
+from vlpart.data.images import MAX_PIXELS, ReadImage, Tiling, read_image
+from vlpart.data.resize import resize_shorter_side, resized_size
+from vlpart.errors import ImageError
+from vlpart.inference.slices import MIN_SIDE, detect_in_tiles
+from vlpart.inference.stream import in_batches, read_ahead
+from vlpart.results.result import Result
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.types import DetectionOptions
+from vlpart.web import shown
+
+_NMS_IOU = 0.5
+_MAX_INPUT_PIXELS = 50_000_000  # of one image after resizing: beyond, systems end the process for want of memory
+
+AnyVocabulary = Vocabulary | str | Path | Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What a model does unless a call says otherwise.
+
+    Attributes:
+        short_side, max_side: of the network input in pixels.
+        score_threshold: scores above it are kept.
+        max_detections: the most detections of an image.
+    """
+
+    short_side: int
+    max_side: int
+    score_threshold: float
+    max_detections: int
+
+
+class BasePredictor(ABC):
+    """A loaded model. Threads may share it, each with its own vocabulary: a call changes nothing that another sees.
+
+    Attributes:
+        name: of the model.
+        vocabulary: what is looked for unless a call says otherwise.
+        mask_on: whether it has a mask head; without one the `masks` of its results are None.
+        defaults: sizes, threshold and limit unless a call says otherwise.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    mask_on: bool
+    defaults: Defaults
+
+    @abstractmethod
+    def _text(self, vocabulary: Vocabulary) -> Any:
+        """The (C, D) embeddings of a vocabulary, in the form that `_detect` takes.
+
+        Raises:
+            VocabularyError: the vocabulary does not fit the model.
+            TextEncoderError: the text encoder is needed and not to be had.
+        """
+
+    @abstractmethod
+    def _detect(
+        self, images: Sequence[ReadImage], names: Vocabulary, text: Any, options: DetectionOptions
+    ) -> list[Result]:
+        """What the network finds in whole images."""
+
+    def _default_vocabulary(self) -> Vocabulary:
+        return self.vocabulary
+
+    @overload
+    def predict(
+        self,
+        image: list[Any] | tuple[Any, ...],
+        vocabulary: AnyVocabulary | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        slices: int | None = None,
+    ) -> list[Result]: ...
+    @overload
+    def predict(
+        self,
+        image: Any,
+        vocabulary: AnyVocabulary | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        slices: int | None = None,
+    ) -> Result: ...
+    def predict(
+        self,
+        image: Any,
+        vocabulary: AnyVocabulary | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        slices: int | None = None,
+    ) -> Result | list[Result]:
+        """Objects and parts of one image, or of every image of a list.
+
+        Images of a list that have the same size after resizing run together, as many as memory surely holds; the
+        results are those of single calls.
+
+        Examples:
+            >>> predictor = load("tiny")
+            >>> result = predictor.predict("photo.jpg", vocabulary="person: hair, eye", score_threshold=0.3)
+            >>> sorted({result.vocabulary.names[i] for i in result.class_ids} - {"person", "person:hair", "person:eye"})
+            []
+            >>> [each.image_size for each in predictor.predict(["photo.jpg", "photo.jpg"])]
+            [(512, 512), (512, 512)]
+
+        Args:
+            image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
+                list or tuple of them.
+            vocabulary: a `Vocabulary`, the name of a list, a file, "car: wheel, door; person", or a sequence of names;
+                None takes the model's own.
+            score_threshold: keep detections with a score strictly above it; None takes the model's own.
+            short_side: resize the shorter side of the image to so many pixels; None takes the model's own.
+            max_side: limit of the longer side after resizing; None takes the model's own, larger in the proportion in
+                which `short_side` is larger than the model's own.
+            max_detections: keep the best so many; None takes the model's own.
+            max_pixels: refuse larger images; None refuses nothing.
+            slices: side in pixels of overlapping tiles that are looked at besides the whole image, for large images
+                with small objects (`vlpart.inference.slices`).
+
+        Raises:
+            ImageError: an image cannot be read, or the sides asked for make it too large to compute.
+            VocabularyError: the vocabulary is malformed or does not fit the model.
+            TextEncoderError: the text encoder is needed and not to be had.
+            ValueError: a threshold, size or count that is no number, not whole, or out of range.
+        """
+        many = isinstance(image, list | tuple)
+        request = self._request(vocabulary, score_threshold, max_detections)  # before an image is read in vain
+        sources = image if many else [image]
+        read = partial(self.read, short_side=short_side, max_side=max_side, max_pixels=max_pixels, slices=slices)
+        results = self._answer([read(each) for each in sources], *request)
+        return results if many else results[0]
+
+    __call__ = predict
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        vocabulary: AnyVocabulary | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        *,
+        max_pixels: int | None = MAX_PIXELS,
+        slices: int | None = None,
+        batch_size: int = 1,
+        on_failure: Callable[[Any, ImageError], object] | None = None,
+    ) -> Iterator[Result]:
+        """One result after the other for any iterable of images, endless ones too, in constant memory.
+
+        The next images are taken and read in a thread of its own, `2 * batch_size` ahead at most, while the current
+        ones are computed. What is asked for is checked at the call, before the first image is taken.
+
+        Examples:
+            >>> predictor = load("tiny")
+            >>> [len(result.image_size) for result in predictor.stream(iter(["photo.jpg", "photo.jpg"]))]
+            [2, 2]
+
+        Args:
+            images: whatever `predict` takes as an image, one at a time.
+            vocabulary, score_threshold, short_side, max_side, max_detections, max_pixels, slices: see `predict`.
+            batch_size: images per forward pass, at most.
+            on_failure: called with an image that cannot be read, and why; it then has no result. None = such an image
+                ends the stream with its error.
+
+        Raises:
+            ImageError: in the stream, see `on_failure`.
+            VocabularyError, TextEncoderError, ValueError: at the call, see `predict`.
+        """
+        request = self._request(vocabulary, score_threshold, max_detections)
+        size = _whole("batch_size", batch_size, 1, 10**6)
+        read = partial(self.read, short_side=short_side, max_side=max_side, max_pixels=max_pixels, slices=slices)
+        return self._stream(images, read, request, size, on_failure)
+
+    def _stream(
+        self,
+        images: Iterable[Any],
+        read: Callable[[Any], ReadImage],
+        request: tuple[Vocabulary, Any, DetectionOptions],
+        size: int,
+        on_failure: Callable[[Any, ImageError], object] | None,
+    ) -> Iterator[Result]:
+        with closing(read_ahead(_readings(images, read), depth=2 * size)) as ahead:
+            for batch in in_batches(ahead, size):
+                results = iter(self._answer([each for _, each in batch if isinstance(each, ReadImage)], *request))
+                for source, each in batch:
+                    if isinstance(each, ReadImage):
+                        yield next(results)
+                    elif on_failure is None:
+                        raise each
+                    else:
+                        on_failure(source, each)
+
+    def read(
+        self,
+        source: Any,
+        *,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+        slices: int | None = None,
+    ) -> ReadImage:
+        """Read one image for `detect`. Any thread may do it; the arguments are those of `predict`.
+
+        Raises:
+            ImageError: it cannot be read, or the sides asked for make it too large to compute.
+            ValueError: a size that is no number, not whole, or out of range.
+        """
+        short = _whole("short_side", short_side, self.defaults.short_side, 10**5)
+        grown = round(self.defaults.max_side * max(1, short / self.defaults.short_side))
+        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
+        pixels = read_image(source, max_pixels=max_pixels)
+        path = None if not isinstance(source, str | Path) else shown(str(source)) if is_url(source) else str(source)
+        height, width = resized_size(pixels.shape[0], pixels.shape[1], short, longest)
+        if height * width > _MAX_INPUT_PIXELS:
+            raise ImageError(
+                f"{path or 'the image'} would be computed at {width}x{height}, more than {_MAX_INPUT_PIXELS:,} pixels: "
+                "choose a smaller --short-side or --max-side (arguments short_side, max_side)"
+            )
+        tiling = None
+        if slices is not None and max(pixels.shape[:2]) > _whole("slices", slices, 1, 10**6, low=MIN_SIDE):
+            tiling = Tiling(side=int(slices), short_side=short, max_side=longest)
+        resized = resize_shorter_side(pixels, short, longest)
+        return ReadImage(pixels=pixels, resized=resized, path=path, tiling=tiling)
+
+    def detect(
+        self,
+        images: Sequence[ReadImage],
+        vocabulary: AnyVocabulary | None = None,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> list[Result]:
+        """Objects and parts of images that were read; the arguments are those of `predict`.
+
+        Raises:
+            VocabularyError, TextEncoderError, ValueError: see `predict`.
+        """
+        return self._answer(images, *self._request(vocabulary, score_threshold, max_detections))
+
+    def _answer(
+        self, images: Sequence[ReadImage], names: Vocabulary, text: Any, options: DetectionOptions
+    ) -> list[Result]:
+        """What is in images, those in pieces merged; whole ones run together."""
+        whole = iter(self._detect([image for image in images if image.tiling is None], names, text, options))
+        look = partial(self._detect, names=names, text=text, options=options)
+        return [next(whole) if image.tiling is None else detect_in_tiles(image, look) for image in images]
+
+    def _request(
+        self, vocabulary: AnyVocabulary | None, score_threshold: float | None, max_detections: int | None
+    ) -> tuple[Vocabulary, Any, DetectionOptions]:
+        """What is looked for, its (C, D) embeddings, and what of it is kept."""
+        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
+        options = DetectionOptions(
+            score_threshold=_in_range("score_threshold", score_threshold, self.defaults.score_threshold, 0, 1),
+            nms_iou=_NMS_IOU,
+            max_detections=_whole("max_detections", max_detections, self.defaults.max_detections, 10**6),
+        )
+        return names, self._text(names), options
+
+
+def _readings(images: Iterable[Any], read: Callable[[Any], ReadImage]) -> Iterator[tuple[Any, ReadImage | ImageError]]:
+    for image in images:
+        try:
+            reading: ReadImage | ImageError = read(image)
+        except ImageError as error:
+            reading = error
+        yield image, reading
+
+
+def _in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
+    try:
+        chosen = float(default if value is None else value)
+    except (TypeError, ValueError):
+        chosen = float("nan")
+    if not low <= chosen <= high:  # also refuses NaN
+        raise ValueError(f"{name} must be a number between {low} and {high}, got {value!r}")
+    return chosen
+
+
+def _whole(name: str, value: int | None, default: int, high: int, low: int = 1) -> int:
+    chosen = _in_range(name, value, default, low, high)
+    if chosen != int(chosen):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(chosen)

@@ -1,0 +1,62 @@
+"""Items that flow through stages: read ahead in a thread of its own, taken in batches, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
+    """Iterate in a thread of its own, at most `depth` items ahead; what the iterator raises is raised here."""
+    ready: Queue[tuple[bool, Any]] = Queue(maxsize=depth)
+    stop = Event()
+
+    def put(entry: tuple[bool, Any]) -> None:
+        while not stop.is_set():
+            with suppress(Full):
+                ready.put(entry, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stop.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 (handed to the consumer, which raises it)
+            put((False, error))
+        else:
+            put((False, None))
+
+    Thread(target=work, name="vlpart-reader", daemon=True).start()
+    try:
+        while True:
+            try:
+                more, value = ready.get(timeout=0.1)  # with a timeout, so that Ctrl-C is heard on every system
+            except Empty:
+                continue
+            if more:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        stop.set()
+
+
+def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items; the last may be shorter."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
