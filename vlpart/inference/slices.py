@@ -182,7 +182,7 @@ def _alike(sightings: list[_Sighting], one: int, other: int, mask: Callable[[int
         return False
     first, second = _inside(mask(one), window), _inside(mask(other), window)
     shared = _shared(first, second)
-    areas = np.count_nonzero(first.bitmap), np.count_nonzero(second.bitmap)
+    areas = int(np.count_nonzero(first.bitmap)), int(np.count_nonzero(second.bitmap))
     if shared >= ALIKE * max(sum(areas) - shared, 1):
         return True
     pieces = [area for area, i in zip(areas, (one, other), strict=True) if sightings[i].cut]
