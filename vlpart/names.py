@@ -47,6 +47,17 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 
+def config_name(name: str) -> str:
+    """What stands for a recipe: "configs/joint/r50_lvis_paco.yaml" -> "r50_lvis_paco", other names as they are.
+
+    The paths of the published configurations are names of recipes, too. Such a file is never read.
+    """
+    for ending in (".yaml", ".yml"):
+        if name.endswith(ending):
+            return name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(ending)
+    return name
+
+
 def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Refuse names that are not among the known ones; case, spaces and underscores aside.
 

@@ -44,8 +44,8 @@ def coco(tmp_path: Path) -> Path:
 def test_list(run: Run) -> None:
     outcome = run("data", "list")
     assert (outcome.code, outcome.err) == (0, "")
-    assert len(outcome.out.splitlines()) == 10
-    assert outcome.out.startswith("data set\tgives\tROOT holds\n")
+    assert len(outcome.out.splitlines()) == 12
+    assert outcome.out.startswith("data set\tgives\tROOT holds\toffered at\n")
     assert "pascal_part_one\t" in outcome.out
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from tests.cli.conftest import Run
 from vlpart.annotation_parser.bank import ReferenceBank, write_bank
 from vlpart.annotation_parser.references import Reference
 from vlpart.errors import DataError
-from vlpart.recipes.parser import check_bank, get_find_recipe
+from vlpart.recipes.parser import FINDS, check_bank, get_find_recipe
+from vlpart.text.vocabulary import Vocabulary
 
 TIGER = {(20, 20, 220): (8, 24, 32, 40), (220, 20, 20): (32, 16, 44, 28)}
 
@@ -194,3 +196,89 @@ def test_show_draws_annotated_objects(
         outcome = run(*arguments)
         assert outcome.code in (1, 2)
         assert message in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_missing_data_of_a_published_run_names_the_command(run: Run, tmp_path: Path) -> None:
+    for arguments, command in (
+        (("build", "bank", "--recipe", "configs/annotation_parser/build_pascalpart.yaml"), "pascal_part_one"),
+        (("find", "bank", "--recipe", "find_ins11_mixer"), "in_s11"),
+        (("find", "bank", "--recipe", "in_s20"), "in_s20"),
+        (("golden",), "golden"),
+        (("golden",), "pascal_part_one"),
+    ):
+        outcome = run("parse", *arguments, "--data", tmp_path)
+        assert outcome.code == 1
+        assert f"`vlpart data prepare {command} {tmp_path}" in outcome.err
+
+
+@pytest.fixture
+def golden_data(base_data: Path, tigers: Path, tmp_path: Path) -> Path:
+    """A data root with two ImageNet images that all four golden lists label."""
+    root = tmp_path / "datasets"
+    (root / "imagenet").mkdir(parents=True)
+    tigers.rename(root / "imagenet" / "train")
+    for kind in ("pascal", "partimagenet", "paco", "addition"):
+        entry = Vocabulary.load(f"golden_{kind}").entries[0]
+        content = {
+            "images": [
+                {"id": i, "file_name": f"tiger/{n}.png", "height": 48, "width": 64, "pos_category_ids": [entry.id]}
+                for i, n in enumerate("ab", start=1)
+            ],
+            "annotations": [],
+            "categories": [{"id": entry.id, "name": entry.name}],
+        }
+        (root / "imagenet" / f"imagenet_{kind}_image_info.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("architecture", "ending", "model"), [("r50", "", "r50_lvis"), ("swin", "_swinbase", "swinbase")]
+)
+def test_dry_run_of_the_golden_runs(
+    run: Run, golden_data: Path, tmp_path: Path, architecture: str, ending: str, model: str
+) -> None:
+    there = golden_data / "imagenet" / f"imagenet_golden_paco_parsed{ending}.json"
+    there.write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    common = ("--dry-run", "--data", golden_data, "--bank", tmp_path / "bank")
+    outcome = run("parse", "golden", "--architecture", architecture, *common)
+    assert (outcome.code, outcome.err) == (0, "")
+    _, *rows = [line.split("\t") for line in outcome.out.splitlines()]
+    steps = {row[1]: row for row in rows if len(row) > 1}
+    found = [f"golden_{kind}{ending}" for kind in ("pascal", "partimagenet", "paco")]
+    assert list(steps) == ["pascal_part", *found, "golden_addition"]
+    assert {name: row[5] for name, row in steps.items() if row[5] != "to do"} == {found[2]: "there, stays"}
+    assert steps[found[0]][3].startswith(model)
+    assert [row[0].split(" ")[1] for row in rows if len(row) == 1] == [
+        str(golden_data / "pascal_part" / "train_one.json"),
+        str(golden_data / "pascal_part" / "VOCdevkit" / "VOC2010" / "JPEGImages"),
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run("parse", "golden", "--architecture", "vgg", *common).err.startswith("error: --architecture 'vgg'")
+
+
+def test_golden_runs(
+    run: Run, golden_data: Path, base_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the embedded model and its features in place of the published ones, which are not here."""
+    for name, find in FINDS.items():
+        monkeypatch.setitem(FINDS, name, replace(find, model="tiny"))
+    bank = tmp_path / "bank"
+    options = ("--annotations", base_data, "--images", base_data.parent, "--features", "embedded", "--short-side", 96)
+    assert run("parse", "build", bank, *options).code == 0
+    kept = golden_data / "imagenet" / "imagenet_golden_paco_parsed.json"
+    kept.write_text("{}")
+    done = run("parse", "golden", "--data", golden_data, "--bank", bank)
+    assert done.code == 0
+    assert f"{kept} is there and stays" in done.err
+    written = [line.rsplit("-> ", 1)[1] for line in done.out.splitlines()]
+    assert written == [
+        str(golden_data / "imagenet" / f"imagenet_golden_{kind}_parsed.json")
+        for kind in ("pascal", "partimagenet", "addition")
+    ]
+    for kind, path in zip(("pascal_part", "partimagenet", "addition_part"), written, strict=True):
+        names = {category["name"] for category in json.loads(Path(path).read_text())["categories"]}
+        assert names == set(Vocabulary.load(kind).names)
+    assert kept.read_text() == "{}"
+    again = run("parse", "golden", "--data", golden_data, "--bank", bank)
+    assert (again.code, again.out) == (0, "")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from vlpart.errors import DataError, EvaluationError, ModelNotFoundError
 from vlpart.evaluation import zoo_table
 from vlpart.evaluation.benchmarks import BENCHMARKS
+from vlpart.evaluation.run import Options
+from vlpart.evaluation.session import asked_with
 from vlpart.evaluation.zoo_table import fill, published_cells, stored_figures, to_markdown, write_tables
 from vlpart.zoo.catalogue import get_model, list_models
 
@@ -84,12 +87,35 @@ def test_earlier_evaluations_are_read(tmp_path):
     assert stored_figures(tmp_path, entry, benchmark) is None
     path = tmp_path / "r50_voc" / "voc" / "scores.json"
     path.parent.mkdir(parents=True)
-    path.write_text('{"headline": {"AP": 0.5, "AP50": null}}')
+    settings = asked_with(entry, benchmark, Options()) | {"overridden": []}
+    path.write_text(json.dumps({"headline": {"AP": 0.5, "AP50": None}, "settings": settings}))
     stored = stored_figures(tmp_path, entry, benchmark)
     assert stored["AP"] == 0.5 and stored["AP50"] != stored["AP50"]
     path.write_text("{")
-    with pytest.raises(EvaluationError, match="delete it"):
+    with pytest.raises(EvaluationError, match="is damaged: delete it"):
         stored_figures(tmp_path, entry, benchmark)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"score_threshold": 0.5}, "score_threshold 0.5, now it would be 0.05"),
+        ({"short_side": 400}, "short_side 400, now it would be 800"),
+        ({"max_detections": 300}, "max_detections 300, now it would be 100"),
+        ({"vocabulary": "coco"}, "vocabulary coco, now it would be voc"),
+        ({"precision": "bf16"}, "precision bf16, now it would be auto"),
+        ({"max_images": 5}, "max_images 5, now it would be None"),
+        (None, "score_threshold None"),  # a file that does not say
+    ],
+)
+def test_evaluations_with_other_settings_are_not_taken(tmp_path, changed, said):
+    entry, benchmark, options = get_model("r50_voc"), BENCHMARKS["voc"], Options(key={"precision": "auto"})
+    path = tmp_path / "r50_voc" / "voc" / "scores.json"
+    path.parent.mkdir(parents=True)
+    settings = None if changed is None else asked_with(entry, benchmark, options) | changed
+    path.write_text(json.dumps({"headline": {"AP": 0.5}, "settings": settings}))
+    with pytest.raises(EvaluationError, match=re.escape(said)):
+        stored_figures(tmp_path, entry, benchmark, options)
 
 
 def test_the_command_without_anything(command, tmp_path):

@@ -11,6 +11,7 @@ import typer
 from made_up import write_dataset
 from typer.testing import CliRunner
 
+from tests.data.prepare.conftest import voc_xml, write_image, write_list
 from vlpart.cli import train
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.recipes import get_recipe
@@ -54,8 +55,11 @@ def test_wrong_names_and_missing_data(call, tmp_path):
         call("tinny", "--data", tmp_path, "--output", tmp_path / "run")
     with pytest.raises(DataError, match="car_parts"):
         call("tiny", "--data", tmp_path, "--output", tmp_path / "run")
-    with pytest.raises(DataError, match=r"datasets/coco/annotations.*datasets/coco/train2017"):
+    missing = r"datasets/coco/annotations.*datasets/coco/train2017 \(`vlpart data prepare coco datasets/coco`\)"
+    with pytest.raises(DataError, match=missing):
         call("r50_coco")
+    with pytest.raises(DataError, match=r"`vlpart data prepare pascal_part datasets/pascal_part` helps"):
+        call("r50_pascalpart", "--evaluate-every", 5)
     with pytest.raises(TrainingError, match="fp16 needs a GPU"):
         call("swinbase_cascade_coco", "--device", "cpu")
     assert not (tmp_path / "run").exists()
@@ -137,6 +141,43 @@ def test_dry_run_refuses_batches_that_the_memory_cannot_hold(call, mine, monkeyp
     monkeypatch.setattr(dry_run_module, "_peak_memory", lambda: next(peaks))
     with pytest.raises(TrainingError, match="batches of 100 images would take about 101 GiB of memory, .* has 64 GiB"):
         call(*mine, "--dry-run", "--batch-size", 100)
+
+
+def test_the_path_of_a_published_configuration_is_a_recipe(call, tmp_path):
+    yaml = tmp_path / "configs" / "coco" / "r50_coco.yaml"
+    yaml.parent.mkdir(parents=True)
+    yaml.write_text("SOLVER: {MAX_ITER: 1}")
+    for given in (yaml, "configs/joint/r50_coco.yaml", "configs\\coco\\r50_coco.yml"):
+        with pytest.raises(DataError, match="datasets/coco/annotations"):
+            call(given)
+    with pytest.raises(TrainingError, match="unknown recipe 'r50_cocos': did you mean r50_coco"):
+        call("configs/coco/r50_cocos.yaml")
+
+
+class TestDryRunOfAGpuRecipe:
+    """`swinbase_cascade_voc` is trained in fp16, which a CPU does not compute."""
+
+    def test_missing_data_is_named(self, call, tmp_path):
+        with pytest.raises(DataError, match=r"VOC2007/ImageSets/Main/train.txt.*`vlpart data prepare voc .*VOC2007`"):
+            call("swinbase_cascade_voc", "--data", tmp_path, "--device", "cpu", "--dry-run")
+
+    def test_it_checks_the_data_that_is_there(self, call, tmp_path):
+        voc = tmp_path / "VOC2007"
+        write_list(voc / "ImageSets" / "Main" / "train.txt", ["000001", "000002"])
+        write_image(voc / "JPEGImages" / "000001.jpg")
+        write_image(voc / "JPEGImages" / "000002.jpg")
+        (voc / "Annotations").mkdir()
+        for stem, box in (("000001", (3, 3, 20, 15)), ("000002", (4, 4, 14, 9))):
+            (voc / "Annotations" / f"{stem}.xml").write_text(voc_xml([("dog", box, 0), ("cat", (2, 2, 20, 18), 0)]))
+        options = ("--data", tmp_path, "--device", "cpu", "--output", tmp_path / "run", "--dry-run")
+        done = call("swinbase_cascade_voc", *options, "--scaling", "none")
+        for said in ("needs a GPU for fp16 (published: 4h on 8 V100)", "needs the first weights", "2 images, 4 annotations"):
+            assert said in done.stderr
+        for said in ("voc_2007_train", "30000 steps", "time: not measured", "MiB each"):
+            assert said in done.stdout
+        assert not (tmp_path / "run").exists()
+        with pytest.raises(TrainingError, match="fp16 needs a GPU"):
+            call("swinbase_cascade_voc", *options[:-1])
 
 
 @pytest.mark.slow  # about 5 s, and longer with a cold disk

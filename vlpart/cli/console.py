@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import typer
 
-from vlpart.names import printable
+from vlpart.names import config_name, printable
 
 LONGEST_ERROR = 2000
 
@@ -42,6 +42,12 @@ def is_terminal() -> bool:
 def note(text: str) -> None:
     """One line on standard error."""
     say(f"note: {text}", err=True)
+
+
+def note_config(name: str) -> None:
+    """Say what the path of a published configuration is taken for; nothing about other names."""
+    if (meant := config_name(name)) != name:
+        note(f"{name}: the recipe {meant}; a file of that name is not read")
 
 
 def skipped(image: str, error: Exception) -> None:

@@ -1,4 +1,6 @@
-"""`vlpart data`: prepare the published data sets from their downloads, and check a data set of any kind."""
+"""`vlpart data`: prepare the published data sets from their downloads, fetch the published parsed parts, and check and
+convert data sets of any kind.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,8 @@ CLASSES = 15
 """Classes of a file that are printed."""
 
 _commands = typer.Typer(no_args_is_help=True, help="Prepare the published data sets; check your own.")
+_downloads = typer.Typer(no_args_is_help=True, help="Fetch annotations that the authors of the paper offer.")
+_commands.add_typer(_downloads, name="download")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +30,11 @@ def register(app: typer.Typer) -> None:
 
 @_commands.command("list")
 def list_datasets() -> None:
-    """List the data sets that can be prepared, and what their folder has to hold."""
+    """List the data sets that can be prepared, what their folder has to hold, and where it is offered."""
     from vlpart.data.prepare import DATASETS
 
-    rows = [(name, info.about, info.layout) for name, info in DATASETS.items()]
-    print_table(("data set", "gives", "ROOT holds"), rows)
+    rows = [(name, info.about, info.layout, " ".join(info.addresses)) for name, info in DATASETS.items()]
+    print_table(("data set", "gives", "ROOT holds", "offered at"), rows)
 
 
 @_commands.command("prepare")
@@ -60,6 +64,42 @@ def prepare(
     say(str(report), lines=True)
     if report.problems:
         raise typer.Exit(1)
+
+
+@_downloads.command("parsed")
+def download_parsed(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="What to fetch; without a name they are listed.", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option("--data", envvar="VLPART_DATA", help="Data root of the recipes.", file_okay=False)
+    ] = Path("datasets"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+) -> None:
+    """Fetch parts that the annotation parser found, as published, to where the recipes read them.
+
+    An interrupted download goes on. Archives are unpacked here, and every file is read before it gets its place.
+    """
+    from vlpart.recipes.datasets import DATASETS
+    from vlpart.recipes.parsed import PARSED, get_parsed
+    from vlpart.recipes.parsed import download_parsed as run
+
+    if not names:
+        rows = [
+            (each.name, " ".join(DATASETS[name].annotations for name in each.datasets), each.url)
+            for each in PARSED.values()
+        ]
+        print_table(("name", "gives, below the data root", "offered at"), rows)
+        return
+    for name in names:
+        get_parsed(name)
+    for name in names:
+        with Bars(hidden=no_progress, in_bytes=True) as progress:
+            arrived = run(name, data, overwrite=overwrite, progress=progress)
+        for file in arrived:
+            say(f"{file.path}: {file.images} images, {file.parts} parts")
 
 
 @_commands.command("check")

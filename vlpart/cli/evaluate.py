@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlpart.cli.completion import complete_models, complete_vocabularies
-from vlpart.cli.console import Bars, print_table, say
+from vlpart.cli.console import Bars, note_config, print_table, say
 from vlpart.cli.predict_options import PrecisionChoice
+from vlpart.names import config_name
 
 if TYPE_CHECKING:
     from vlpart.evaluation.run import Dataset
@@ -29,7 +30,7 @@ def evaluate(
         typer.Option(
             "--on",
             help="coco, lvis, voc, pascal_part, partimagenet, paco, ade_parts, car_parts, faces, coco128, "
-            "a COCO file, or a folder with a val split.",
+            "the yaml of a published recipe, a COCO file, or a folder with a val split.",
         ),
     ],
     model: Annotated[
@@ -173,6 +174,12 @@ def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | 
     from vlpart.evaluation.benchmarks import BENCHMARKS, get_benchmark
     from vlpart.evaluation.run import open_dataset, open_own
 
+    if config_name(on) != on:
+        from vlpart.recipes import get_recipe
+
+        benchmark_of = get_recipe(on, Path()).evaluate_on[0].benchmark
+        note_config(on)
+        on = benchmark_of or on
     own = Path(on)
     if own.suffix.lower() == ".json" or (own.is_dir() and on not in BENCHMARKS):
         dataset = open_own(own, images, max_images=max_images)

@@ -19,7 +19,20 @@ import typer
 from typer.core import TyperGroup
 
 from vlpart import __version__
-from vlpart.cli import data, doctor, evaluate, models, parse, parse_objects, predict, recipes, train, vocabularies, zoo
+from vlpart.cli import (
+    data,
+    doctor,
+    evaluate,
+    models,
+    parse,
+    parse_golden,
+    parse_objects,
+    predict,
+    recipes,
+    train,
+    vocabularies,
+    zoo,
+)
 from vlpart.cli.console import is_terminal, print_error
 from vlpart.cli.suggestions import suggest_command, suggest_option
 from vlpart.errors import VlpartError
@@ -69,7 +82,20 @@ app = typer.Typer(
     rich_markup_mode="rich" if is_terminal() else None,  # plain text in pipes and logs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, models, vocabularies, evaluate, zoo, train, recipes, data, parse, parse_objects, doctor):
+for command in (
+    predict,
+    models,
+    vocabularies,
+    evaluate,
+    zoo,
+    train,
+    recipes,
+    data,
+    parse,
+    parse_objects,
+    parse_golden,
+    doctor,
+):
     command.register(app)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.console import Bars, names_in, note, print_table, say, skipped
+from vlpart.cli.console import Bars, names_in, note, note_config, print_table, say, skipped
 from vlpart.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ commands = typer.Typer(
 )
 
 DATA, COMPUTE, DETECTOR = "Data", "Computation", "Detector"
-_Recipe = Annotated[str | None, typer.Option(help="Published run; sets what is not given here.", rich_help_panel=DATA)]
+_Recipe = Annotated[
+    str | None, typer.Option(help="Published run, or its yaml; sets what is not given here.", rich_help_panel=DATA)
+]
 _Root = Annotated[
     Path | None,
     typer.Option("--data", envvar="VLPART_DATA", help="Data root of the published layout.", rich_help_panel=DATA),
@@ -141,10 +143,13 @@ def build(
     from vlpart.annotation_parser.features.load import load_features
     from vlpart.annotation_parser.references import read_base_data, read_base_objects
     from vlpart.annotation_parser.run import build_bank
-    from vlpart.recipes.parser import get_bank_recipe
+    from vlpart.recipes.parser import check_data, get_bank_recipe
     from vlpart.text.vocabulary import Vocabulary
 
     known = None if recipe is None else get_bank_recipe(recipe)
+    note_config(recipe or "")
+    if known is not None and data is not None and annotations is None and images is None:
+        check_data([known], data)
     annotations = annotations or below(data, known.annotations if known else None, "--annotations")
     images = images or below(data, known.images if known else None, "--images")
     listed = vocabulary or (known.vocabulary if known else None)
@@ -244,10 +249,13 @@ def find(
     from vlpart.annotation_parser.bank import ReferenceBank
     from vlpart.annotation_parser.image_parser import ParserOptions
     from vlpart.annotation_parser.run import open_image_parser
-    from vlpart.recipes.parser import check_bank, get_find_recipe
+    from vlpart.recipes.parser import check_bank, check_data, get_find_recipe
     from vlpart.text.vocabulary import Vocabulary
 
     known = None if recipe is None else get_find_recipe(recipe)
+    note_config(recipe or "")
+    if known is not None and data is not None and labels is None and images is None:
+        check_data([known], data)
     labels = labels or (below(data, known.labels, "--labels") if known else None)
     images = images or below(data, known.images if known else None, "--images")
     output = output or below(data, known.output if known else None, "--output")

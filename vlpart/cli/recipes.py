@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vlpart.cli.completion import complete_recipes
-from vlpart.cli.console import print_table, say
+from vlpart.cli.console import note_config, print_table, say
 
 _commands = typer.Typer(no_args_is_help=True, help="The recipes: what can be trained.")
 _Data = Annotated[
@@ -20,7 +20,11 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Init = Annotated[str | None, typer.Option("--init", help="First weights; for finetune tiny by default.")]
 _Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="Name of a recipe, or a recipe file.", autocompletion=complete_recipes),
+    typer.Argument(
+        metavar="NAME",
+        help="Name of a recipe, path of a published yaml, or a recipe file.",
+        autocompletion=complete_recipes,
+    ),
 ]
 
 
@@ -53,6 +57,7 @@ def show(name: _Name, data: _Data = Path("datasets"), init: _Init = None, as_jso
     from vlpart.recipes import get_recipe, recipe_function
 
     recipe = get_recipe(name, data, init=init)
+    note_config(name)
     plain = recipe.to_dict()
     if as_json:
         typer.echo(json.dumps(plain, indent=2))
@@ -95,6 +100,7 @@ def export(
     from vlpart.recipes.files import to_python
 
     text = to_python(get_recipe(name, data, init=init), data)
+    note_config(name)
     if output is None:
         say(text, lines=True, end="")
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlpart.cli.completion import complete_recipes
-from vlpart.cli.console import Bars, print_table, say
+from vlpart.cli.console import Bars, note_config, print_table, say
 
 if TYPE_CHECKING:
     from vlpart.runtime import World
@@ -26,7 +26,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A recipe: its name (`vlpart recipes list`) or a Python file.", autocompletion=complete_recipes
+            help="A recipe: its name (`vlpart recipes list`), the path of its published yaml, or a Python file.",
+            autocompletion=complete_recipes,
         ),
     ],
     data: Annotated[
@@ -137,6 +138,7 @@ def train(
     chosen = get_recipe(
         recipe, data, init=init, validation_split=validation_split, teacher_loss_weight=teacher
     ).changed(**options)
+    note_config(recipe)
     if batch_size is not None:
         chosen = chosen.with_batch_size(batch_size)
 
@@ -226,8 +228,11 @@ def _run(
 
 def _dry_run(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     """Print what a run would do."""
-    from vlpart.training.dry_run import dry_run
+    from vlpart.training.dry_run import dry_run, needs
 
+    if world.is_main:
+        for need in needs(recipe, world):
+            say(f"needs {need}", err=True)
     report = dry_run(recipe, workers=workers, world=world)
     if not world.is_main:
         return
@@ -260,7 +265,10 @@ def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[st
     precision, why = training_precision(recipe.precision, world.device)
     trains = f"{report.trained / 1e6:.2f} M of {report.parameters / 1e6:.2f} M parameters"
     size, folder = f"{report.checkpoint_bytes / 2**20:,.0f} MiB", output / "checkpoints"
-    each = f"{report.seconds_per_step:.2f} s per step of {report.images_per_step:.1f} images"
+    time = "not measured: this device does not compute in the precision of the recipe"
+    if report.seconds_per_step is not None:
+        each = f"{report.seconds_per_step:.2f} s per step of {report.images_per_step:.1f} images"
+        time = f"{each}, about {report.hours:.1f} hours"
     evaluation = "none"
     if recipe.evaluate_every is not None and recipe.evaluate_on:
         names = (
@@ -278,7 +286,7 @@ def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[st
         f"evaluation: {evaluation}",
         f"other names: {_remembering(recipe)}",
         *([report.teacher] if report.teacher else []),
-        f"time: {each}, about {report.hours:.1f} hours",
+        f"time: {time}",
     ]
 
 

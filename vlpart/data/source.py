@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -67,6 +67,8 @@ class Source:
         min_visible: an annotation that keeps less than this part of its area after a crop is dropped.
         color_jitter: strength of brightness, contrast and saturation jitter (hue: a quarter of it); 0 = none.
         strong_augmentation: colour jitter, grey, blur and erasing as published for parsed sources.
+        annotations_from, images_from: the command that makes them, or says what to download; named in the error where
+            they are missing.
     """
 
     name: str
@@ -99,6 +101,8 @@ class Source:
     min_visible: float = 0.3
     color_jitter: float = 0.0
     strong_augmentation: bool = False
+    annotations_from: str = ""
+    images_from: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "short_sides", tuple(self.short_sides))
@@ -140,6 +144,19 @@ class Source:
     def wants_masks(self) -> bool:
         """Whether segmentations are read at all."""
         return self.masks and self.kind in (AnnotationKind.BOXES, AnnotationKind.PARTS)
+
+
+def missing_data(missing: Mapping[Path, str]) -> DataError:
+    """The error about data that is not there.
+
+    Args:
+        missing: path -> the command that helps, or "".
+    """
+    by_command: dict[str, list[str]] = {}
+    for path, command in sorted(missing.items()):
+        by_command.setdefault(command, []).append(str(path))
+    rows = [", ".join(paths) + (f" (`{command}`)" if command else "") for command, paths in by_command.items()]
+    return DataError(f"missing data: {'; '.join(rows)}; --data names the folder that holds the data sets")
 
 
 @dataclass(kw_only=True)

@@ -31,7 +31,7 @@ class Benchmark:
             ones; None takes the model's own.
         headline: label and path of the figures of the published table: "masks.all.ap", "masks.per_class.dog:head.ap50".
         groups: name of a group to a list of the package with the names in it, or to the start of its names.
-        prepare: the command that makes the files, if they are not used as distributed.
+        prepare: argument of `vlpart data prepare` that makes the annotation file, or says what to download; "" = none.
     """
 
     name: str
@@ -56,13 +56,25 @@ class Benchmark:
             DataError: one of them is not there; the message says where it was looked for.
         """
         file = next((data / name for name in self.annotations if (data / name).is_file()), None)
+        remedy = self.remedy(data / self.annotations[0])
         if file is None:
-            made = f"; `{self.prepare}` makes it" if self.prepare else ""
-            raise DataError(f"{self.name}: no {' or '.join(self.annotations)} in {data}{made}")
+            raise DataError(f"{self.name}: no {' or '.join(self.annotations)} in {data}{remedy}")
         folder = next((data / name for name in self.images if (data / name).is_dir()), None)
         if folder is None and need_images:
-            raise DataError(f"{self.name}: no folder {' or '.join(self.images)} of images in {data}")
+            raise DataError(f"{self.name}: no folder {' or '.join(self.images)} of images in {data}{remedy}")
         return file, folder
+
+    def remedy(self, annotations: Path) -> str:
+        """The end of a message about files that are missing: the command that helps; "" if there is none.
+
+        Args:
+            annotations: where the annotation file should be.
+        """
+        if not self.prepare:
+            return ""
+        place = next((name for name in self.annotations if annotations.as_posix().endswith(name)), annotations.name)
+        folder = annotations.parents[place.count("/") - 1] if "/" in place else annotations.parent
+        return f"; `vlpart data prepare {self.prepare} {folder}` helps"
 
     def group_ids(self, truth: Truth) -> dict[str, list[int]]:
         """The groups as category ids of this ground truth; groups without a category are left out."""
@@ -145,7 +157,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             rule="voc",
             kinds=("boxes",),
             headline=_BOXES,
-            prepare="vlpart data prepare voc",
+            prepare="voc",
             **_PUBLISHED,
         ),
         Benchmark(
@@ -155,6 +167,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             images=("coco/val2017",),
             vocabulary="coco",
             headline=_BOXES,
+            prepare="coco",
             **_PUBLISHED,
         ),
         Benchmark(
@@ -174,7 +187,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 "AP": "masks.all.ap",
                 **{f"AP{n[0]}": f"masks.groups.{n}.ap" for n in ("rare", "common", "frequent")},
             },
-            prepare="vlpart data prepare lvis_minival",
+            prepare="lvis_minival",
         ),
         Benchmark(
             name="partimagenet",
@@ -184,7 +197,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             vocabulary="partimagenet",
             headline={**_MASKS, **_QUADRUPED},
             groups={"quadruped": "quadruped "},
-            prepare="vlpart data prepare partimagenet",
+            prepare="partimagenet",
             **_PUBLISHED,
         ),
         Benchmark(
@@ -195,7 +208,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             vocabulary="pascal_part",
             headline={**_MASKS, **_groups_of("base", "novel"), **_DOG},
             groups={"base": "pascal_part_base", "novel": "pascal_part_novel", "dog": "dog:"},
-            prepare="vlpart data prepare pascal_part",
+            prepare="pascal_part",
             **_PUBLISHED,
         ),
         Benchmark(
@@ -207,6 +220,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             rule="lvis",
             max_detections=300,
             headline=_PACO,
+            prepare="paco",
             score_threshold=0.001,
             **_PUBLISHED_SIZE,
         ),

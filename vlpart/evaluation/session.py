@@ -16,7 +16,7 @@ from vlpart.errors import DataError
 from vlpart.evaluation import engine, operating
 from vlpart.evaluation.absent import Absent, ask_absent
 from vlpart.evaluation.average_precision import Checked, check
-from vlpart.evaluation.benchmarks import get_benchmark
+from vlpart.evaluation.benchmarks import Benchmark, get_benchmark
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import listed, read_content
 from vlpart.evaluation.identity import matched
@@ -91,10 +91,23 @@ class Request:
         """What the model is asked with, for people and files; None without a model."""
         if self.predictor is None:
             return None
-        asked = settings_of(self.predictor, self.dataset.benchmark, self.options)
-        vocabulary = self.options.vocabulary
-        title = self.dataset.benchmark.vocabulary if vocabulary is None else vocabulary.title
-        return {**vars(asked), "vocabulary": title or "the categories of the data", "overridden": list(self.overridden)}
+        asked = asked_with(self.predictor, self.dataset.benchmark, self.options)
+        return {**asked, "overridden": list(self.overridden)}
+
+
+def asked_with(model: Any, benchmark: Benchmark, options: Options) -> dict[str, Any]:
+    """The settings of an evaluation as plain values, as scores.json keeps them.
+
+    Args:
+        model: a predictor, or an entry of the catalogue.
+        benchmark: what it is evaluated on.
+        options: how it is asked.
+    """
+    names = options.vocabulary
+    title = benchmark.vocabulary if names is None else names.title
+    further = {name: value for name, value in (options.key or {}).items() if value is not None}
+    settings = vars(settings_of(model, benchmark, options))
+    return {**settings, **further, "vocabulary": title or "the categories of the data"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,7 +381,8 @@ def check_sets(sets: Sequence[EvaluationSet], max_detections: int) -> None:
                 dataset.image_path(image)
         except DataError as error:
             named = str(error) if str(each.annotations) in str(error) else f"{each.annotations}: {error}"
-            raise DataError(f"evaluation set {each.name!r}: {named}") from error
+            remedy = "" if each.benchmark is None else get_benchmark(each.benchmark).remedy(each.annotations)
+            raise DataError(f"evaluation set {each.name!r}: {named}{remedy}") from error
 
 
 def open_set(each: EvaluationSet, max_detections: int) -> Dataset:

@@ -13,7 +13,7 @@ from typing import Any
 from vlpart.errors import DataError, EvaluationError, VlpartError
 from vlpart.evaluation.benchmarks import BENCHMARKS, Benchmark
 from vlpart.evaluation.run import Options, open_dataset
-from vlpart.evaluation.session import Request, run
+from vlpart.evaluation.session import Request, asked_with, run
 from vlpart.files import cache_folder, read_json, write_file
 from vlpart.jobs import Progress
 from vlpart.runtime import World, local_device
@@ -199,17 +199,32 @@ def _measured(
         return "failed"
 
 
-def stored_figures(folder: Path, entry: ModelEntry, benchmark: Benchmark) -> dict[str, float] | None:
+def stored_figures(
+    folder: Path, entry: ModelEntry, benchmark: Benchmark, options: Options | None = None
+) -> dict[str, float] | None:
     """The headline of an earlier evaluation, `FOLDER/MODEL/BENCHMARK/scores.json`; None if there is none.
 
+    Args:
+        folder: output of the table.
+        entry, benchmark: which evaluation.
+        options: how the model would be asked now.
+
     Raises:
-        EvaluationError: the file is damaged.
+        EvaluationError: the file is damaged, or the model was asked otherwise.
     """
     path = folder / entry.name / benchmark.name / "scores.json"
     if not path.is_file():
         return None
     try:
-        headline = read_json(path)["headline"]
+        content = read_json(path)
+        then, now = content["settings"] or {}, asked_with(entry, benchmark, options or Options())
+        names = [name for name in {**now, **then} if name != "overridden"]
+        if (odd := next((name for name in names if then.get(name) != now.get(name)), None)) is not None:
+            raise EvaluationError(
+                f"{path} was made with {odd} {then.get(odd)}, now it would be {now.get(odd)}: delete {path.parent} to "
+                "evaluate again, or give another --output"
+            )
+        headline = content["headline"]
         return {str(label): float("nan") if value is None else float(value) for label, value in headline.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{path} is damaged: delete it to evaluate again") from error
@@ -298,7 +313,8 @@ class ZooRunner:
         Raises:
             VlpartError: whatever loading, predicting or scoring raises.
         """
-        stored = self.group.from_main(stored_figures(self.output, entry, benchmark))
+        options = Options(key={"precision": self.precision, "max_images": self.max_images})
+        stored = self.group.from_main(stored_figures(self.output, entry, benchmark, options))
         if stored is not None:
             return stored
         file, images = benchmark.locate(self.data)
@@ -306,7 +322,7 @@ class ZooRunner:
             dataset=open_dataset(file, images, benchmark, max_images=self.max_images),
             title=f"{entry.name} on {benchmark.title}",
             predictor=self._predictor(entry),
-            options=Options(key={"precision": self.precision, "max_images": self.max_images}),
+            options=options,
             output=self.output / entry.name / benchmark.name,
         )
         outcome = run(request, group=self.group, progress=self.progress)

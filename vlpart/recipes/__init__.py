@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vlpart.errors import TrainingError
-from vlpart.names import did_you_mean
+from vlpart.names import config_name, did_you_mean
 from vlpart.recipes import (
     coco,
     joint,
@@ -97,7 +97,8 @@ def get_recipe(
     """The recipe `name` over the data sets below `data_root`; `name` may be a Python file, see `recipes.files`.
 
     Args:
-        name: a recipe, a recipe file, or "finetune", which is made from the data and the first weights.
+        name: a recipe, also as the path of its published configuration (`config_name`), a recipe file, or "finetune",
+            which is made from the data and the first weights.
         data_root: where the data sets are; for "finetune" the folder of one.
         init: first weights, instead of those of the recipe.
         validation_split: see `recipes.finetune`.
@@ -132,6 +133,7 @@ def recipe_function(name: str) -> Callable[[Path], Recipe]:
     Raises:
         TrainingError: no recipe of that name (near names are listed).
     """
+    name = config_name(name)
     if name == FINETUNE:
         return finetune
     if name not in RECIPES:

@@ -8,7 +8,7 @@ The layout is the one that users of the original have (`datasets/`), so that the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlpart.errors import TrainingError
@@ -22,6 +22,8 @@ class DataSet:
 
     Attributes:
         annotations, images: below the data root.
+        prepare: argument of `vlpart data prepare` that makes the annotations, or says where they come from; of parsed
+            parts, that of their images.
         vocabulary: name of its list of categories.
         kind: what its annotations are.
         reader: annotation format, see `vlpart.data.readers.get_reader`.
@@ -32,44 +34,65 @@ class DataSet:
     annotations: str
     images: str
     vocabulary: str
+    prepare: str
     kind: AnnotationKind = AnnotationKind.BOXES
     reader: str = "coco"
     federated: bool = False
     benchmark: str | None = None
+
+    def prepare_command(self, root: Path) -> str:
+        """The command that makes its files (of parsed parts, those of its images), or says what to download."""
+        return f"vlpart data prepare {self.prepare} {root / self.annotations.partition('/')[0]}"
 
 
 _VOC2010 = "pascal_part/VOCdevkit/VOC2010/JPEGImages"
 _IMAGENET = "imagenet/train"
 
 
-def _labels(annotations: str, images: str, vocabulary: str) -> DataSet:
+def _labels(annotations: str, images: str, vocabulary: str, prepare: str) -> DataSet:
     """ImageNet images with a class label each."""
-    return DataSet(annotations=annotations, images=images, vocabulary=vocabulary, kind=AnnotationKind.IMAGE_LABELS)
+    return DataSet(
+        annotations=annotations,
+        images=images,
+        vocabulary=vocabulary,
+        prepare=prepare,
+        kind=AnnotationKind.IMAGE_LABELS,
+    )
 
 
-def _parsed(annotations: str, images: str, vocabulary: str) -> DataSet:
+def _parsed(annotations: str, images: str, vocabulary: str, prepare: str) -> DataSet:
     """ImageNet images with part boxes from the annotation parser."""
-    return DataSet(annotations=annotations, images=images, vocabulary=vocabulary, kind=AnnotationKind.PARSED_PARTS)
+    return replace(_labels(annotations, images, vocabulary, prepare), kind=AnnotationKind.PARSED_PARTS)
 
 
 DATASETS = {
     "coco_2017_train": DataSet(
-        annotations="coco/annotations/instances_train2017.json", images="coco/train2017", vocabulary="coco"
+        annotations="coco/annotations/instances_train2017.json",
+        images="coco/train2017",
+        vocabulary="coco",
+        prepare="coco",
     ),
     "coco_2017_val": DataSet(
         annotations="coco/annotations/instances_val2017.json",
         images="coco/val2017",
         vocabulary="coco",
+        prepare="coco",
         benchmark="coco",
     ),
     # LVIS and PACO take their images from COCO; their file names say train2017/ or val2017/.
     "lvis_v1_train": DataSet(
-        annotations="lvis/lvis_v1_train.json", images="coco", vocabulary="lvis_v1", reader="lvis", federated=True
+        annotations="lvis/lvis_v1_train.json",
+        images="coco",
+        vocabulary="lvis_v1",
+        prepare="lvis",
+        reader="lvis",
+        federated=True,
     ),
     "lvis_v1_minival": DataSet(
         annotations="lvis/lvis_v1_minival_inserted_image_name.json",
         images="coco",
         vocabulary="lvis_v1",
+        prepare="lvis_minival",
         reader="lvis",
         federated=True,
         benchmark="lvis",
@@ -78,6 +101,7 @@ DATASETS = {
         annotations="paco/annotations/paco_lvis_v1_train.json",
         images="coco",
         vocabulary="paco",
+        prepare="paco",
         reader="paco",
         federated=True,
     ),
@@ -85,49 +109,76 @@ DATASETS = {
         annotations="paco/annotations/paco_lvis_v1_val.json",
         images="coco",
         vocabulary="paco",
+        prepare="paco",
         reader="paco",
         federated=True,
         benchmark="paco",
     ),
     # Training reads the list of a split and VOC2007/Annotations/*.xml; `vlpart data prepare voc` writes the JSON.
     "voc_2007_train": DataSet(
-        annotations="VOC2007/ImageSets/Main/train.txt", images="VOC2007/JPEGImages", vocabulary="voc", reader="voc"
+        annotations="VOC2007/ImageSets/Main/train.txt",
+        images="VOC2007/JPEGImages",
+        vocabulary="voc",
+        prepare="voc",
+        reader="voc",
     ),
     "voc_2007_val": DataSet(
-        annotations="VOC2007/voc_2007_val.json", images="VOC2007/JPEGImages", vocabulary="voc", benchmark="voc"
+        annotations="VOC2007/voc_2007_val.json",
+        images="VOC2007/JPEGImages",
+        vocabulary="voc",
+        prepare="voc",
+        benchmark="voc",
     ),
-    "pascal_part_train": DataSet(annotations="pascal_part/train.json", images=_VOC2010, vocabulary="pascal_part"),
+    "pascal_part_train": DataSet(
+        annotations="pascal_part/train.json", images=_VOC2010, vocabulary="pascal_part", prepare="pascal_part"
+    ),
     "pascal_part_val": DataSet(
-        annotations="pascal_part/val.json", images=_VOC2010, vocabulary="pascal_part", benchmark="pascal_part"
+        annotations="pascal_part/val.json",
+        images=_VOC2010,
+        vocabulary="pascal_part",
+        prepare="pascal_part",
+        benchmark="pascal_part",
     ),
     "pascal_part_base_train": DataSet(
-        annotations="pascal_part/train_base.json", images=_VOC2010, vocabulary="pascal_part_base"
+        annotations="pascal_part/train_base.json",
+        images=_VOC2010,
+        vocabulary="pascal_part_base",
+        prepare="pascal_part",
     ),
     "partimagenet_train": DataSet(
-        annotations="partimagenet/train_format.json", images="partimagenet/train", vocabulary="partimagenet"
+        annotations="partimagenet/train_format.json",
+        images="partimagenet/train",
+        vocabulary="partimagenet",
+        prepare="partimagenet",
     ),
     "partimagenet_val": DataSet(
         annotations="partimagenet/val_format.json",
         images="partimagenet/val",
         vocabulary="partimagenet",
+        prepare="partimagenet",
         benchmark="partimagenet",
     ),
     "partimagenet_supercat": _labels(
-        "partimagenet/partimagenet_supercat_image_info.json", "partimagenet/train", "partimagenet_supercategories"
+        "partimagenet/partimagenet_supercat_image_info.json",
+        "partimagenet/train",
+        "partimagenet_supercategories",
+        "in_s11",
     ),
-    "imagenet_voc": _labels("imagenet/imagenet_voc_image_info.json", _IMAGENET, "voc"),
-    "imagenet_golden": _labels("imagenet/imagenet_golden_image_info.json", _IMAGENET, "golden"),
-    "partimagenet_parsed": _parsed("partimagenet/partimagenet_parsed.json", "partimagenet/train", "partimagenet"),
-    "imagenet_voc_parsed": _parsed("imagenet/imagenet_voc_image_parsed.json", _IMAGENET, "pascal_part"),
+    "imagenet_voc": _labels("imagenet/imagenet_voc_image_info.json", _IMAGENET, "voc", "in_s20"),
+    "imagenet_golden": _labels("imagenet/imagenet_golden_image_info.json", _IMAGENET, "golden", "golden"),
+    "partimagenet_parsed": _parsed(
+        "partimagenet/partimagenet_parsed.json", "partimagenet/train", "partimagenet", "in_s11"
+    ),
+    "imagenet_voc_parsed": _parsed("imagenet/imagenet_voc_image_parsed.json", _IMAGENET, "pascal_part", "in_s20"),
     **{
         f"imagenet_golden_{name}_parsed{suffix}": _parsed(
-            f"imagenet/imagenet_golden_{name}_parsed{suffix}.json", _IMAGENET, vocabulary
+            f"imagenet/imagenet_golden_{name}_parsed{suffix}.json", _IMAGENET, vocabulary, "golden"
         )
         for name, vocabulary in (("pascal", "pascal_part"), ("partimagenet", "partimagenet"), ("paco", "paco"))
         for suffix in ("", "_swinbase")
     },
     "imagenet_golden_addition_parsed": _parsed(
-        "imagenet/imagenet_golden_addition_parsed.json", _IMAGENET, "addition_part"
+        "imagenet/imagenet_golden_addition_parsed.json", _IMAGENET, "addition_part", "golden"
     ),
 }
 

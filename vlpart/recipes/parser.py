@@ -5,11 +5,14 @@ Paths are below the data root, laid out as `vlpart.recipes.datasets` says. Every
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlpart.data.source import missing_data
 from vlpart.errors import DataError
-from vlpart.names import did_you_mean
+from vlpart.names import config_name, did_you_mean
 
 if TYPE_CHECKING:
     from vlpart.annotation_parser.bank import ReferenceBank
@@ -24,7 +27,7 @@ class BankRecipe:
 
     Attributes:
         name: of the recipe, and of the bank's folder.
-        annotations, images: base images with one object each.
+        annotations, images: base images with one object each; `vlpart data prepare` makes them as `prepare`.
         vocabulary: their categories.
         features: the extractor; short_side, max_side: the size in pixels at which it sees the images.
     """
@@ -33,6 +36,7 @@ class BankRecipe:
     annotations: str
     images: str
     vocabulary: str
+    prepare: str = "pascal_part_one"
     features: str = "dino_vits8"
     short_side: int
     max_side: int
@@ -45,7 +49,7 @@ class FindRecipe:
     Attributes:
         name: of the recipe.
         bank: the bank recipe that it searches.
-        labels, images: images with image-level labels.
+        labels, images: images with image-level labels; `vlpart data prepare` makes them as `prepare`.
         output: the file to write, and `names` the vocabulary of its part names.
         model: the detector, and `vocabulary` the part names that it looks for on base objects.
         base_objects: labels that the detector parses by itself; None = all labels.
@@ -61,8 +65,14 @@ class FindRecipe:
     model: str
     vocabulary: str
     base_objects: tuple[str, ...] | None
+    prepare: str = "golden"
     short_side: int = 224
     max_side: int = 672
+
+    @property
+    def searches(self) -> bool:
+        """Whether it looks into its bank: whether some of its labels are novel objects."""
+        return self.base_objects is not None
 
 
 BANKS = {
@@ -122,6 +132,7 @@ FINDS = {
             model="r50_pascalpart",
             vocabulary="pascal_part",
             base_objects=("Bird", "Car", "Bicycle", "Aeroplane", "Bottle"),
+            prepare="in_s11",
         ),
         FindRecipe(
             name="in_s20",
@@ -133,6 +144,7 @@ FINDS = {
             model="r50_pascalpartbase",
             vocabulary="pascal_part_base",
             base_objects=_VOC_BASE,
+            prepare="in_s20",
             short_side=336,
             max_side=996,
         ),
@@ -157,28 +169,68 @@ ALIASES = {  # the names of the published configurations
 }
 
 
+#: Detector of the golden runs -> how their names end.
+GOLDEN = {"r50": "", "swin": "_swinbase"}
+
+
 def get_bank_recipe(name: str) -> BankRecipe:
-    """A published reference bank, by our name or that of the published configuration.
+    """A published reference bank, by our name, or name or path of the published configuration.
 
     Raises:
         DataError: no recipe of that name.
     """
-    name = ALIASES.get(name, name)
+    name = ALIASES.get(config_name(name), config_name(name))
     if name not in BANKS:
         raise DataError(_unknown(name, list(BANKS)))
     return BANKS[name]
 
 
 def get_find_recipe(name: str) -> FindRecipe:
-    """A published run of the parser, by our name or that of the published configuration.
+    """A published run of the parser, by our name, or name or path of the published configuration.
 
     Raises:
         DataError: no recipe of that name.
     """
-    name = ALIASES.get(name, name)
+    name = ALIASES.get(config_name(name), config_name(name))
     if name not in FINDS:
         raise DataError(_unknown(name, list(FINDS)))
     return FINDS[name]
+
+
+def golden_runs(architecture: str) -> tuple[FindRecipe, ...]:
+    """The runs that parse the golden set with one of the two detectors, and the one of the additional animals.
+
+    Args:
+        architecture: "r50" or "swin".
+
+    Raises:
+        DataError: neither.
+    """
+    if architecture not in GOLDEN:
+        raise DataError(f"--architecture {architecture!r}: use one of {', '.join(GOLDEN)}")
+    suffix = GOLDEN[architecture]
+    return (*(FINDS[f"golden_{kind}{suffix}"] for kind in ("pascal", "partimagenet", "paco")), FINDS["golden_addition"])
+
+
+def not_here(recipes: Iterable[BankRecipe | FindRecipe], root: Path) -> dict[Path, str]:
+    """What these runs read below the data root and is not there, each with the command that helps."""
+    found: dict[Path, str] = {}
+    for recipe in recipes:
+        read = recipe.annotations if isinstance(recipe, BankRecipe) else recipe.labels
+        for place in (read, recipe.images):
+            if not (root / place).exists():
+                found[root / place] = f"vlpart data prepare {recipe.prepare} {root / read.partition('/')[0]}"
+    return found
+
+
+def check_data(recipes: Iterable[BankRecipe | FindRecipe], root: Path) -> None:
+    """Refuse runs whose data is not there.
+
+    Raises:
+        DataError: something is missing; all of it is named, each with the command that helps.
+    """
+    if missing := not_here(recipes, root):
+        raise missing_data(missing)
 
 
 def check_bank(recipe: FindRecipe, bank: ReferenceBank) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from vlpart.data.source import Source
 from vlpart.losses.options import LossOptions
 from vlpart.recipes.datasets import evaluation_set, get_dataset
+from vlpart.recipes.parsed import annotations_command
 from vlpart.training.recipe import Recipe
 from vlpart.types import AnnotationKind
 
@@ -53,6 +54,8 @@ def single(root: Path, dataset: str) -> tuple[Source]:
             federated=found.federated,
             filter_empty=True,
             boxes_from_masks=False,
+            annotations_from=annotations_command(dataset, root),
+            images_from=found.prepare_command(root),
         ),
     )
 
@@ -95,6 +98,8 @@ def joint(
         filter_empty=False,
         boxes_from_masks=False,
         strong_augmentation=strong_augmentation,
+        annotations_from=annotations_command(dataset, root),
+        images_from=found.prepare_command(root),
     )
 
 

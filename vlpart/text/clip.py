@@ -63,6 +63,16 @@ class ClipTextEncoder:
             raise _missing(f"'{self._weights}' cannot be read ({error.strerror})") from error
         return f"{self.name} {self._weights.resolve()} {state.st_size} {state.st_mtime_ns}"
 
+    def lacking(self) -> str:
+        """What it would need and is not here, in words; "" if it is ready. Nothing is loaded or downloaded."""
+        from importlib.util import find_spec
+
+        if find_spec("open_clip") is None:
+            return "the CLIP text encoder: pip install 'vlpart[clip]'"
+        if self._weights is None and not any((cache_folder() / "clip" / n).is_file() for n in (HUB_FILE, OPENAI_FILE)):
+            return "the weights of the CLIP text encoder, which are downloaded when they are first used"
+        return ""
+
     def tokenize(self, phrases: Sequence[str]) -> Tensor:
         """Token ids as the tower reads them, (N, 77) int64; longer phrases are cut, the last token is an end mark.
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from vlpart.data.indexing import load_source
 from vlpart.data.loader import make_loader
-from vlpart.data.source import LoadedSource, Source
-from vlpart.errors import DataError, OutputError, TrainingError
+from vlpart.data.source import LoadedSource, Source, missing_data
+from vlpart.errors import OutputError, TrainingError
 from vlpart.files import write_file
 from vlpart.jobs import Progress
 from vlpart.losses.by_kind import compute_losses
@@ -238,12 +238,18 @@ def check_files(sources: Sequence[Source]) -> None:
     """Look for the files of all sources before anything slow starts.
 
     Raises:
-        DataError: some are missing; all of them are named.
+        DataError: some are missing; all of them are named, each with the command that helps.
     """
-    wanted = [Path(path) for source in sources for path in (source.annotations, source.images)]
-    missing = sorted({str(path) for path in wanted if not path.exists()})
+    missing: dict[Path, str] = {}
+    for source in sources:
+        for path, command in (
+            (Path(source.annotations), source.annotations_from),
+            (Path(source.images), source.images_from),
+        ):
+            if not path.exists():
+                missing.setdefault(path, command)
     if missing:
-        raise DataError(f"missing data: {', '.join(missing)}; --data names the folder that holds the data sets")
+        raise missing_data(missing)
 
 
 def embed(encoder: TextEncoder, vocabulary: Vocabulary, prompt: Prompt) -> Tensor:

@@ -6,16 +6,24 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from torch import nn
+
+from vlpart.data.indexing import load_source
 from vlpart.data.loader import make_loader
+from vlpart.data.source import LoadedSource
 from vlpart.errors import TrainingError
+from vlpart.models.build import build_detector
 from vlpart.runtime import World
-from vlpart.training.assemble import Assembly, assemble, check_evaluation
+from vlpart.text.clip import ClipTextEncoder
+from vlpart.training.assemble import Assembly, assemble, check_evaluation, check_files, freeze
 from vlpart.training.initial_weights import local_file
 from vlpart.training.optimizer import trainable
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import Stepper
+from vlpart.zoo.catalogue import list_models
 
 #: Larger batches are tried in small before: the system kills a process that asks for more memory than there is.
 LARGE_BATCH = 16
@@ -47,9 +55,9 @@ class DryRun:
         init: where the first weights come from, in words.
         parameters, trained: numbers of parameters.
         checkpoint_bytes: size of one checkpoint; three are kept.
-        seconds_per_step: median over the measured steps.
-        images_per_step: mean over the measured steps, all processes together.
-        hours: estimate for all iterations.
+        seconds_per_step: median over the measured steps; None where the recipe cannot be computed on this device.
+        images_per_step: mean over the measured steps, all processes together; None as before.
+        hours: estimate for all iterations; None as before.
         teacher: how many names it holds, in words; None without one.
     """
 
@@ -58,16 +66,42 @@ class DryRun:
     parameters: int
     trained: int
     checkpoint_bytes: int
-    seconds_per_step: float
-    images_per_step: float
-    hours: float
+    seconds_per_step: float | None
+    images_per_step: float | None
+    hours: float | None
     teacher: str | None = None
+
+
+def needs(recipe: Recipe, world: World) -> list[str]:
+    """What a run would need besides its data and is not here, one line each.
+
+    Raises:
+        ModelNotFoundError, WeightsError: `Recipe.init` is nothing that there is.
+    """
+    found = []
+    if not computable(recipe, world):
+        times = [entry.training_time for entry in list_models() if entry.recipe == recipe.name]
+        published = f" (published: {times[0]})" if times else ""
+        found.append(
+            f"a GPU for {recipe.precision}{published}; with --precision float32 or bf16 it is computed here, slowly"
+        )
+    if recipe.init != "none" and local_file(recipe.init, recipe.architecture) is None:
+        found.append(f"the first weights, {recipe.init}, which are downloaded when the run starts")
+    if recipe.text_encoder == ClipTextEncoder.name and (lacking := ClipTextEncoder().lacking()):
+        found.append(lacking)
+    return found
+
+
+def computable(recipe: Recipe, world: World) -> bool:
+    """Whether the precision of a recipe can be computed on the device of this process."""
+    return not (recipe.precision == "fp16" and world.device.startswith("cpu"))
 
 
 def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | None = None) -> DryRun:
     """Assemble a run and time a few real steps (the first, which warms up, is not counted); nothing is written.
 
-    Initial weights that are not on this machine are not downloaded: random ones take the same time.
+    Initial weights that are not on this machine are not downloaded: random ones take the same time. A recipe that needs
+    a GPU where there is none has its data checked, and is not timed.
 
     Raises:
         TrainingError: a loss is not finite, a teacher has nothing to hold, or batches are too large for the memory.
@@ -76,6 +110,12 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
     world = world or World()
     check_evaluation(recipe, world)
     here = recipe.init == "none" or local_file(recipe.init, recipe.architecture) is not None
+    if not computable(recipe, world):
+        check_files(recipe.sources)
+        sources = tuple(load_source(source) for source in recipe.sources)
+        detector = build_detector(recipe.architecture, mask_on=recipe.mask_on)
+        freeze(detector, recipe.frozen)
+        return _summary(recipe, sources, detector, here)
     parts = assemble(recipe if here else recipe.changed(init="none"), workers=workers, world=world)
     stepper = Stepper(recipe, parts.detector, parts.compute, world)
     _refuse_too_large(parts, stepper, world)
@@ -90,8 +130,19 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
         images.append(sum(world.all_gather(result.images)))
         seconds.append(time.perf_counter() - began)
     each = statistics.median(seconds[1:])
-    parameters = sum(p.numel() for p in parts.detector.parameters())
-    trained = sum(p.numel() for p in trainable(parts.detector).values())
+    return replace(
+        _summary(recipe, parts.sources, parts.detector, here),
+        seconds_per_step=each,
+        images_per_step=statistics.mean(images[1:]),
+        hours=each * recipe.iterations / 3600,
+        teacher=None if parts.teacher is None else str(parts.teacher),
+    )
+
+
+def _summary(recipe: Recipe, sources: Sequence[LoadedSource], detector: nn.Module, here: bool) -> DryRun:
+    """What is known before any step; `here` = the first weights need no download."""
+    parameters = sum(p.numel() for p in detector.parameters())
+    trained = sum(p.numel() for p in trainable(detector).values())
     kept = parameters + trained * (2 + (recipe.ema_decay is not None))  # two moments of AdamW, the moving average
     return DryRun(
         sources=tuple(
@@ -105,16 +156,15 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
                 batch_size=s.source.batch_size,
                 report=str(s.report),
             )
-            for s in parts.sources
+            for s in sources
         ),
         init=recipe.init if here else f"{recipe.init} (to be downloaded)",
         parameters=parameters,
         trained=trained,
         checkpoint_bytes=4 * kept,
-        seconds_per_step=each,
-        images_per_step=statistics.mean(images[1:]),
-        hours=each * recipe.iterations / 3600,
-        teacher=None if parts.teacher is None else str(parts.teacher),
+        seconds_per_step=None,
+        images_per_step=None,
+        hours=None,
     )
 
 

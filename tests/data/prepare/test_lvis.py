@@ -1,4 +1,4 @@
-"""LVIS minival and PACO: checked, used as distributed; minival can be made from LVIS val."""
+"""COCO, LVIS and PACO: checked, used as distributed; minival can be made from LVIS val."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.data.prepare.conftest import read_json, write_image, write_json
-from vlpart.data.prepare import prepare
+from vlpart.data.prepare import DATASETS, prepare
 from vlpart.data.prepare.lvis import MINIVAL
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
@@ -128,3 +128,49 @@ def test_another_class_list_is_refused(tmp_path: Path) -> None:
     paco(tmp_path, "train", categories=[{"id": 1, "name": "dog"}])
     with pytest.raises(DataError, match="is it the official file"):
         prepare("paco", tmp_path)
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """COCO with an image in each split, as distributed."""
+    for split, number in (("train", 9), ("val", 11)):
+        image = {"id": number, "file_name": f"{number:012}.jpg", "height": 20, "width": 30}
+        content = {
+            "images": [image],
+            "annotations": [{"id": 1, "image_id": number, "category_id": 18}],
+            "categories": categories("coco"),
+        }
+        write_json(tmp_path / "annotations" / f"instances_{split}2017.json", content)
+        write_image(tmp_path / f"{split}2017" / f"{number:012}.jpg")
+    return tmp_path
+
+
+def test_coco_is_checked_and_used_as_it_is(coco: Path) -> None:
+    before = {path: path.read_bytes() for path in coco.rglob("*.json")}
+    report = prepare("coco", coco)
+    assert (report.problems, len(report.written)) == ([], 2)
+    assert all(not file.is_new for file in report.written)
+    assert {path: path.read_bytes() for path in coco.rglob("*.json")} == before
+    (coco / "val2017" / "000000000011.jpg").unlink()
+    (coco / "annotations" / "instances_train2017.json").unlink()
+    problems = [str(problem) for problem in prepare("coco", coco).problems]
+    assert len(problems) == 2
+    assert "instances_train2017.json: the annotation file is missing" in problems[0]
+    assert "instances_val2017.json: val2017/000000000011.jpg" in problems[1]
+
+
+def test_lvis_train_is_checked(val: Path) -> None:
+    (val / "lvis_v1_val.json").rename(val / "lvis_v1_train.json")
+    write_image(val.parent / "coco" / "train2017" / f"{10:012}.jpg")
+    report = prepare("lvis", val)
+    assert (report.problems, report.written[0].is_new, report.written[0].images) == ([], False, 3)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_what_is_not_there_names_its_address(dataset: str, tmp_path: Path) -> None:
+    assert DATASETS[dataset].addresses
+    for folder in (tmp_path / "nosuch", tmp_path):
+        with pytest.raises(DataError) as caught:
+            prepare(dataset, folder)
+        for address in DATASETS[dataset].addresses:
+            assert address in str(caught.value)

@@ -19,28 +19,32 @@ from vlpart.text.vocabulary import Vocabulary
 Category = dict[str, Any]
 
 
+class MissingDownloadError(DataError):
+    """What should have been downloaded is not in the folder; the message says what is expected there."""
+
+
 def find(root: Path, candidates: Sequence[str], what: str, layout: str) -> Path:
     """The first of `candidates` (relative to `root`; "." = the root itself) that exists.
 
     Raises:
-        DataError: none does; the message says what was looked for and what the folder should hold.
+        MissingDownloadError: none does; the message says what was looked for and what the folder should hold.
     """
     for candidate in candidates:
         path = root / candidate
         if path.exists():
             return path
     tried = ", ".join(candidates)
-    raise DataError(f"no {what} in {root} (looked for {tried}); expected there: {layout}")
+    raise MissingDownloadError(f"no {what} in {root} (looked for {tried}); expected there: {layout}")
 
 
 def require_folder(root: Path) -> None:
     """Refuse a root that is not a folder.
 
     Raises:
-        DataError: it does not exist or is a file.
+        MissingDownloadError: it does not exist or is a file.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give the one that holds the downloaded data set")
+        raise MissingDownloadError(f"{root} is not a folder; give the one that holds the downloaded data set")
 
 
 def list_names(folder: Path) -> set[str]:

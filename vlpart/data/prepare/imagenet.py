@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.image_files import IMAGE_SUFFIXES
-from vlpart.data.prepare.common import PrepareReport, Task, categories_of, image_size, list_names, write_coco
+from vlpart.data.prepare.common import (
+    MissingDownloadError,
+    PrepareReport,
+    Task,
+    categories_of,
+    image_size,
+    list_names,
+    write_coco,
+)
 from vlpart.errors import DataError
 from vlpart.jobs import run_over
 from vlpart.text.vocabulary import Vocabulary
@@ -106,7 +114,7 @@ def _find_train(root: Path, wanted: Sequence[str]) -> Path:
     packed = [place for place in PLACES if any(re.fullmatch(r"n\d{8}\.tar", name) for name in list_names(root / place))]
     if packed or "ILSVRC2012_img_train.tar" in list_names(root):
         raise DataError(f"the images in {root} are still packed: unpack every class tar into a folder of its name")
-    raise DataError(f"no class folders like {wanted[0]} in {root} or its train; expected there: {LAYOUT}")
+    raise MissingDownloadError(f"no class folders like {wanted[0]} in {root} or its train; expected there: {LAYOUT}")
 
 
 def read_folder(wnid: str, *, root: Path, limit: int | None) -> Folder:

@@ -1,6 +1,4 @@
-"""LVIS minival and PACO-LVIS: files in LVIS form that are used as distributed, checked here (docs/method.md, 'Data
-preparation').
-"""
+"""COCO, LVIS and PACO-LVIS: files that are used as distributed, checked here (docs/method.md, 'Data preparation')."""
 
 from __future__ import annotations
 
@@ -15,7 +13,39 @@ from vlpart.text.vocabulary import Vocabulary
 
 MINIVAL = "lvis_v1_minival_inserted_image_name.json"
 PACO_SPLITS = ("train", "val", "test")
+COCO_SPLITS = ("train", "val")
 COCO_PLACES = ("coco", "../coco", "images", ".", "../..", "../../coco")
+
+
+def prepare_coco(task: Task) -> PrepareReport:
+    """Check `annotations/instances_train2017.json` and `_val2017`; nothing is written, they are used as they are.
+
+    Raises:
+        DataError: neither file is there, or one is broken.
+    """
+    report = PrepareReport(dataset="coco")
+    names = [f"instances_{split}2017.json" for split in COCO_SPLITS]
+    layout = "annotations/instances_train2017.json and _val2017.json, beside train2017/ and val2017/"
+    folder = find(task.root, [f"annotations/{name}" for name in names], "COCO annotations", layout).parent
+    for split, name in zip(COCO_SPLITS, names, strict=True):
+        if not (folder / name).is_file():
+            report.problem(folder / name, "the annotation file is missing")
+            continue
+        content = load_json(folder / name)
+        _check(task, report, folder / name, content, Vocabulary.load("coco"), folder_of_images=f"{split}2017")
+    return report
+
+
+def prepare_lvis(task: Task) -> PrepareReport:
+    """Check `lvis_v1_train.json`; nothing is written, it is used as it is. (Val is what `lvis_minival` is made from.)
+
+    Raises:
+        DataError: it is not there, or broken.
+    """
+    report = PrepareReport(dataset="lvis")
+    path = find(task.root, ("lvis_v1_train.json",), "LVIS v1", "lvis_v1_train.json (unpacked)")
+    _check(task, report, path, load_json(path), Vocabulary.load("lvis_v1"))
+    return report
 
 
 def prepare_lvis_minival(task: Task) -> PrepareReport:
@@ -74,8 +104,19 @@ def prepare_paco(task: Task) -> PrepareReport:
     return report
 
 
-def _check(task: Task, report: PrepareReport, path: Path, content: Mapping[str, Any], vocabulary: Vocabulary) -> None:
-    """Compare classes, ids and file names with what is known and there; problems go to the report."""
+def _check(
+    task: Task,
+    report: PrepareReport,
+    path: Path,
+    content: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    *,
+    folder_of_images: str | None = None,
+) -> None:
+    """Compare classes, ids and file names with what is known and there; problems go to the report.
+
+    `folder_of_images` is where the file names of a file in COCO's form are; None = the file is in LVIS form.
+    """
     images, annotations = list_in(content, "images", path), list_in(content, "annotations", path)
     categories = list_in(content, "categories", path)
     if task.progress is not None:
@@ -98,14 +139,17 @@ def _check(task: Task, report: PrepareReport, path: Path, content: Mapping[str, 
     if strange:
         report.problem(path.name, f"{strange} annotations are of classes that are not listed")
     missing_lists = sum("neg_category_ids" not in image for image in images)
-    if missing_lists:
+    if missing_lists and folder_of_images is None:
         report.problem(path.name, f"{missing_lists} images have no neg_category_ids, which the LVIS evaluation needs")
     report.written.append(Written(path, len(images), len(annotations), is_new=False))
-    _check_images(task, report, path, images)
+    if folder_of_images is None:
+        names = [image_name(image) for image in images]
+    else:
+        names = [None if not (name := image.get("file_name")) else f"{folder_of_images}/{name}" for image in images]
+    _check_images(task, report, path, names)
 
 
-def _check_images(task: Task, report: PrepareReport, path: Path, images: Sequence[Mapping[str, Any]]) -> None:
-    names = [image_name(image) for image in images]
+def _check_images(task: Task, report: PrepareReport, path: Path, names: Sequence[str | None]) -> None:
     nameless = sum(name is None for name in names)
     if nameless:
         report.problem(path.name, f"{nameless} images have neither coco_url nor file_name")

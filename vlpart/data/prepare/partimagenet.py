@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlpart.data.prepare.common import PrepareReport, Task, categories_of, list_in, list_names, write_coco
+from vlpart.data.prepare.common import (
+    MissingDownloadError,
+    PrepareReport,
+    Task,
+    categories_of,
+    list_in,
+    list_names,
+    write_coco,
+)
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
 from vlpart.masks.rle import decode_runs
@@ -61,7 +69,7 @@ def prepare_partimagenet(task: Task) -> PrepareReport:
         )
         done += 1
     if not done:
-        raise DataError(f"no train.json and no val.json in {task.root}; expected there: {LAYOUT}")
+        raise MissingDownloadError(f"no train.json and no val.json in {task.root}; expected there: {LAYOUT}")
     return report
 
 
@@ -77,7 +85,7 @@ def prepare_in_s11(task: Task) -> PrepareReport:
     vocabulary, labels = Vocabulary.load("partimagenet"), Vocabulary.load("partimagenet_supercategories")
     path = _find(task.root, "train", JSON_PLACES)
     if path is None:
-        raise DataError(f"no train.json in {task.root}; expected there: {LAYOUT}")
+        raise MissingDownloadError(f"no train.json in {task.root}; expected there: {LAYOUT}")
     clean = read_split(task, report, "train", path, vocabulary)
     label_of = {
         entry.id: labels.entries[labels.index(vocabulary.object_name(i))].id

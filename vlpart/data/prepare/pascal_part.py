@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlpart.data.prepare.common import (
+    MissingDownloadError,
     PrepareReport,
     Task,
     categories_of,
@@ -236,7 +237,7 @@ def _splits(voc: Path, mats: Path, report: PrepareReport) -> dict[str, list[str]
         return found
     stems = sorted(name.removesuffix(".mat") for name in list_names(mats) if name.endswith(".mat"))
     if not stems:
-        raise DataError(f"no .mat files in {mats}; expected there: {LAYOUT}")
+        raise MissingDownloadError(f"no .mat files in {mats}; expected there: {LAYOUT}")
     report.notes.append(f"no split lists in {voc / 'ImageSets' / 'Main'}: every .mat file is in one split 'all'")
     return {"all": stems}
 

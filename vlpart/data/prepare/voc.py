@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlpart.data.prepare.common import PrepareReport, Task, categories_of, list_names, write_coco
+from vlpart.data.prepare.common import MissingDownloadError, PrepareReport, Task, categories_of, list_names, write_coco
 from vlpart.data.readers.voc import (
     VocImage,
     image_ids,
@@ -37,7 +37,7 @@ def prepare_voc(task: Task) -> PrepareReport:
     """
     years = _years(task.root)
     if not years:
-        raise DataError(
+        raise MissingDownloadError(
             f"no folder VOC2007 (or of another year) with ImageSets/Main in {task.root}; expected: {LAYOUT}"
         )
     report = PrepareReport(dataset="voc")
