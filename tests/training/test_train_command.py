@@ -171,7 +171,11 @@ class TestDryRunOfAGpuRecipe:
             (voc / "Annotations" / f"{stem}.xml").write_text(voc_xml([("dog", box, 0), ("cat", (2, 2, 20, 18), 0)]))
         options = ("--data", tmp_path, "--device", "cpu", "--output", tmp_path / "run", "--dry-run")
         done = call("swinbase_cascade_voc", *options, "--scaling", "none")
-        for said in ("needs a GPU for fp16 (published: 4h on 8 V100)", "needs the first weights", "2 images, 4 annotations"):
+        for said in (
+            "needs a GPU for fp16 (published: 4h on 8 V100)",
+            "needs the first weights",
+            "2 images, 4 annotations",
+        ):
             assert said in done.stderr
         for said in ("voc_2007_train", "30000 steps", "time: not measured", "MiB each"):
             assert said in done.stdout
