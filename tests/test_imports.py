@@ -26,7 +26,7 @@ LAYERS = [
     {"data"},
     {"models", "results", "visualize"},
     {"inference", "losses"},
-    {"annotation_parser", "evaluation"},
+    {"annotation_parser", "evaluation", "serve"},
     {"training"},
     {"recipes"},
     {"cli"},

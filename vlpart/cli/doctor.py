@@ -41,6 +41,10 @@ EXTRAS = {
     "tensorboard": "train",
     "timm": "parse",
     "supervision": "supervision",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "python-multipart": "serve",
+    "prometheus-client": "serve",
 }
 VARIABLES = (
     *("VLPART_", "OMP_", "GOMP_", "MKL_", "TORCH_"),

@@ -29,6 +29,7 @@ from vlpart.cli import (
     parse_objects,
     predict,
     recipes,
+    serve,
     train,
     vocabularies,
     zoo,
@@ -94,6 +95,7 @@ for command in (
     parse,
     parse_objects,
     parse_golden,
+    serve,
     doctor,
 ):
     command.register(app)

@@ -275,9 +275,21 @@ class Result:
         Raises:
             ValueError: no number in 0..1.
         """
+        return self[self.replaced_by(iou) < 0]
+
+    def replaced_by(self, iou: float = 0.7) -> NDArray[np.int64]:
+        """(N,) int64: why `without_overlapping` leaves out a detection; -1 for those that it keeps.
+
+        Its own index: a better detection was there. The index of an object: that object has a lower score and takes the
+        place of its own part; above that score the part is kept.
+
+        Raises:
+            ValueError: no number in 0..1.
+        """
         limit = _score(iou)
         parts = [self.is_part(i) for i in range(len(self))]
         keep: list[int] = []
+        replaced = np.arange(len(self), dtype=np.int64)
         for i in range(len(self)):
             near = [k for k in keep if self._overlap_of_boxes(i, k) > 0]
             overlaps = self._ious(i, near) if near and limit < 1 else np.zeros(0)
@@ -288,7 +300,8 @@ class Result:
             own = [k for k in rivals if parts[k] and not parts[i] and self.owners[k] == i]
             if len(own) == len(rivals):
                 keep = [k for k in keep if k not in own] + [i]
-        return self[sorted(keep)]
+                replaced[own], replaced[i] = i, -1
+        return replaced
 
     def _overlap_of_boxes(self, i: int, k: int) -> float:
         sides = np.minimum(self.boxes_xyxy[i, 2:], self.boxes_xyxy[k, 2:]) - np.maximum(

@@ -1,0 +1,97 @@
+"""A server in this process, with the embedded model: its routes, or the whole of it behind a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi", reason='needs the extra "serve"')
+pytest.importorskip("httpx", reason="the test client of starlette needs httpx")
+
+from starlette.testclient import TestClient
+
+from vlpart.serve.app import SAMPLE, create_app
+from vlpart.serve.settings import ServeSettings
+
+Start = Callable[..., tuple[str, int]]
+
+
+@pytest.fixture(scope="session")
+def client(tiny_weights: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(ServeSettings(hosts=None, max_pixels=1_000_000))) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def sample() -> bytes:
+    return SAMPLE.read_bytes()
+
+
+def png(width: int = 64, height: int = 48, mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def start(tiny_weights: Path) -> Iterator[Start]:
+    """Start servers on loopback, each in a thread: settings in, host and port out."""
+    import uvicorn
+
+    from vlpart.serve.protocol import guarded
+
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def started(**settings: object) -> tuple[str, int]:
+        chosen = ServeSettings(**settings)  # type: ignore[arg-type]
+        listening = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            create_app(chosen),
+            http=guarded(chosen.header_seconds),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            limit_concurrency=chosen.connections,
+            timeout_graceful_shutdown=2,
+        )
+        server = uvicorn.Server(config)
+        server.config.install_signal_handlers = False  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        deadline = time.monotonic() + 60
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.started
+        return listening.getsockname()
+
+    yield started
+    for server, _ in running:
+        server.should_exit = True
+    for _, thread in running:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def talk(address: tuple[str, int], *chunks: bytes, pause: float = 0.0, timeout: float = 20.0) -> bytes:
+    """Send chunks with pauses, then read until the server ends the connection."""
+    with socket.create_connection(address, timeout=timeout) as connection:
+        for chunk in chunks:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(chunk)
+            time.sleep(pause)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(1 << 16):
+                received += chunk
+        return received

@@ -1,0 +1,255 @@
+"""What stands in front of every route: who may ask, how much and how slowly a request may come, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+import traceback
+from collections.abc import Iterable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vlpart.serve.metrics import Metrics
+from vlpart.serve.settings import ServeSettings
+
+logger = logging.getLogger("vlpart.serve")
+
+#: Of everything that is answered. The page loads from here alone, talks to here alone, and no other page may frame it.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_OPEN = ("/", "/health", "/openapi.json")
+"""Paths that need no token; those below `/static/` neither."""
+
+_DRAIN_SECONDS = 15.0
+
+
+class Refusal(Exception):
+    """A request that is turned away before any route sees it.
+
+    Args:
+        status: of the answer.
+        detail: one line for people.
+        reason: a word for the metrics.
+    """
+
+    def __init__(self, status: int, detail: str, reason: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.reason = status, detail, reason
+
+
+class Guard:
+    """ASGI middleware. Bodies are read here, whole and bounded, so that no route waits for a slow client.
+
+    Args:
+        app: what is guarded.
+        settings: the bounds.
+        metrics: where answers are counted.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._held = 0
+        self._hosts = None if settings.hosts is None else {host.lower() for host in settings.hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the start and end of the server."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        start = time.monotonic()
+        body: list[bytes] = []
+        try:
+            try:
+                self._check(scope)
+                if scope["method"] in ("POST", "PUT", "PATCH"):
+                    await self._read(scope, receive, body)
+                await self._app(scope, _replayed(body, receive), answer.send)
+            except Refusal as refusal:
+                self._metrics.refused.labels(refusal.reason).inc()
+                await answer.refuse(scope, refusal)
+            except _ClientLeftError:
+                answer.status = 499
+            except Exception as error:
+                answer.status = answer.status or 500
+                _log(scope, error)
+                if not answer.started:
+                    failure = Refusal(500, "the server failed at this; its log says where", "error")
+                    await answer.refuse(scope, failure)
+                else:
+                    raise
+        finally:
+            self._hold(-sum(map(len, body)))
+            path = getattr(scope.get("route"), "path", None) or _known(scope["path"])
+            self._metrics.requests.labels(path, _method(scope), str(answer.status)).inc()
+            self._metrics.seconds.labels(path).observe(time.monotonic() - start)
+
+    def _check(self, scope: Scope) -> None:
+        """Whether this client may ask at all."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        if self._hosts is not None and _without_port(host) not in self._hosts:
+            raise Refusal(403, f"this server is not called {host!r}: see --allow-host", "host")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host:
+            raise Refusal(403, f"pages from {origin} may not ask this server", "origin")
+        if self._settings.token is not None and not _is_open(scope["path"]):
+            given = headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {self._settings.token}".encode()):
+                raise Refusal(401, "a token is needed: send the header 'Authorization: Bearer TOKEN'", "token")
+
+    async def _read(self, scope: Scope, receive: Receive, body: list[bytes]) -> None:
+        """Read a body into `body`, as long as it is not too large, too slow, or too much beside what is here."""
+        most, headers = self._settings.max_body, Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        waits = headers.get("expect", "").lower() == "100-continue"
+        if declared.isdigit() and int(declared) > most:
+            if not waits:
+                await _drain(receive, 2 * most)
+            raise Refusal(413, f"the request has {int(declared):,} bytes, more than {most:,}", "size")
+        size, deadline = 0, time.monotonic() + self._settings.body_seconds
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                raise Refusal(
+                    408, f"the request took longer than {self._settings.body_seconds:g} s to arrive", "slow"
+                ) from None
+            if message["type"] == "http.disconnect":
+                self._metrics.refused.labels("broken").inc()
+                raise _ClientLeftError
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            more = message.get("more_body", False)
+            if size > most:
+                await _drain(receive, most if more else 0)
+                raise Refusal(413, f"the request has more than {most:,} bytes", "size")
+            if self._held + len(chunk) > self._settings.max_held:
+                self._release(body)
+                await _drain(receive, most if more else 0)
+                raise Refusal(429, "the server holds as much as it can: try again later", "memory")
+            if chunk:
+                body.append(chunk)
+                self._hold(len(chunk))
+            if not more:
+                return
+
+    def _release(self, body: list[bytes]) -> None:
+        self._hold(-sum(map(len, body)))
+        body.clear()
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._metrics.held.set(self._held)
+
+
+class _ClientLeftError(Exception):
+    """There is nobody to answer."""
+
+
+class _Answer:
+    """Sends messages on with the security headers, and remembers what was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        """One message of the application."""
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers[name] = value
+            headers.setdefault("Cache-Control", "no-store")
+            headers["Server"] = "vlpart"
+        await self._send(message)
+
+    async def refuse(self, scope: Scope, refusal: Refusal) -> None:
+        """An answer of our own, after which the connection ends: its client may have more to send."""
+        data = json.dumps({"detail": refusal.detail}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(data)).encode()),
+            (b"connection", b"close"),
+        ]
+        if refusal.status in (429, 503):
+            headers.append((b"retry-after", b"1"))
+        if refusal.status == HTTPStatus.UNAUTHORIZED:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})
+
+
+def _replayed(body: list[bytes], receive: Receive) -> Receive:
+    """The body that was read as one message, then what comes after it: that the client has left."""
+    sent = False
+
+    async def again() -> Message:
+        nonlocal sent
+        if not sent:
+            sent = True
+            return {"type": "http.request", "body": b"".join(body), "more_body": False}
+        return await receive()
+
+    return again
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Take what a client still sends, and forget it, so that it reads the answer; not without end."""
+    size = 0
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while size < most:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+def _log(scope: Scope, error: Exception) -> None:
+    """One line: what failed, how and where; with the traceback where that is wanted."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{place.filename}:{place.lineno}"
+    kind, debug = type(error).__name__, logger.isEnabledFor(logging.DEBUG)
+    logger.error("%s %s failed: %s: %s (%s)", scope["method"], scope["path"], kind, error, where, exc_info=debug)
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN or path.startswith("/static/")
+
+
+def _without_port(host: str) -> str:
+    """The name in a `Host` header."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def _known(path: str) -> str:
+    """A path for the metrics: clients must not make new ones."""
+    return "/static" if path.startswith("/static/") else path if path in _OPEN else "other"
+
+
+def _method(scope: Scope) -> str:
+    known: Iterable[str] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    return scope["method"] if scope["method"] in known else "other"
