@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import uuid
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_JSON_BYTES = 4_000_000_000
 """Bytes of a JSON file that are read at most; the annotations of the largest public datasets have half of it."""
+
+MAX_TEXT_BYTES = 100_000_000
+"""Bytes of a file of lines (names, a split, labels, `data.yaml`) that are read at most."""
 
 _BLOCK = 1 << 24
 
@@ -65,7 +69,7 @@ class NotRegularError(OSError):
     """The name is of a pipe, device, socket or folder; reading it could wait for ever or never end."""
 
 
-def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BufferedReader:
     """Open a file of a user for reading, in binary mode; pipes, devices, sockets and folders are refused unopened.
 
     Args:
@@ -99,6 +103,19 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     if data is None:
         raise OSError(errno.EFBIG, f"it has more than the {limit:,} bytes that are read", path)
     return data
+
+
+def read_text(path: str | os.PathLike[str], limit: int = MAX_TEXT_BYTES, errors: str = "replace") -> str:
+    """The text of a file of a user, in UTF-8 with or without a byte order mark.
+
+    Args:
+        errors: "replace" shows bytes that are no such text as U+FFFD, "strict" raises.
+
+    Raises:
+        OSError: as from `read_regular`.
+        UnicodeDecodeError: it is no such text, and `errors` is "strict".
+    """
+    return read_regular(path, limit).decode("utf-8-sig", errors=errors)
 
 
 def read_at_most(file: Any, limit: int) -> bytes | None:
@@ -171,7 +188,7 @@ def write_file(path: Path, data: bytes) -> Path:
     Raises:
         OutputError: the folder cannot be made or written, the disk is full.
     """
-    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:8]}.tmp")  # up to 4 of 255 bytes a character
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -182,6 +199,26 @@ def write_file(path: Path, data: bytes) -> Path:
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     return path
+
+
+def copy_file(source: str | os.PathLike[str], target: Path) -> Path:
+    """Copy a file of a user to `target`, which is there whole or not at all; its folder must be there.
+
+    Raises:
+        OSError: as from `open_regular`, or `target` cannot be written.
+    """
+    temporary = _beside(target)
+    try:
+        with open_regular(source) as read, temporary.open("xb") as written:
+            shutil.copyfileobj(read, written)
+        return temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder that nobody else has."""
+    return path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:8]}.tmp")  # up to 4 of 255 bytes a character
 
 
 def cache_folder() -> Path:

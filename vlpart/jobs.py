@@ -16,10 +16,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from vlpart.errors import DataError, OutputError
-from vlpart.files import write_file
+from vlpart.files import open_regular, read_text, why, write_file
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -90,7 +90,9 @@ SKIPPED = "skipped"
 """First key of the record of an item that could not be done."""
 
 _SETTINGS = "settings.json"
-_HEAD = re.compile(rb'\{"item": (\d+), "record": \{("skipped": )?')  # tells what a line is without reading the rest
+_MAX_SETTINGS = 50_000_000
+_MAX_LINE = 1 << 30
+_HEAD = re.compile(rb'\{"item": (\d{1,15}), "record": \{("skipped": )?')  # what a line is, without reading the rest
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -169,16 +171,16 @@ class Job:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with self._lock():
-                if self.restart and path.is_file() and path.read_text(encoding="utf-8") != text:
+                if self.restart and path.is_file() and read_text(path, _MAX_SETTINGS) != text:
                     shutil.rmtree(self.folder)
                 self.folder.mkdir(exist_ok=True)
                 if not path.is_file():
                     write_file(path, text.encode())
-                known = path.read_text(encoding="utf-8")
+                known = read_text(path, _MAX_SETTINGS)
                 if known == text:
                     self._forget_skipped(share)
         except OSError as error:
-            raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from error
+            raise OutputError(f"cannot write {self.folder}: {why(error)}") from error
         if known != text:
             raise OutputError(
                 f"{self.folder} holds unfinished work of other settings: use --overwrite to throw it away, or name "
@@ -193,14 +195,14 @@ class Job:
     def _forget_skipped(self, share: Container[int]) -> None:
         """Nobody appends to the files of earlier processes, which alone have lines of this share."""
         for path in sorted(self.folder.glob("items-*.jsonl")):
-            with path.open("rb") as file:
-                heads = (_HEAD.match(line) for line in file)
+            with open_regular(path) as file:
+                heads = (_HEAD.match(line) for line in _lines(file))
                 if not any(head is not None and head[2] and int(head[1]) in share for head in heads):
                     continue
                 temporary = path.with_suffix(".tmp")
                 file.seek(0)
                 with temporary.open("wb") as kept:
-                    for line in file:
+                    for line in _lines(file):
                         head = _HEAD.match(line)
                         if head is None or not head[2] or int(head[1]) not in share:
                             kept.write(line)
@@ -210,10 +212,11 @@ class Job:
         """Where the line of every item is: file, and first byte. A line that was cut off by a crash does not count."""
         found: dict[int, tuple[Path, int]] = {}
         for path in sorted(self.folder.glob("items-*.jsonl")):
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 offset = 0
-                for line in file:
-                    if line.endswith(b"}\n") and (head := _HEAD.match(line)) is not None:
+                for line in _lines(file):
+                    head = _HEAD.match(line) if line.endswith(b"}\n") else None
+                    if head is not None and int(head[1]) < self.total:
                         found.setdefault(int(head[1]), (path, offset))
                     offset += len(line)
         return found
@@ -239,12 +242,22 @@ def _records(found: Mapping[int, tuple[Path, int]]) -> Iterator[Record]:
         for item in sorted(found):
             path, offset = found[item]
             if path not in files:
-                files[path] = path.open("rb")
+                files[path] = open_regular(path)
             files[path].seek(offset)
-            yield json.loads(files[path].readline())["record"]
+            try:
+                record = json.loads(files[path].readline(_MAX_LINE))["record"]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise OutputError(f"{path} is damaged (item {item}): delete {path.parent}, and run again") from error
+            yield record
     finally:
         for file in files.values():
             file.close()
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file; one that is longer than any that is written here comes in pieces, which are no records."""
+    while line := file.readline(_MAX_LINE):
+        yield line
 
 
 def _open(path: Path) -> Any:

@@ -126,7 +126,7 @@ class ReferenceBank:
             DataError: the bank is damaged.
         """
         try:
-            with (self.folder / RECORDS).open("rb") as file:
+            with open_regular(self.folder / RECORDS) as file:
                 file.seek(int(self._offsets[index]))
                 return Reference.from_dict(json.loads(file.readline(_MAX_RECORD)))
         except (*_DAMAGED, IndexError, AttributeError, VlpartError) as error:

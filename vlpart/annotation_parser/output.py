@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage
 from vlpart.errors import DataError
+from vlpart.files import open_regular
 from vlpart.inference.coco_file import CocoFile, output_errors
 from vlpart.jobs import Record
 from vlpart.masks.rle import encode_runs, runs_of_bitmap
@@ -138,11 +139,11 @@ class _Numbering:
 
 def settings_of(output: Path) -> Any:
     """The settings that a file of `write_coco` was written with, None for any other file; reads its first line only."""
-    with output.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline(1 << 20).rstrip().removesuffix(",")
+    with open_regular(output) as file:
+        first = file.readline(1 << 20).decode("utf-8", errors="replace").rstrip().removesuffix(",")
     try:
         return json.loads(first + "}")["info"]["settings"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlpart.data.readers.coco import parse_json
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation.identity import is_renumbered, translated
+from vlpart.files import MAX_JSON_BYTES, read_regular, why
 from vlpart.masks.rle import check_rles, decode_runs, encode_runs, runs_box
 
 Detection = Mapping[str, Any]
@@ -270,10 +271,10 @@ def read_content(path: Path) -> Any:
         return read_shards(path)
     try:
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+            return [json.loads(line) for line in read_regular(path, MAX_JSON_BYTES).splitlines() if line.strip()]
         return parse_json(path, "")
     except OSError as error:
-        raise EvaluationError(f"cannot read {path}: {error.strerror or error}") from error
+        raise EvaluationError(f"cannot read {path}: {why(error)}") from error
     except DataError as error:
         raise EvaluationError(str(error)) from error
     except (ValueError, RecursionError) as error:

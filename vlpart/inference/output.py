@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -18,7 +18,18 @@ from PIL import Image
 
 from vlpart.data.image_files import IMAGE_SUFFIXES, STDIN, is_url
 from vlpart.errors import OutputError
-from vlpart.files import encode_image, is_file, is_folder, is_there, local_path, write_file
+from vlpart.files import (
+    MAX_TEXT_BYTES,
+    copy_file,
+    encode_image,
+    is_file,
+    is_folder,
+    is_there,
+    local_path,
+    open_regular,
+    read_regular,
+    write_file,
+)
 from vlpart.inference.coco_file import CocoFile, make_folder, output_errors
 from vlpart.results.formats import yolo_data
 from vlpart.web import shown
@@ -408,7 +419,7 @@ def _write_yolo_data(path: Path, vocabulary: Vocabulary) -> Path:
     data = yolo_data(vocabulary).encode()
     if is_there(path):
         with output_errors(path):
-            earlier = path.read_bytes()
+            earlier = read_regular(path, MAX_TEXT_BYTES)
         if earlier != data:
             raise OutputError(
                 f"{path} names other classes, so its labels would no longer fit: choose another folder with --output"
@@ -436,13 +447,19 @@ def _link_images(output: Path, image: str, result: Result, files: Iterable[Path]
             if link.is_symlink():
                 link.unlink()
             elif link.exists():
-                if not link.samefile(source) and link.read_bytes() != source.read_bytes():
+                if not link.samefile(source) and not _same_content(link, source):
                     raise OutputError(f"{link} is another image: choose another folder with --output")
                 continue
             try:
                 link.symlink_to(source)
             except OSError:  # no links on this file system, or none allowed
-                shutil.copyfile(source, link)
+                copy_file(source, link)
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    with open_regular(one) as first, open_regular(other) as second:
+        digests = [hashlib.file_digest(file, "sha256").digest() for file in (first, second)]
+    return digests[0] == digests[1]
 
 
 def _annotations(result: Result) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from vlpart.data.check.findings import Findings
 from vlpart.data.check.images import sizes_on_disk
 from vlpart.data.check.split import Split
 from vlpart.data.validation_split import made_from
+from vlpart.files import open_regular
 from vlpart.jobs import Progress, run_over
 
 
@@ -99,7 +100,7 @@ def _equal_content(
 def digest(path: Path) -> str | None:
     """SHA-256 of a file, or None if it cannot be read (in a worker process)."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None

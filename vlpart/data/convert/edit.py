@@ -9,7 +9,7 @@ from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
 from vlpart.data.readers.values import class_key
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import DataError
-from vlpart.files import is_file, local_path
+from vlpart.files import is_file, local_path, read_text, why
 from vlpart.names import check_names
 
 
@@ -22,7 +22,10 @@ def read_renames(given: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in given:
         if "=" not in text and is_file(local_path(text)):
-            lines = local_path(text).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            try:
+                lines = read_text(local_path(text)).splitlines()
+            except OSError as error:
+                raise DataError(f"cannot read {text}: {why(error)}") from None
             pairs = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
         else:
             pairs = text.split(",")

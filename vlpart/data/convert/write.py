@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from PIL import Image
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
 from vlpart.data.readers.labelstudio import encode_brush
 from vlpart.errors import DataError, OutputError
-from vlpart.files import encode_image, write_file
+from vlpart.files import copy_file, encode_image, why, write_file
 from vlpart.masks.polygons import FAITHFUL, Polygon, deviation, joined
 from vlpart.masks.shapes import LABELME_VERSION, labelme_shapes, yolo_names
 from vlpart.masks.stack import MaskStack
@@ -45,12 +46,33 @@ def write(data: LabelledSet, output: Path, form: str) -> Notes:
     try:
         if output.exists() and any(output.iterdir()):
             raise OutputError(f"{output} is not empty: choose another folder with --output")
-        output.mkdir(parents=True, exist_ok=True)
+        place = output.resolve()
+        made = place.with_name(f".{place.name[:50]}.{uuid.uuid4().hex[:8]}.tmp")
+        made.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {output}: {why(error)}") from error
     notes: Notes = Counter()
-    FORMS[form](data, output, notes)
+    try:
+        FORMS[form](data, made, notes)
+        _move(made, place)
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(made), str(output))) from error
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {why(error)}") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     return notes
+
+
+def _move(made: Path, place: Path) -> None:
+    """Put a finished folder where there is none, or an empty one."""
+    try:
+        made.rename(place)  # also in place of an empty folder, on POSIX
+    except OSError:
+        if not place.is_dir() or any(place.iterdir()):  # somebody else wrote it meanwhile, or it cannot be made
+            raise
+        for child in sorted(made.iterdir(), key=lambda child: child.is_file()):  # a mounted folder stays where it is
+            child.rename(place / child.name)
 
 
 def _safe(picture: LabelledPicture) -> PurePosixPath:
@@ -71,7 +93,7 @@ def _link(picture: LabelledPicture, place: Path, notes: Notes) -> None:
         except FileExistsError:
             raise OutputError(f"two images would be called {place}: rename one") from None
         except OSError:  # no links on this file system
-            shutil.copyfile(picture.path, place)
+            copy_file(picture.path, place)
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
 

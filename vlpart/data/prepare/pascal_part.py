@@ -4,12 +4,13 @@ of the images with exactly one object, the reference bank of the annotation pars
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,16 @@ from vlpart.data.prepare.common import (
 from vlpart.data.readers.coco import load_json
 from vlpart.data.readers.voc import image_ids, list_voc, parse_voc
 from vlpart.errors import DataError
+from vlpart.files import read_regular, why
 from vlpart.jobs import run_over
 from vlpart.masks.rle import encode_runs, runs_of_bitmap
 from vlpart.text.vocabulary import Vocabulary
 
 MAX_SIDE = 20_000
+MAX_BYTES = 50_000_000
+"""Bytes of a .mat file; those of Pascal Part have 100,000 at most."""
+MAX_UNPACKED = 1_000_000_000
+_COMPRESSED = 15  # miCOMPRESSED of the MATLAB 5 format
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +148,34 @@ def check_scipy() -> None:
         raise DataError('reading .mat files needs scipy: pip install "vlpart[train]"') from None
 
 
+def _check_unpacked(data: bytes) -> None:
+    """Refuse a file whose compressed variables unpack to more than `MAX_UNPACKED` bytes.
+
+    Raises:
+        ValueError: they do.
+        zlib.error: they are damaged.
+    """
+    at, left = 128, MAX_UNPACKED  # a header of 128 bytes, then variables: kind, length, content
+    while at + 8 <= len(data):
+        order: Literal["little", "big"] = "big" if data[126:128] == b"MI" else "little"
+        kind, length = (int.from_bytes(data[i : i + 4], order) for i in (at, at + 4))
+        if kind == _COMPRESSED:
+            left -= len(zlib.decompressobj().decompress(data[at + 8 : at + 8 + length], left))
+            if left <= 0:
+                raise ValueError(f"it unpacks to more than {MAX_UNPACKED:,} bytes")
+        at += 8 + length
+
+
 def _load(path: Path) -> Any:
     check_scipy()
     from scipy.io import loadmat
 
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise DataError(f"cannot read {path}: {why(error)}") from None
     try:
+        _check_unpacked(data)
         content = loadmat(BytesIO(data))
     except MemoryError:
         raise DataError(f"{path} is damaged: it asks for more memory than there is") from None

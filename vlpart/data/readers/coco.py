@@ -8,8 +8,6 @@ problem (`vlpart.data.readers.problems`).
 
 from __future__ import annotations
 
-import json
-import stat
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from vlpart.data.readers.problems import Problem, refuse
 from vlpart.data.readers.regions import Raw, read_regions
 from vlpart.data.readers.values import Id, identifier
 from vlpart.errors import DataError
+from vlpart.files import read_json, why
 from vlpart.text.naming import MAX_NAME_LENGTH
 
 #: Fields of an image with ids of categories -> those of `ImageEntry`.
@@ -134,16 +133,11 @@ def load_json(path: Path) -> dict[str, Any]:
 def parse_json(path: Path, what: str) -> Any:
     """Any JSON file; see `load_json`. `what`: "" or what it is with a space, for the message."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise DataError(f"cannot read {what}{path}: it is no regular file")
-        with path.open("rb") as file:
-            return json.load(file)
+        return read_json(path)
     except OSError as error:
-        raise DataError(f"cannot read {what}{path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}); is the download complete?") from None
-    except MemoryError:
-        raise DataError(f"{path} is too large for the memory of this machine") from None
+        raise DataError(f"cannot read {what}{path}: {why(error)}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON ({why(error)}); is the download complete?") from None
 
 
 def read_header(

@@ -11,7 +11,7 @@ from vlpart.data.locate import ImageFinder
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, corners, picture_of
 from vlpart.data.readers.voc import parse_xml
 from vlpart.errors import DataError
-from vlpart.files import is_file
+from vlpart.files import is_file, open_regular, why
 
 MAX_BYTES = 500_000_000
 
@@ -21,9 +21,13 @@ def find_cvat(source: Path) -> Path | None:
     files = [source] if is_file(source) else [source / "annotations.xml", *sorted(source.glob("*.xml"))[:1]]
     for file in files:
         if is_file(file) and file.suffix.lower() == ".xml":
-            with file.open("rb") as stream:
-                if b"<annotations" in stream.read(4096):
-                    return file
+            try:
+                with open_regular(file) as stream:
+                    head = stream.read(4096)
+            except OSError as error:
+                raise DataError(f"cannot read {file}: {why(error)}") from None
+            if b"<annotations" in head:
+                return file
     return None
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vlpart.data.readers.values import MAX_PIXELS, MAX_SIDE, class_key, file_path
 from vlpart.errors import DataError
+from vlpart.files import open_regular
 from vlpart.masks.rasterise import MaskError, Segmentation, parse_segmentation, segmentation_box
 from vlpart.masks.rle import encode_runs, runs_of_bitmap
 from vlpart.masks.stack import MaskStack
@@ -191,12 +192,11 @@ def size_of(path: Path) -> tuple[int, int]:
     Raises:
         DataError: it cannot be read.
     """
-    from PIL import Image
-
+    from vlpart.data.image_headers import open_image
     from vlpart.data.upright import EXIF_ORIENTATION
 
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, open_image(file, str(path), MAX_PIXELS) as image:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception as error:  # decoders raise anything on a damaged header

@@ -17,7 +17,7 @@ from vlpart.data.readers.values import class_key
 from vlpart.data.readers.voc import list_voc, parse_voc, swapped_corners
 from vlpart.data.readers.yolo import find_yolo, read_yolo
 from vlpart.errors import DataError
-from vlpart.files import is_file, is_folder
+from vlpart.files import is_file, is_folder, read_text, why
 
 _LOOKED_AT = 20
 """JSON files of a folder that are looked into."""
@@ -207,7 +207,10 @@ def _voc_splits(root: Path) -> dict[str, str]:
     for kind in ("train", "val", "test"):
         file = root / "ImageSets" / "Main" / f"{kind}.txt"
         if is_file(file):
-            lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            try:
+                lines = read_text(file).splitlines()
+            except OSError as error:
+                raise DataError(f"cannot read {file}: {why(error)}") from None
             for line in (line for line in lines if line.strip()):  # a name may have spaces, and a flag may follow it
                 kinds.setdefault(line.split()[0], kind)
                 kinds[line.strip()] = kind

@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from vlpart.data.image_files import IMAGE_SUFFIXES
+from vlpart.data.images import MAX_FILE_BYTES
 from vlpart.data.readers.dataset import LabelledSet, picture_of
 from vlpart.data.readers.values import MAX_PIXELS
 from vlpart.errors import DataError
-from vlpart.files import is_file, is_folder
+from vlpart.files import is_file, is_folder, open_regular, read_text, why
 
 IMAGE_FOLDERS = ("images", "JPEGImages", "imgs", "img")
 MAP_FOLDERS = ("masks", "SegmentationClass", "label_maps", "labels", "annotations", "mask")
@@ -72,7 +73,11 @@ def _read_names(path: Path) -> tuple[dict[int, str], dict[int, str]]:
     values: dict[int, str] = {}
     colours: dict[int, str] = {}
     plain = []
-    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+    try:
+        lines = read_text(path).splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {why(error)}") from None
+    for line in lines:
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -92,7 +97,7 @@ def _regions(
     path: Path, size: tuple[int, int], values: dict[int, str], colours: dict[int, str], found: LabelledSet
 ) -> list[tuple[str, np.ndarray]]:
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_regular(path, MAX_FILE_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             if (image.height, image.width) != size or image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path} is {image.width}x{image.height}, its image {size[1]}x{size[0]}")
             if colours or image.mode in ("RGB", "RGBA"):

@@ -17,6 +17,7 @@ from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEn
 from vlpart.data.readers.problems import Problem, refuse
 from vlpart.data.readers.values import MAX_PIXELS, MAX_SIDE
 from vlpart.errors import DataError
+from vlpart.files import read_regular, read_text, why
 
 MAX_BYTES = 10_000_000
 """A VOC file has about a kilobyte; anything much larger is something else."""
@@ -129,11 +130,11 @@ def list_voc(path: Path) -> tuple[list[str], Path]:
             stems = sorted(entry.stem for entry in path.iterdir() if entry.suffix.lower() == ".xml")
             folder = path
         else:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(path, errors="strict").splitlines()
             stems = [line.split()[0] for line in lines if line.strip()]
             folder = path.resolve().parents[2] / "Annotations"
     except (OSError, UnicodeDecodeError, IndexError) as error:
-        raise DataError(f"cannot read the VOC list {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise DataError(f"cannot read the VOC list {path}: {why(error)}") from None
     if not stems:
         raise DataError(f"{path} names no image; give a list from ImageSets/Main or a folder of XML files")
     unsafe = next((stem for stem in stems if stem != Path(stem).name), None)
@@ -215,12 +216,9 @@ def parse_xml(path: Path, max_bytes: int = MAX_BYTES) -> Element:
         DataError: missing, too large, not XML, nested too deep, or with a document type.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        data = read_regular(path, max_bytes)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(data) > max_bytes:
-        raise DataError(f"{path} is over {max_bytes // 1_000_000} MB, which no annotation of this kind is")
+        raise DataError(f"cannot read {path}: {why(error)}") from None
     try:
         root = fromstring(data, forbid_dtd=True)
     except DefusedXmlException:

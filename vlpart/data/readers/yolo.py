@@ -14,7 +14,7 @@ import numpy as np
 from vlpart.data.image_files import IMAGE_SUFFIXES
 from vlpart.data.readers.dataset import LabelledSet, picture_of
 from vlpart.errors import DataError
-from vlpart.files import is_file, is_folder
+from vlpart.files import is_file, is_folder, read_text, why
 
 MAX_BYTES = 50_000_000
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
@@ -139,13 +139,9 @@ def _label_of(image: Path) -> Path | None:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return read_text(path, MAX_BYTES)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path} is over {MAX_BYTES // 1_000_000} MB")
-    return data.decode("utf-8-sig", errors="replace")
+        raise DataError(f"cannot read {path}: {why(error)}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
