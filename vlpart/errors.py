@@ -3,6 +3,13 @@
 The command line prints `str(error)` on one line, so a message names what was wrong and what to do about it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class VlpartError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -46,3 +53,15 @@ class EvaluationError(VlpartError):
 
 class OutputError(VlpartError):
     """A result cannot be written: the folder is not writable, the disk is full, or it would overwrite its input."""
+
+
+class SelectionError(VlpartError):
+    """A phrase selects nothing of a result: it is not understood, or there is no such thing.
+
+    Attributes:
+        found: what was found in the image instead, name to count; empty for a phrase that was not understood.
+    """
+
+    def __init__(self, message: str, found: Mapping[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.found = dict(found or {})

@@ -49,6 +49,16 @@ def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: P
     assert files_of(tmp_path / "out") == ["coco.json", "photo_labels.png", "photo_parts.json"]
 
 
+def test_a_phrase_selects(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
+    outcome = run("predict", photo, "-o", tmp_path / "out", "--select", "left wheel of the car")
+    assert "photo.jpg 120x90: without their object: 1 car:wheel -> " in outcome.out
+    outcome = run("predict", photo, "-o", tmp_path / "out", "--select", "the car")
+    assert "photo.jpg 120x90: 1 car (1 wheel) -> " in outcome.out
+    outcome = run("predict", photo, "-o", tmp_path / "out", "--select", "third car")
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert "no such thing as 'third car': there is only 1; the image has 1 car, 1 car:wheel" in outcome.err
+
+
 def test_weights_are_fetched_unless_a_file_is_given(
     run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.fakes import FakePredictor, files_of, read_labels, size_of
 from vlpart.data.images import ReadImage
-from vlpart.errors import ImageError, OutputError, VlpartError, VocabularyError
+from vlpart.errors import ImageError, OutputError, SelectionError, VlpartError, VocabularyError
 from vlpart.files import write_file
 from vlpart.inference import output as batch_writer
 from vlpart.inference.batch import Summary, predict_to_folder
@@ -394,3 +394,20 @@ def test_pieces_of_every_detection_and_none_of_an_earlier_run(photo: Path, tmp_p
     assert (width, height) == (7, 6)  # a tenth of the longer side more, on whole pixels
     with pytest.raises(OutputError, match="crops of an image are there"):
         predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=["crops"], skip_existing=True)
+
+
+def test_a_phrase_selects_and_an_image_without_it_is_skipped(tmp_path: Path) -> None:
+    images = [tmp_path / "a.png", tmp_path / "b.png"]
+    for image in images:
+        Image.new("RGB", (40, 30)).save(image)
+    options = {"output": tmp_path / "out", "formats": ["json"]}
+    failed: list[str] = []
+    summary = predict_to_folder(
+        FakePredictor(), images, select="second car", on_failure=lambda image, e: failed.append(str(e)), **options
+    )
+    assert (summary.finished, summary.failed) == (0, 2)
+    assert failed[0].startswith("no such thing as 'second car': there is only 1; the image has 1 car, 1 car:wheel")
+    assert predict_to_folder(FakePredictor(), images, select="wheel of the car", **options).finished == 2
+    assert json.loads((tmp_path / "out" / "a_parts.json").read_text())["detections"][0]["name"] == "car:wheel"
+    with pytest.raises(SelectionError, match="'tyre' is no name"):
+        predict_to_folder(FakePredictor(), images, select="tyre", **options)

@@ -29,6 +29,7 @@ def predict(
     threshold: o.Threshold = None,
     iou: o.Overlap = 0.7,
     nested: o.Nested = False,
+    select: o.Select = None,
     max_detections: o.MaxDetections = None,
     short_side: o.ShortSide = None,
     max_side: o.MaxSide = None,
@@ -95,6 +96,7 @@ def predict(
             recursive=recursive,
             keep_nested=nested,
             iou=None if iou == 1 else iou,
+            select=select,
             drawing={
                 "labels": labels,
                 "scores": scores,

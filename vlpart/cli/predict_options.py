@@ -120,6 +120,14 @@ Nested = Annotated[
     bool,
     typer.Option("--keep-nested", help="Keep detections inside a better one of the same name.", rich_help_panel=_MODEL),
 ]
+Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PHRASE",
+        help="Keep only this, objects with their parts: 'left wheel of the second car', 'largest person'.",
+        rich_help_panel=_MODEL,
+    ),
+]
 MaxDetections = Annotated[
     int | None, typer.Option(min=1, max=1_000_000, help="Most detections per image.", rich_help_panel=_MODEL)
 ]

@@ -14,9 +14,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from vlpart.data.image_files import STDIN, is_url, list_images, named_sources
 from vlpart.data.images import MAX_PIXELS, ReadImage
-from vlpart.errors import ImageError, OutputError, VlpartError
+from vlpart.errors import ImageError, OutputError, SelectionError, VlpartError
 from vlpart.inference.output import PipeWriter, ResultWriter, writer_for
 from vlpart.inference.stream import in_batches, read_ahead
+from vlpart.results.select import parse
 from vlpart.signals import StopRequest
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.web import shown
@@ -87,6 +88,7 @@ def predict_to_folder(
     recursive: bool = False,
     keep_nested: bool = True,
     iou: float | None = None,
+    select: str | None = None,
     drawing: Mapping[str, Any] | None = None,
     skip_existing: bool = False,
     shard: tuple[int, int] = (1, 1),
@@ -120,6 +122,8 @@ def predict_to_folder(
         recursive: go into subfolders of source folders.
         keep_nested: False drops detections inside a better one of the same class (`Result.without_nested`).
         iou: drop detections that overlap a better one of any name by so much (`Result.without_overlapping`).
+        select: keep only what this phrase means, objects with their parts (`Result.select`); an image without it is
+            skipped.
         drawing: keyword arguments of `Result.plot` for the format `image`.
         skip_existing: leave out images all of whose files are in the folder, whatever run they are from. Not with
             `coco` and `jsonl`, whose one file would lack them, nor with `crops` and `cutouts`, whose number nobody
@@ -133,6 +137,7 @@ def predict_to_folder(
 
     Raises:
         ImageError: a source folder has no images, a glob matches none, a source is empty or no path.
+        SelectionError: the phrase of `select` is not understood.
         OutputError: the folder is not writable, the disk is full, the output folder is a source folder or has YOLO
             labels of other classes, or a format is unknown or does not go with `skip_existing`.
         VlpartError: the vocabulary does not fit the model, and whatever else is not the fault of a single image.
@@ -151,6 +156,8 @@ def predict_to_folder(
     listing = list_images(given, recursive=recursive, on_unlisted=unlisted.append)
     images = _read_all(listing, unlisted, writer, read, skip_existing, shard)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
+    if select is not None:
+        parse(select, predictor.vocabulary if names is None else names)  # before anything is computed
     job = _Job(
         detect=partial(
             predictor.detect, vocabulary=names, score_threshold=score_threshold, max_detections=max_detections
@@ -158,6 +165,7 @@ def predict_to_folder(
         writer=writer,
         keep_nested=keep_nested,
         iou=iou,
+        select=select,
         on_result=on_result or (lambda report: None),
         on_failure=on_failure or (lambda image, error: None),
         on_existing=on_existing or (lambda image: None),
@@ -247,6 +255,7 @@ class _Job:
     writer: ResultWriter | PipeWriter
     keep_nested: bool
     iou: float | None
+    select: str | None
     on_result: Callable[[ImageReport], object]
     on_failure: Callable[[str, VlpartError], object]
     on_existing: Callable[[str], object]
@@ -271,8 +280,10 @@ class _Job:
             if self.iou is not None:
                 result = result.without_overlapping(self.iou)
             try:
+                if self.select is not None:
+                    result = result.select(self.select, with_parts=True)
                 files = self.writer.encode(item.stem, result)
-            except OutputError as error:
+            except (OutputError, SelectionError) as error:
                 self._fail(item.source, error)
                 continue
             with StopRequest() as stop:  # what is written is also in the COCO file, and reported

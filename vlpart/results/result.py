@@ -19,6 +19,7 @@ from vlpart.files import IMAGE_FORMATS, encode_image, write_file
 from vlpart.masks.stack import MaskStack, resolve_indices
 from vlpart.names import did_you_mean
 from vlpart.results import formats
+from vlpart.results import select as selection
 from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
 
@@ -248,6 +249,33 @@ class Result:
                 missing = f"The vocabulary {self.vocabulary.title!r} has no {kind} '{name}'"
                 raise VocabularyError(f"{missing}; {hint}" if hint else f"{missing}.")
         return lambda c: (name_of(c) or "").casefold() in folded
+
+    def select(self, phrase: str, *, with_parts: bool = False) -> Result:
+        """The detections that a phrase means, "left rear wheel of the second car"; see `vlpart.results.select`.
+
+        Examples:
+            >>> result = Result(
+            ...     image_size=(100, 200),
+            ...     boxes_xyxy=[[20, 20, 120, 80], [30, 60, 50, 80], [90, 60, 110, 80]],
+            ...     scores=[0.9, 0.8, 0.7],
+            ...     class_ids=[0, 1, 1],
+            ...     vocabulary=Vocabulary.parse("car: wheel"),
+            ... )
+            >>> result.select("right wheel of the car").boxes_xyxy.tolist()
+            [[90.0, 60.0, 110.0, 80.0]]
+
+        Args:
+            phrase: names of the vocabulary with words of place, size, order and number. Left and right are those of the
+                image; things are counted from left to right unless the phrase says otherwise.
+            with_parts: objects bring their parts.
+
+        Raises:
+            SelectionError: the phrase is not understood, or there is no such thing; says what there is.
+        """
+        chosen = selection.resolve(selection.parse(phrase, self.vocabulary), self)
+        if with_parts:
+            chosen = sorted({*chosen, *(i for i, owner in enumerate(self.owners.tolist()) if owner in chosen)})
+        return self[chosen]
 
     def without_nested(self, share: float = 0.8) -> Result:
         """Without detections that lie inside a better one of the same class: the arm that is also called a person.
