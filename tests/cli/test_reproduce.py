@@ -53,7 +53,7 @@ def test_every_configuration_of_the_zoo_page_is_on_it_and_is_a_recipe(shared: Pa
         elif "build" in path:
             assert get_bank_recipe(path) in BANKS.values()
         else:
-            assert get_find_recipe(path) in FINDS.values()
+            assert get_find_recipe(path).name in FINDS
     assert set(ALIASES) == {config_name(path) for path in paths if "annotation_parser" in path}
     for row in results:
         if "checkpoint" in row and row.get("kind") == "parsed annotations":

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
+from tests.training.miniature import write_miniature
+from vlpart.data.indexing import load_source
+from vlpart.data.sampling import BatchSampler
 from vlpart.data.source import Source
+from vlpart.errors import TrainingError
 from vlpart.models.config import get_architecture
-from vlpart.recipes import RECIPES, get_recipe, list_recipes
+from vlpart.recipes import describe_recipe, get_recipe
 from vlpart.recipes.datasets import DATASETS
+from vlpart.recipes.published import PUBLISHED
 from vlpart.text.vocabulary import Vocabulary
+from vlpart.training.optimizer import make_optimizer
 from vlpart.training.recipe import Recipe
 from vlpart.zoo.catalogue import list_models
 
 ROOT = Path("datasets")
-PUBLISHED = [name for name in list_recipes() if name not in ("tiny", "tiny2") and not name.startswith("ladder_")]
 VOCABULARIES = {  # the facts' names of lists that are called otherwise here
     "imagenet_golden": "golden",
     "partimagenet_supercat": "partimagenet_supercategories",
@@ -59,8 +64,28 @@ def test_all_35_are_here(facts: dict[str, dict[str, Any]]) -> None:
     assert len(facts) == 35
 
 
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
+    """Whether the batches of a way of sampling hold images of one orientation only; looked at, not asked."""
+    root = tmp_path_factory.mktemp("grouped")
+    write_miniature(root, "coco_2017_train", images=9)
+    (source,) = get_recipe("r50_coco", root).sources
+    loaded = (load_source(source),)
+    store = loaded[0].store
+    upright = (store.heights > store.widths).tolist()
+    assert 0 < sum(upright) < len(upright)
+    found: dict[str, bool] = {}
+    for sampling in ("epochs", "weighted"):
+        sampler = BatchSampler(loaded, seed=0, sampling=sampling)
+        batches = [sampler.next_batch() for _ in range(50)]
+        kinds = [{upright[draw.image] for draw in batch} for batch in batches]
+        assert {len(batch) for batch in batches} == {2}
+        found[sampling] = all(len(kind) == 1 for kind in kinds) and set().union(*kinds) == {True, False}
+    return found
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_equal_to_the_facts(facts: dict[str, dict[str, Any]], name: str) -> None:
+def test_equal_to_the_facts(facts: dict[str, dict[str, Any]], name: str, grouped: dict[str, bool]) -> None:
     fact, recipe = dict(facts[name]), get_recipe(name, ROOT)
     sources, resize_sampling = fact.pop("sources"), fact.pop("resize_sampling")
     for wanted, source in zip(sources, recipe.sources, strict=True):
@@ -79,7 +104,7 @@ def test_equal_to_the_facts(facts: dict[str, dict[str, Any]], name: str) -> None
     single_stage = len(get_architecture(recipe.architecture).stage_delta_weights) == 1
     plain = single_stage and name not in ABLATIONS  # docs/method.md, 'Losses of parsed parts'
     assert recipe.losses.parsed_part_assignment == ("matched" if plain else assignment)
-    assert fact == fact_fields(recipe, fact)
+    assert fact == {**fact_fields(recipe, fact), "aspect_ratio_grouping": grouped[recipe.sampling]}
 
 
 def fact_fields(recipe: Recipe, fact: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +121,7 @@ def fact_fields(recipe: Recipe, fact: dict[str, Any]) -> dict[str, Any]:
         "architecture": recipe.architecture,
         "inference_vocabulary": inference,
         "evaluate_on": [each.name for each in recipe.evaluate_on],
-        "optimizer": "AdamW",  # `make_optimizer` knows no other
+        "optimizer": type(make_optimizer(recipe, nn.Linear(2, 2))).__name__,
         "learning_rate": recipe.learning_rate,
         "steps": list(recipe.steps),
         "iterations": recipe.iterations,
@@ -110,14 +135,12 @@ def fact_fields(recipe: Recipe, fact: dict[str, Any]) -> dict[str, Any]:
         "rpn_post_nms_topk_train": recipe.losses.proposals,
         "rpn_post_nms_topk_test": get_architecture(recipe.architecture).test_proposals,
         "mixed_precision": recipe.precision == "fp16",
-        "aspect_ratio_grouping": True,  # the sampler always does
     }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_what_all_share(name: str) -> None:
     recipe = get_recipe(name, ROOT)
-    assert RECIPES[name].__module__ == f"vlpart.recipes.{recipe.family}"
     shared_values = (recipe.text_encoder, recipe.weight_decay, recipe.warmup_iterations, recipe.warmup_factor)
     assert shared_values == ("clip_rn50", 1e-4, 1000, 1e-3)
     assert (recipe.clip_norm, recipe.ema_decay, recipe.schedule, recipe.accumulate) == (None, None, "multi_step", 1)
@@ -133,8 +156,8 @@ def test_what_all_share(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_docstring_says_command_hours_and_figures(shared: Path, name: str) -> None:
-    text = " ".join((inspect.getdoc(RECIPES[name]) or "").split())
+def test_the_description_has_command_hours_and_figures(shared: Path, name: str) -> None:
+    text = describe_recipe(name)
     assert f"Command: `vlpart train {name}`" in text
     rows = [
         row
@@ -143,20 +166,17 @@ def test_the_docstring_says_command_hours_and_figures(shared: Path, name: str) -
     ]
     assert ("No published checkpoint" in text) == (not rows)
     for row in rows:
+        assert f"{row['training_time_8xV100']} on 8 V100" in text
         for value in row["metrics"].values():
             for figure in value.split("/"):
                 assert re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", text), (name, figure)
-    if rows:
-        longest = max((row["training_time_8xV100"] for row in rows), key=len)
-        *before, own = [hours(part) for part in longest.split("+")]
-        assert f"Published: {own:g} h on 8 V100" in text
-        assert not before or f"after {' + '.join(f'{h:g}' for h in before)} h" in text
 
 
-def hours(text: str) -> float:
-    match = re.fullmatch(r"(?:(\d+)day)?([\d.]+)h", text.strip())
-    assert match is not None
-    return 24 * float(match[1] or 0) + float(match[2])
+def test_descriptions_of_the_others() -> None:
+    assert describe_recipe("tiny").startswith("`tiny` on `car_parts`")
+    assert describe_recipe("configs/coco/r50_coco.yaml") == describe_recipe("r50_coco")
+    with pytest.raises(TrainingError, match="did you mean r50_coco"):
+        describe_recipe("r50_coko")
 
 
 def test_the_table_has_no_data_set_that_no_recipe_uses() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +53,7 @@ def show(name: _Name, data: _Data = Path("datasets"), init: _Init = None, as_jso
 
     What it is, the published time and figures, its sources, and every setting.
     """
-    from vlpart.recipes import get_recipe, recipe_function
+    from vlpart.recipes import describe_recipe, get_recipe
 
     recipe = get_recipe(name, data, init=init)
     note_config(name)
@@ -63,7 +62,7 @@ def show(name: _Name, data: _Data = Path("datasets"), init: _Init = None, as_jso
         typer.echo(json.dumps(plain, indent=2))
         return
     if not name.endswith(".py"):
-        say(inspect.getdoc(recipe_function(name)), lines=True)
+        say(describe_recipe(name), lines=True)
         say("")
     for source in recipe.sources:
         sides = f"{'-' if source.short_side_sampling == 'range' else '/'}".join(map(str, source.short_sides))

@@ -1,26 +1,18 @@
-"""The experiments: every recipe is a function that returns a complete frozen `Recipe`; families in one file each."""
+"""The experiments: every recipe is a function from the data root to a complete frozen `Recipe`. Those of the paper are
+the rows of one table, `vlpart.recipes.published`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
 from vlpart.errors import TrainingError
 from vlpart.names import config_name, did_you_mean
-from vlpart.recipes import (
-    coco,
-    joint,
-    joint_in,
-    ladder,
-    lvis,
-    paco,
-    partimagenet,
-    partimagenet_ablation,
-    pascal_part,
-    pascal_part_ablation,
-    voc,
-)
+from vlpart.recipes import ladder
 from vlpart.recipes.finetune import finetune
+from vlpart.recipes.published import PUBLISHED
 from vlpart.recipes.tiny import tiny
 from vlpart.recipes.tiny2 import tiny2
 from vlpart.training.initial_weights import check_other_init
@@ -42,43 +34,8 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         ladder.ladder_parsed,
         ladder.ladder_parsed_published,
         ladder.ladder_oracle,
-        coco.r50_coco,
-        coco.swinbase_cascade_coco,
-        lvis.r50_lvis,
-        lvis.swinbase_cascade_lvis,
-        paco.r50_paco,
-        paco.swinbase_cascade_paco,
-        partimagenet.r50_partimagenet,
-        partimagenet.swinbase_cascade_partimagenet,
-        pascal_part.r50_pascalpart,
-        pascal_part.swinbase_cascade_pascalpart,
-        voc.r50_voc,
-        voc.swinbase_cascade_voc,
-        joint.r50_lvis_paco,
-        joint.r50_lvis_paco_pascalpart,
-        joint.r50_lvis_paco_pascalpart_partimagenet,
-        joint.swinbase_cascade_lvis_paco,
-        joint.swinbase_cascade_lvis_paco_pascalpart,
-        joint.swinbase_cascade_lvis_paco_pascalpart_partimagenet,
-        joint_in.r50_lvis_paco_pascalpart_partimagenet_in,
-        joint_in.r50_lvis_paco_pascalpart_partimagenet_inparsed,
-        joint_in.swinbase_cascade_lvis_paco_pascalpart_partimagenet_in,
-        joint_in.swinbase_cascade_lvis_paco_pascalpart_partimagenet_inparsed,
-        partimagenet_ablation.r50_partimagenet_of,
-        partimagenet_ablation.r50_pascalpart_ins11,
-        partimagenet_ablation.r50_pascalpart_ins11_ins11parsed,
-        partimagenet_ablation.r50_pascalpart_ins11_ins11maxscore,
-        partimagenet_ablation.r50_pascalpart_ins11_ins11maxsize,
-        partimagenet_ablation.r50_lvis_paco_pascalpart_ins11,
-        partimagenet_ablation.r50_lvis_paco_pascalpart_ins11_ins11parsed,
-        pascal_part_ablation.r50_pascalpart_of,
-        pascal_part_ablation.r50_pascalpartbase,
-        pascal_part_ablation.r50_pascalpartbase_voc,
-        pascal_part_ablation.r50_pascalpartbase_voc_ins20,
-        pascal_part_ablation.r50_pascalpartbase_voc_ins20_ins20parsed,
-        pascal_part_ablation.r50_pascalpartbase_voc_ins20parsed,
     )
-}
+} | {name: row.to_recipe for name, row in PUBLISHED.items()}
 
 
 def list_recipes() -> list[str]:
@@ -127,8 +84,18 @@ def get_recipe(
     return recipe.changed(init=init)
 
 
+def describe_recipe(name: str) -> str:
+    """What a recipe is, in lines, with its command and the figures it reached.
+
+    Raises:
+        TrainingError: see `recipe_function`.
+    """
+    row = PUBLISHED.get(config_name(name))
+    return row.describe() if row is not None else inspect.getdoc(recipe_function(name)) or ""
+
+
 def recipe_function(name: str) -> Callable[[Path], Recipe]:
-    """The function of a recipe; its docstring says what it is.
+    """The function of a recipe.
 
     Raises:
         TrainingError: no recipe of that name (near names are listed).

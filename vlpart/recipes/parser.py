@@ -6,7 +6,7 @@ Paths are below the data root, laid out as `vlpart.recipes.datasets` says. Every
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,6 +169,9 @@ ALIASES = {  # the names of the published configurations
 }
 
 
+#: Published configurations that name another file than the training recipes read: by that name a run writes that file.
+CONFIGURED_OUTPUTS = {"find_ins_mixer_swinbase": FINDS["golden_pascal"].output}
+
 #: Detector of the golden runs -> how their names end.
 GOLDEN = {"r50": "", "swin": "_swinbase"}
 
@@ -191,10 +194,11 @@ def get_find_recipe(name: str) -> FindRecipe:
     Raises:
         DataError: no recipe of that name.
     """
-    name = ALIASES.get(config_name(name), config_name(name))
+    given = config_name(name)
+    name = ALIASES.get(given, given)
     if name not in FINDS:
         raise DataError(_unknown(name, list(FINDS)))
-    return FINDS[name]
+    return replace(FINDS[name], output=CONFIGURED_OUTPUTS.get(given, FINDS[name].output))
 
 
 def golden_runs(architecture: str) -> tuple[FindRecipe, ...]:
