@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from vlpart.inference.output import FORMATS
+from vlpart.errors import VlpartError
+from vlpart.inference.output import FORMATS, check_formats
 
 MaskForm = Literal["rle", "polygons", "rings", "png"]
-DownloadFormat = Literal["image", "json", "coco", "labels", "labelme", "yolo", "crops", "cutouts"]
-assert set(FORMATS) == set(DownloadFormat.__args__)  # type: ignore[attr-defined]
+DownloadFormat = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]
 
 
 class _Checked(BaseModel):
@@ -92,6 +92,14 @@ class ExportOptions(_Checked):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("formats")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        try:
+            return list(check_formats(value))
+        except VlpartError as error:
+            raise ValueError(str(error)) from error
 
 
 class VocabularyText(_Checked):
