@@ -34,7 +34,7 @@ SIZES = {
     "pascal_part": 93,
     "pascal_part_base": 77,
     "pascal_part_novel": 16,
-    "tiny": 346,
+    "tiny": 389,
     "voc": 20,
 }
 

@@ -175,7 +175,7 @@ def test_going_on_with_a_finished_run(command, root, tmp_path, tiny_weights):
     quick = ("--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv", "--validation-split", 0)
     train = ("train", "finetune", "--data", root, *quick, "--iterations")
     code, _, err = command(*train, 1)
-    assert code == 0 and "teacher: " in err and "346 are held, 64 a batch" in err, err
+    assert code == 0 and "teacher: " in err and "389 are held, 64 a batch" in err, err
     assert command(*train, 1, "--resume")[0] == 0  # nothing to do
     first = (tmp_path / "runs" / "finetune" / "weights.safetensors").read_bytes()
     code, _, err = command(*train, 3, "--resume", "--time-limit", 0)

@@ -17,7 +17,7 @@ def test_thirty_published_and_tiny() -> None:
     models = list_models()
     assert models[0].name == "tiny"
     assert models[0].embedded
-    assert (models[0].architecture, models[0].text_encoder) == ("tiny", "static")
+    assert (models[0].architecture, models[0].text_encoder) == ("tiny2", "phrase")
     assert models[0].file_name == "tiny.safetensors"
     published = models[1:]
     assert len(published) == 30 == len({model.name for model in published})
@@ -34,10 +34,10 @@ def test_thirty_published_and_tiny() -> None:
 
 def test_a_model_like_those_of_an_architecture() -> None:
     assert set(TEXT_ENCODERS) == set(ARCHITECTURES)
-    assert model_like("tiny") == get_model("tiny")
+    assert model_like("tiny2") == get_model("tiny")
     assert model_like("r50_mask_rcnn") == next(m for m in list_models() if m.architecture == "r50_mask_rcnn")
-    second = model_like("tiny2")  # the second edition, in training: no model has it yet
-    assert (second.architecture, second.text_encoder, second.sha256) == ("tiny2", "phrase", None)
+    first = model_like("tiny")  # the first edition, which no model has any more
+    assert (first.architecture, first.text_encoder, first.sha256) == ("tiny", "static", None)
     with pytest.raises(ModelNotFoundError, match="no architecture 'vgg'"):
         model_like("vgg")
 
