@@ -127,17 +127,16 @@ class ResolvedModel:
             WeightsError: the file has the name of a model with a mask head, and has none.
         """
         if self.entry is not None:
-            if architecture != self.entry.architecture:  # another edition of the embedded model
-                return replace(self.entry, architecture=architecture, text_encoder=TEXT_ENCODERS[architecture]), ""
-            return self.entry, ""
+            return _edition(self.entry, architecture), ""
         assert self.file is not None
         for entry in list_models():
-            if entry.architecture == architecture and self.file.stem in (entry.name, Path(entry.file_name).stem):
+            known = EDITIONS if entry.embedded else (entry.architecture,)
+            if architecture in known and self.file.stem in (entry.name, Path(entry.file_name).stem):
                 if entry.mask_on and not mask_on:
                     raise WeightsError(
                         f"{self.file} has no mask head, which {entry.name} has: it is damaged, or of another model"
                     )
-                return entry, ""
+                return _edition(entry, architecture), ""
         if self.file.name == WEIGHTS:
             with suppress(WeightsError):  # the folder of no run, or of a damaged one: the weights may be good
                 run = open_run(self.file.parent).entry
@@ -150,6 +149,13 @@ class ResolvedModel:
             "beside --weights (argument weights)"
         )
         return replace(like, name=self.file.stem, mask_on=mask_on, published=()), note
+
+
+def _edition(entry: ModelEntry, architecture: str) -> ModelEntry:
+    """A model as it is with weights of `architecture`: those of the embedded one may be of any of its editions."""
+    if architecture == entry.architecture:
+        return entry
+    return replace(entry, architecture=architecture, text_encoder=TEXT_ENCODERS[architecture])
 
 
 def resolve(model: str | Path | None = None, weights: str | Path | None = None) -> ResolvedModel:
