@@ -54,13 +54,13 @@ class FakePredictor:
         self.fetched: list[str] = []
         self.loaded: tuple[tuple[object, ...], dict[str, object]] | None = None
 
-    def read(self, source: str, *, max_pixels: int | None = None, **sizes: Any) -> ReadImage:
+    def read(self, source: Any, *, max_pixels: int | None = None, **sizes: Any) -> ReadImage:
         """The image at its own size; `sizes` are remembered."""
         self.sizes.append(sizes)
         pixels = read_image(source, max_pixels=max_pixels)
         if pixels.shape[0] == 1:
             raise ImageError("too flat")
-        return ReadImage(pixels=pixels, resized=pixels, path=source)
+        return ReadImage(pixels=pixels, resized=pixels, path=source if isinstance(source, str) else None)
 
     def detect(self, images: Sequence[ReadImage], **options: Any) -> list[Result]:
         """The car and its wheel; `options` are remembered."""

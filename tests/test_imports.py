@@ -26,7 +26,7 @@ LAYERS = [
     {"data"},
     {"models", "results", "visualize"},
     {"inference", "losses"},
-    {"annotation_parser", "evaluation", "serve"},
+    {"annotation_parser", "evaluation", "export", "serve", "video"},
     {"training"},
     {"recipes"},
     {"cli"},

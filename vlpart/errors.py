@@ -19,6 +19,10 @@ class ImageError(VlpartError):
     """An image could not be read: missing, corrupt, unsupported, or over the pixel limit."""
 
 
+class VideoError(VlpartError):
+    """A video cannot be read: missing, damaged, no frames in the range, or PyAV or a tracker is not installed."""
+
+
 class VocabularyError(VlpartError):
     """A vocabulary is unknown, empty, malformed, or does not fit the text encoder."""
 

@@ -45,6 +45,8 @@ EXTRAS = {
     "uvicorn": "serve",
     "python-multipart": "serve",
     "prometheus-client": "serve",
+    "av": "video",
+    "trackers": "video",
 }
 VARIABLES = (
     *("VLPART_", "OMP_", "GOMP_", "MKL_", "TORCH_"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from vlpart.cli import predict_options as o
 from vlpart.cli.console import Bars
 from vlpart.cli.predict_report import Reporter
+from vlpart.cli.predict_video import run_videos, video_formats
 
 SAMPLE = "sample"
 
@@ -37,6 +39,10 @@ def predict(
     slices: o.Slices = None,
     recursive: o.Recursive = False,
     batch: o.Batch = 1,
+    stride: o.Stride = 1,
+    start: o.Start = 0.0,
+    end: o.End = None,
+    smoothing: o.Smoothing = 0.0,
     shard: o.Shard = None,
     output: o.Output = Path("vlpart-results"),
     formats: o.Formats = None,
@@ -50,10 +56,11 @@ def predict(
     skip_existing: o.SkipExisting = False,
     no_progress: o.NoProgress = False,
 ) -> None:
-    """Find objects and their parts in images.
+    """Find objects and their parts in images and videos.
 
     Results are written as they come: NAME_parts.jpg, NAME_parts.json, and what --format asks for. An image that cannot
-    be read is skipped with a line on standard error, and the exit code is then 1. Ctrl-C keeps what is finished.
+    be read is skipped with a line on standard error, and the exit code is then 1. Ctrl-C keeps what is finished. Of a
+    video: NAME_parts.mp4, and NAME_parts.jsonl with a line per frame.
     In a pipe: vlpart predict - -o - < photo.jpg. Try it: vlpart predict sample
     """
     from vlpart.data.image_files import list_images
@@ -63,61 +70,74 @@ def predict(
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.resolve import resolve
 
-    sources = _sources(sources)
     piped = str(output) == "-"
-    formats = formats or (["jsonl"] if piped else ["image", "json"])
+    images, videos = _sources(sources)
     share = o.parsed_shard(shard)
+    of_videos = video_formats(formats, piped=piped) if videos else ()
     # What may be wrong is looked at before anything large is loaded.
     found = resolve(model, weights)
-    check_formats(formats, skip_existing=skip_existing)
+    formats = list(check_formats(formats or (["jsonl"] if piped else ["image", "json"]), skip_existing=skip_existing))
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
-    total = sum(1 for _ in list_images(sources, recursive=recursive, on_unlisted=lambda error: None))
-    total = len(range(share[0] - 1, total, share[1]))
+    total = 0
+    if images:
+        total = sum(1 for _ in list_images(images, recursive=recursive, on_unlisted=lambda error: None))
     from vlpart.inference.predictor import load
 
     with Bars(hidden=no_progress, in_bytes=True, transient=True) as progress:
         found.fetch(progress)
     predictor = load(found, device=device, precision=precision.value)
-    with Reporter(total, output, progress=not no_progress, piped=piped) as report:
-        summary = predict_to_folder(
-            predictor,
-            sources,
-            output=sys.stdout.buffer if piped else output,
-            formats=formats,
-            vocabulary=names,
-            score_threshold=readable_threshold(len(names or predictor.vocabulary)) if threshold is None else threshold,
-            short_side=short_side,
-            max_side=max_side,
-            max_detections=max_detections,
-            max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None,
-            slices=slices,
-            batch_size=batch,
-            shard=share,
-            recursive=recursive,
-            keep_nested=nested,
-            iou=None if iou == 1 else iou,
-            select=select,
-            drawing={
-                "labels": labels,
-                "scores": scores,
-                "masks": masks,
-                "boxes": boxes or None,
-                "colours": colours.value,
-                "line_width": line_width,
-                "font_size": font_size,
-            },
-            skip_existing=skip_existing,
-            on_result=report.result,
-            on_failure=report.failure,
-            on_existing=report.existing,
-        )
-    report.summary(summary)
-    if summary.failed:
+    asked: dict[str, Any] = {
+        "vocabulary": names,
+        "score_threshold": readable_threshold(len(names or predictor.vocabulary)) if threshold is None else threshold,
+        "short_side": short_side,
+        "max_side": max_side,
+        "max_detections": max_detections,
+        "batch_size": batch,
+        "keep_nested": nested,
+        "iou": None if iou == 1 else iou,
+        "select": select,
+        "drawing": {
+            "labels": labels,
+            "scores": scores,
+            "masks": masks,
+            "boxes": boxes or None,
+            "colours": colours.value,
+            "line_width": line_width,
+            "font_size": font_size,
+        },
+    }
+    failed = 0
+    if images:
+        total = len(range(share[0] - 1, total, share[1]))
+        with Reporter(total, output, progress=not no_progress, piped=piped) as report:
+            summary = predict_to_folder(
+                predictor,
+                images,
+                output=sys.stdout.buffer if piped else output,
+                formats=formats,
+                max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None,
+                slices=slices,
+                shard=share,
+                recursive=recursive,
+                skip_existing=skip_existing,
+                on_result=report.result,
+                on_failure=report.failure,
+                on_existing=report.existing,
+                **asked,
+            )
+        report.summary(summary)
+        failed = summary.failed
+    which: dict[str, Any] = {"stride": stride, "start": start, "end": end, "smoothing": smoothing}
+    run_videos(
+        predictor, videos, output=output, piped=piped, formats=of_videos, progress=not no_progress, **asked, **which
+    )
+    if failed:
         raise typer.Exit(1)
 
 
-def _sources(given: list[str] | None) -> list[str]:
-    """The sources, `sample` being the photo in the package unless there is a file of that name here."""
+def _sources(given: list[str] | None) -> tuple[list[str], list[str]]:
+    """Images and videos, `sample` being the photo in the package unless there is a file of that name here."""
+    from vlpart.data.image_files import is_video
     from vlpart.files import is_there, local_path
 
     if not given:
@@ -127,4 +147,5 @@ def _sources(given: list[str] | None) -> list[str]:
             param_hint="SOURCE",
         )
     photo = Path(__file__).parents[1] / "assets" / "samples" / "astronaut.jpg"
-    return [str(photo) if each == SAMPLE and not is_there(local_path(each)) else each for each in given]
+    named = [str(photo) if each == SAMPLE and not is_there(local_path(each)) else each for each in given]
+    return [each for each in named if not is_video(each)], [each for each in named if is_video(each)]

@@ -15,6 +15,7 @@ _MODEL = "Model"
 _IMAGES = "Images"
 _OUTPUT = "Output"
 _DRAWING = "Pictures"
+_VIDEO = "Videos"
 
 
 class PrecisionChoice(StrEnum):
@@ -61,8 +62,8 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE",
-        help="Image files, folders, globs or http(s) addresses; - is an image from standard input, `sample` the photo "
-        "that comes with the package.",
+        help="Image files, folders, globs or http(s) addresses; videos, rtsp:// addresses, 0 for the first webcam; - "
+        "is an image from standard input, `sample` the photo that comes with the package.",
     ),
 ]
 Model = Annotated[
@@ -204,4 +205,11 @@ Shard = Annotated[
         "can be run again.",
         rich_help_panel=_IMAGES,
     ),
+]
+Stride = Annotated[int, typer.Option(min=1, help="Every so many frames.", rich_help_panel=_VIDEO)]
+Start = Annotated[float, typer.Option(min=0, help="Second of the video to begin at.", rich_help_panel=_VIDEO)]
+End = Annotated[float | None, typer.Option(min=0, help="Second of the video to end at.", rich_help_panel=_VIDEO)]
+Smoothing = Annotated[
+    float,
+    typer.Option(min=0, max=0.95, help="Weight of earlier frames in boxes and masks; 0: none.", rich_help_panel=_VIDEO),
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,25 @@ IMAGE_SUFFIXES = (
     *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"),
 )
 """File name endings (lower case) that are taken from folders and patterns; a file named explicitly may have any."""
+
+#: File name endings of videos (small letters).
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".mov",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".3gp",
+    ".mts",
+    ".ts",
+)
+CAMERA = re.compile(r"\d{1,2}")
+_STREAMS = ("rtsp://", "rtsps://", "rtmp://", "udp://", "srt://")
 
 STDIN = "-"
 """As a source: one image from standard input."""
@@ -89,6 +109,17 @@ def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[s
 def is_url(source: object) -> bool:
     """Whether `source` is a string with an http or https address."""
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def is_video(source: str) -> bool:
+    """Whether a source is a video by its name: a file with the ending of one, `rtsp://...`, or the number of a webcam
+    ("0") where there is no file of that name.
+    """
+    if source.lower().startswith(_STREAMS):
+        return True
+    if CAMERA.fullmatch(source):
+        return not is_there(local_path(source))
+    return source.lower().partition("?")[0].endswith(VIDEO_SUFFIXES)
 
 
 def _stream(sources: list[str], recursive: bool, told: _Told) -> Iterator[Path | str]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from vlpart import web
-from vlpart.data.image_files import is_url, named_sources
+from vlpart.data.image_files import VIDEO_SUFFIXES, is_url, named_sources
 from vlpart.data.image_headers import check_size, open_image
 from vlpart.errors import ImageError
 from vlpart.files import is_folder, local_path, open_regular, read_at_most
@@ -41,8 +41,6 @@ DOWNLOAD_SECONDS = 20.0
 
 MAX_FILE_BYTES = 2_000_000_000
 """Bytes of an image file or stream that are read at most."""
-
-_VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +181,8 @@ def _why_unidentified(file: IO[bytes], label: str) -> str:
     file.seek(0)
     if not file.read(1):
         return "is empty (0 bytes)"
-    if label.lower().endswith(_VIDEO_SUFFIXES):
-        return "is a video, and videos are not read: take its images, as with ffmpeg -i VIDEO frame_%06d.jpg"
+    if label.lower().endswith(VIDEO_SUFFIXES):
+        return "is a video, not an image: vlpart predict VIDEO reads it (vlpart.video.run.predict_video in Python)"
     return "is not an image of a known format, or its header is damaged: convert it to JPEG or PNG"
 
 

@@ -12,7 +12,10 @@ Item = TypeVar("Item")
 
 
 def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
-    """Iterate in a thread of its own, at most `depth` items ahead; what the iterator raises is raised here."""
+    """Iterate in a thread of its own, at most `depth` items ahead; what the iterator raises is raised here.
+
+    A generator is closed in that thread, too, so whatever it holds open is used by one thread alone.
+    """
     ready: Queue[tuple[bool, Any]] = Queue(maxsize=depth)
     stop = Event()
 
@@ -32,6 +35,9 @@ def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]
             put((False, error))
         else:
             put((False, None))
+        finally:
+            if isinstance(items, Generator):
+                items.close()
 
     Thread(target=work, name="vlpart-reader", daemon=True).start()
     try:

@@ -450,6 +450,13 @@ class MaskStack:
         held: NDArray[np.float64] = self._store.contains(chosen, xs, ys)[:, on_image].sum(axis=1, dtype=np.float64)
         return held / len(xs)
 
+    @property
+    def maps(self) -> tuple[FloatArray, FloatArray] | None:
+        """The (N, S, S) float32 probabilities and the (N, 4) boxes that they are stretched over, where masks are kept
+        as such; None for runs.
+        """
+        return (self._store.maps, self._store.boxes) if isinstance(self._store, _Grids) else None
+
     def resized(self, image_size: tuple[int, int]) -> MaskStack:
         """The same masks over a scaled image of (height, width)."""
         return MaskStack._of(self._store.resized(_checked_size(image_size)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -61,6 +62,7 @@ def draw_result(
     text_scale: float = 1.0,
     minimum_side: int = 640,
     font: str | None = None,
+    tracks: Sequence[int] | None = None,
 ) -> Image.Image:
     """The image with every detection drawn on it, in RGB; `image` is not changed.
 
@@ -88,6 +90,7 @@ def draw_result(
             0 = never.
         font: a font file or the name of a system font; default: the one of the package (Latin, Greek, Cyrillic) and
             for other scripts whatever the system has.
+        tracks: for every detection the number of its object through a video, see `vlpart.visualize.scene.build_scene`.
 
     Raises:
         ValueError: `image` is not of the size of the result; sizes that are not above 0; other colours.
@@ -99,7 +102,7 @@ def draw_result(
     pixels = _enlarged(image, minimum_side)
     layer = Layer((pixels.shape[1], pixels.shape[0]))
     masks = masks and result.masks is not None
-    items = build_scene(result, layer.size, colours=colours, masks=masks, scale=layer.scale)
+    items = build_scene(result, layer.size, colours=colours, masks=masks, scale=layer.scale, tracks=tracks)
     measures = _Measures.of(
         (pixels.shape[1], pixels.shape[0]), len(items) if labels else 0, line_width, font_size, text_scale
     )

@@ -64,6 +64,7 @@ def build_scene(
     colours: Colours = "object",
     masks: bool = True,
     scale: float = 1.0,
+    tracks: Sequence[int] | None = None,
 ) -> list[Item]:
     """Items of a result on a layer of (width, height), by family, objects before their parts.
 
@@ -79,6 +80,8 @@ def build_scene(
             share a colour, whatever they belong to, and all objects of one name another.
         masks: draw masks; else boxes stand for them.
         scale: pixels of the canvas to a pixel of the layer.
+        tracks: for every detection the number of its object through a video, from 1, or 0: with the scheme "object" it
+            chooses the colour, and it stands behind the names of objects.
     """
     width, height = size
     boxes = result.boxes_xyxy * np.array(
@@ -90,7 +93,7 @@ def build_scene(
     own = _own_pixels(crops, holders)
     families = _families(result)
     centres = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2], axis=1)
-    colour_of = _colours(result, families, centres, colours, float(np.hypot(width, height)))
+    colour_of = _colours(result, families, centres, colours, float(np.hypot(width, height)), tracks)
     held = {j for outer in holders for j in outer}
     items: list[Item] = []
     for family, members in enumerate(families):
@@ -108,7 +111,8 @@ def build_scene(
                     colour=colour_of[i],
                     name=_words(
                         result, i, [j for j in holders[i] if _share(crops[i], crops[j], areas[i]) > _SURELY_INSIDE]
-                    ),
+                    )
+                    + (f" #{tracks[i]}" if tracks is not None and tracks[i] and not result.is_part(i) else ""),
                     score=float(result.scores[i]),
                     crop=crops[i],
                     own=own[i],
@@ -187,7 +191,12 @@ def _families(result: NamedDetections) -> list[list[int]]:
 
 
 def _colours(
-    result: NamedDetections, families: list[list[int]], centres: NDArray[np.floating], scheme: Colours, diagonal: float
+    result: NamedDetections,
+    families: list[list[int]],
+    centres: NDArray[np.floating],
+    scheme: Colours,
+    diagonal: float,
+    tracks: Sequence[int] | None,
 ) -> dict[int, RGB]:
     """The colour of every detection."""
     indices = range(len(result))
@@ -203,13 +212,17 @@ def _colours(
             names[i] = key
         order = {key: class_colour(k) for k, key in enumerate(dict.fromkeys(names.values()))}
         return {i: order[names[i]] for i in indices}
-    bases = _apart([centres[members].mean(axis=0) for members in families], diagonal)
+    if tracks is not None:  # the same from frame to frame
+        numbers = [max(tracks[i] for i in members) for members in families]
+        bases = [OBJECT_COLOURS[number % len(OBJECT_COLOURS)] for number in numbers]
+    else:
+        bases = _apart([centres[members].mean(axis=0) for members in families], diagonal)
     parts = [sum(result.is_part(i) for i in members) for members in families]
     with_parts = sum(count > 0 for count in parts)
     found: dict[int, RGB] = {}
     for members, base, count in zip(families, bases, parts, strict=True):
-        free = count >= _DOMINANT * sum(parts)
-        found |= _member_colours(result, members, base, centres, None if free else max(120.0, 270 / with_parts))
+        free = tracks is None and count >= _DOMINANT * sum(parts)
+        found |= _member_colours(result, members, base, centres, None if free else max(120.0, 270 / max(with_parts, 1)))
     return found
 
 

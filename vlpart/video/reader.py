@@ -1,0 +1,172 @@
+"""Frames of video files, webcams and network cameras, one at a time (extra `video`: PyAV, which brings FFmpeg)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.data.image_files import CAMERA
+from vlpart.errors import VideoError
+from vlpart.files import is_there, local_path
+from vlpart.web import shown
+
+if TYPE_CHECKING:
+    import av.container
+
+_SECONDS = 20.0  # to open an address, and between two packets of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """A frame: its place in the video (from 0), its time in seconds, and (H, W, 3) uint8 RGB, upright."""
+
+    number: int
+    seconds: float
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """What is known of an open video.
+
+    Attributes:
+        name: for messages, without credentials.
+        rate: frames per second.
+        frames: how many the range has after the stride; None where the length is not known.
+    """
+
+    name: str
+    rate: Fraction
+    frames: int | None
+    _container: av.container.InputContainer
+    _stride: int
+    _start: float
+    _end: float | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every `stride`-th frame from `start` to `end`, until the video ends.
+
+        Raises:
+            VideoError: it is damaged, or the connection broke.
+        """
+        stream = self._container.streams.video[0]
+        stream.thread_type = "AUTO"
+        first: float | None = None
+        taken = 0
+        with _refusals(self.name):
+            if self._start > 1:
+                self._container.seek(int((self._start - 1) * 1_000_000))  # to a key frame before
+            for number, frame in enumerate(self._container.decode(stream)):
+                origin = float((stream.start_time or 0) * (stream.time_base or 0))
+                seconds = number / float(self.rate) if frame.time is None else frame.time - origin
+                if seconds < self._start - 0.5 / float(self.rate):
+                    continue
+                if self._end is not None and seconds >= self._end:
+                    return
+                first = number if first is None else first
+                if (number - first) % self._stride:
+                    continue
+                place = round(seconds * float(self.rate))
+                yield Frame(number=place, seconds=round(max(seconds, 0.0), 6), pixels=_upright(frame))
+                taken += 1
+        if not taken:
+            raise VideoError(f"{self.name} has no frame from second {self._start:g} on")
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    """The pixels as a player shows them: telephones store a film of their own orientation and an angle with it."""
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+@contextmanager
+def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float | None = None) -> Iterator[Video]:
+    """Open a video file, an address, or a webcam by its number.
+
+    Args:
+        source: a path, `rtsp://...`, `https://...`, or "0" for the first webcam.
+        stride: take every so many frames.
+        start, end: seconds of the video.
+
+    Raises:
+        VideoError: PyAV is not installed, there is no such file or camera, it is no video, or a value is out of range.
+    """
+    if stride < 1 or start < 0 or (end is not None and end <= start):
+        raise VideoError(
+            f"a stride is at least 1 and an end after its start, got stride {stride}, start {start:g}, end {end}"
+        )
+    av = import_av()
+    name = shown(source) if "://" in source else source
+    address, options = _address(source)
+    with _refusals(name):
+        container = av.open(address, timeout=_SECONDS if "://" in source else None, **options)
+    with container:
+        if not container.streams.video:
+            raise VideoError(f"{name} has no pictures, only sound: name a video")
+        stream = container.streams.video[0]
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        yield Video(
+            name=name,
+            rate=rate,
+            frames=_frames_of(stream, rate, stride, start, end),
+            _container=container,
+            _stride=stride,
+            _start=start,
+            _end=end,
+        )
+
+
+def _frames_of(stream: Any, rate: Fraction, stride: int, start: float, end: float | None) -> int | None:
+    total = stream.frames or (round(float(stream.duration * stream.time_base) * rate) if stream.duration else 0)
+    if not total:
+        return None if end is None else max(1, round((end - start) * rate / stride))
+    last = total if end is None else min(total, round(end * rate))
+    return max(0, -(-(last - round(start * rate)) // stride))
+
+
+def _address(source: str) -> tuple[str, dict[str, Any]]:
+    """What FFmpeg calls a source, and the options for it."""
+    if CAMERA.fullmatch(source) and not is_there(local_path(source)):
+        if sys.platform == "darwin":
+            return source, {"format": "avfoundation", "options": {"framerate": "30"}}
+        if sys.platform == "win32":
+            return f"video={source}", {"format": "dshow"}
+        return f"/dev/video{source}", {"format": "v4l2"}
+    if source.lower().startswith(("rtsp://", "rtsps://")):
+        return source, {"options": {"rtsp_transport": "tcp"}}
+    if "://" in source:
+        return source, {}
+    path = local_path(source)
+    if not path.is_file():
+        raise VideoError(f"there is no video file {path}")
+    return str(path if path.is_absolute() else Path.cwd() / path), {}
+
+
+def import_av() -> Any:
+    """PyAV. Raises `VideoError` where it is not installed."""
+    try:
+        import av
+    except ImportError as error:
+        raise VideoError('videos need PyAV: pip install "vlpart[video]"') from error
+    return av
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """What FFmpeg has against a video, as a `VideoError`."""
+    from av.error import FFmpegError
+
+    try:
+        yield
+    except (FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise VideoError(f"cannot read the video {name}: {reason}") from error
