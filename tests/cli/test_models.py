@@ -14,7 +14,7 @@ def test_list_has_a_line_for_every_model(run: Run, private_cache: Path) -> None:
     headings, *rows = [line.split("\t") for line in run("models", "list").out.splitlines()]
     assert headings == ["name", "architecture", "vocabulary", "weights"]
     assert len(rows) == 31
-    assert rows[0] == ["tiny", "tiny", rows[0][2], "in the package"]
+    assert rows[0] == ["tiny", "tiny2", rows[0][2], "in the package"]
     where = {row[0]: row[3] for row in rows}
     assert where["r50_paco"] == "downloaded"
     assert where["r50_pascalpart"] == "to download"

@@ -71,7 +71,7 @@ def test_completion_knows_models_recipes_formats_and_vocabularies(
     assert completion.complete_vocabularies("lv") == ["lvis_paco", "lvis_v1"]
     assert completion.complete_formats("c") == ["coco", "crops", "cutouts"]
     assert completion.complete_formats("coco,c") == ["coco,crops", "coco,cutouts"]
-    assert completion.complete_formats("coco,j") == ["coco,json"]
+    assert completion.complete_formats("coco,j") == ["coco,json", "coco,jsonl"]
 
 
 def test_the_commands_offer_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
