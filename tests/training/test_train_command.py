@@ -16,7 +16,7 @@ from vlpart.cli import train
 from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.recipes import get_recipe
 from vlpart.signals import exit_code
-from vlpart.training import dry_run as dry_run_module
+from vlpart.training import memory as memory_module
 from vlpart.training.checkpoint import list_checkpoints
 from vlpart.training.logging import RunLog
 
@@ -94,7 +94,8 @@ def test_a_stopped_run_is_no_success(call, mine, tmp_path, monkeypatch, number, 
 
     def write_and_stop(self, record):
         write(self, record)
-        signal.raise_signal(number)
+        if record["event"] == "step":
+            signal.raise_signal(number)
 
     monkeypatch.setattr(RunLog, "write", write_and_stop)
     done = call(*mine)
@@ -105,7 +106,15 @@ def test_a_stopped_run_is_no_success(call, mine, tmp_path, monkeypatch, number, 
 
 def test_dry_run_writes_nothing(call, mine, tmp_path):
     done = call(*mine, "--iterations", 77, "--dry-run")
-    for text in ("boxes", "18", "s per step", "77 steps", "first weights: none", "processes: 1", "MiB each"):
+    for text in (
+        "boxes",
+        "18",
+        "s per step",
+        "steps: 77 of 2 images",
+        "first weights: none",
+        "processes: 1",
+        "MiB each",
+    ):
         assert text in done.stdout
     assert not (tmp_path / "run").exists()
 
@@ -137,8 +146,8 @@ def test_dry_run_says_what_is_left_out(call, mine, tmp_path):
 def test_dry_run_refuses_batches_that_the_memory_cannot_hold(call, mine, monkeypatch):
     """Tried are 2 and 4 images only; here each of them takes 1 GiB more."""
     peaks = iter((3 * 2**30, 5 * 2**30))
-    monkeypatch.setattr(dry_run_module, "_memory", lambda: 64 * 2**30)
-    monkeypatch.setattr(dry_run_module, "_peak_memory", lambda: next(peaks))
+    monkeypatch.setattr(memory_module, "total_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(memory_module, "peak_memory", lambda: next(peaks))
     with pytest.raises(TrainingError, match="batches of 100 images would take about 101 GiB of memory, .* has 64 GiB"):
         call(*mine, "--dry-run", "--batch-size", 100)
 
@@ -177,7 +186,7 @@ class TestDryRunOfAGpuRecipe:
             "2 images, 4 annotations",
         ):
             assert said in done.stderr
-        for said in ("voc_2007_train", "30000 steps", "time: not measured", "MiB each"):
+        for said in ("voc_2007_train", "steps: 30,000 of", "time: not measured", "MiB each"):
             assert said in done.stdout
         assert not (tmp_path / "run").exists()
         with pytest.raises(TrainingError, match="fp16 needs a GPU"):
@@ -189,6 +198,6 @@ def test_tiny_over_the_real_data(call, shared, tmp_path):
     options = ("--data", shared / "data", "--output", tmp_path / "run", "--workers", 0, "--batch-size", 1)
     done = call("tiny", *options, "--init", "none", "--dry-run")
     steps = get_recipe("tiny", shared / "data").iterations
-    for text in ("car_parts", "ade_parts", "2,006", f"{steps} steps"):
+    for text in ("car_parts", "ade_parts", "2,006", f"steps: {steps:,} of"):
         assert text in done.stdout
     assert "weights:" in call("tiny", *options, "--init", "none", "--iterations", 1, "--precision", "float32").stdout

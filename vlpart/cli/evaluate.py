@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from vlpart.evaluation.session import EvaluationOutcome, Request
 
 
+#: What `--on` may be for the images that a training run held out.
+HELD_OUT = ("held-out", "heldout", "validation")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command("evaluate")(evaluate)
@@ -30,7 +34,8 @@ def evaluate(
         typer.Option(
             "--on",
             help="coco, lvis, voc, pascal_part, partimagenet, paco, ade_parts, car_parts, faces, coco128, "
-            "the yaml of a published recipe, a COCO file, or a folder with a val split.",
+            "the yaml of a published recipe, a COCO file, a folder with a val split, or held-out: what the training "
+            "run MODEL did not see.",
         ),
     ],
     model: Annotated[
@@ -121,7 +126,7 @@ def evaluate(
         raise typer.BadParameter("give the name of a model, or --predictions FILE (not both)")
     if predictions is not None and (referring or absent):
         raise typer.BadParameter("--referring and --absent ask a model: give its name instead of --predictions")
-    dataset = _dataset(on, data, images, max_images, need_images=model is not None)
+    dataset = _held_out(on, model, max_images) or _dataset(on, data, images, max_images, need_images=model is not None)
     if boxes:
         dataset = replace(dataset, benchmark=dataset.benchmark.on_boxes())
     rule = "lvis" if annotated_classes_only else dataset.benchmark.rule
@@ -167,6 +172,18 @@ def evaluate(
         outcome = run(request, group=group, progress=progress)
     if outcome is not None:
         _show(request, outcome, per_class)
+
+
+def _held_out(on: str, model: str | None, max_images: int | None) -> Dataset | None:
+    """What `--on held-out` means for a run folder; None for any other `--on`."""
+    from vlpart.evaluation.session import open_held_out
+
+    kind, _, name = on.partition(":")
+    if kind.casefold().replace("_", "-") not in HELD_OUT:
+        return None
+    if model is None or not Path(model).is_dir():
+        raise typer.BadParameter("--on held-out goes with the folder of a training run as MODEL")
+    return open_held_out(Path(model), name or None, max_images=max_images)
 
 
 def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | None, need_images: bool) -> Dataset:

@@ -12,8 +12,12 @@ from vlpart.cli.completion import complete_recipes
 from vlpart.cli.console import Bars, note_config, print_table, say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
     from vlpart.runtime import World
-    from vlpart.training.dry_run import DryRun
+    from vlpart.training.callbacks import TrainingResult
     from vlpart.training.recipe import Recipe
 
 
@@ -43,8 +47,21 @@ def train(
     iterations: Annotated[
         int | None, typer.Option(min=1, help="Steps to train; decay steps keep their place in the run.")
     ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(min=0.0, help="Length as passes over the images of a single source.")
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images of a batch of the first source; others keep their proportion.")
+        str | None,
+        typer.Option(
+            "--batch-size",
+            "--batch",
+            metavar="N|auto",
+            help="Images of a batch of the first source; others keep their proportion. auto = what the memory holds.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=16, help="Shorter side of the images in pixels, in training (at most) and afterwards."),
     ] = None,
     accumulate: Annotated[int | None, typer.Option(min=1, help="Batches of one step on each process.")] = None,
     scaling: Annotated[
@@ -76,6 +93,24 @@ def train(
         float | None,
         typer.Option(
             min=0.0, help="Weight of the loss that keeps other names as the first weights had them; 0 = none."
+        ),
+    ] = None,
+    negatives: Annotated[
+        bool | None,
+        typer.Option("--negatives/--no-negatives", help="Images without annotations train, too: nothing is in them."),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(help="Modules that do not train, with commas: backbone, fpn, rpn, roi_heads, or parts."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="End after so many evaluations without a better one; the best is exported."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Any field of the recipe, e.g. losses.roi_regions=128; repeat."
         ),
     ] = None,
     keep: Annotated[
@@ -133,27 +168,31 @@ def train(
         "activation_checkpointing": activation_checkpointing,
         "same_source_on_all_ranks": same_source,
         "non_finite": non_finite,
+        "patience": patience,
     }
     as_given = {"learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
     chosen = get_recipe(
         recipe, data, init=init, validation_split=validation_split, teacher_loss_weight=teacher
     ).changed(**options)
     note_config(recipe)
-    if batch_size is not None:
-        chosen = chosen.with_batch_size(batch_size)
+    chosen = _shaped(chosen, _batch(batch_size), image_size, negatives, freeze, settings or [])
+    if epochs is not None and iterations is not None:
+        raise typer.BadParameter("give --epochs or --iterations, not both")
 
     import torch
 
     from vlpart.runtime import joined
     from vlpart.training.logging import check_sinks
     from vlpart.training.loop import check_output, run_lock
+    from vlpart.training.settings import with_settings
 
     if threads is not None:
         torch.set_num_threads(threads)
     logs = check_sinks(name.strip() for name in log_to.split(",") if name.strip())
     with joined(device) as world:
         count = default_workers(world) if workers is None else workers
-        final = _fit_to_world(chosen, world, iterations).changed(**as_given)
+        final = _fit_to_world(chosen, world, iterations, epochs, batch_size == "auto").changed(**as_given)
+        final = with_settings(final, settings or [])  # again: what is given is not scaled
         folder = output or Path("runs") / chosen.name
         if world.is_main:
             check_output(folder)
@@ -172,14 +211,59 @@ def default_workers(world: World) -> int:
     return max(1, min(4, (os.cpu_count() or 2) // here - 1))
 
 
-def _fit_to_world(recipe: Recipe, world: World, iterations: int | None) -> Recipe:
+def _batch(given: str | None) -> int | None:
+    """The number of `--batch-size`; None for "auto" and where it is not given."""
+    if given in (None, "auto"):
+        return None
+    if not (given or "").isdecimal() or int(given or 0) < 1:
+        raise typer.BadParameter(f"--batch-size is a number of images or auto, not {given!r}")
+    return int(given or 0)
+
+
+def _shaped(
+    recipe: Recipe,
+    batch_size: int | None,
+    image_size: int | None,
+    negatives: bool | None,
+    freeze: str | None,
+    settings: Sequence[str],
+) -> Recipe:
+    """The recipe with the options that change more than one field, then with single fields."""
+    from dataclasses import replace
+
+    from vlpart.training.settings import frozen_modules, with_image_size, with_settings
+
+    if batch_size is not None:
+        recipe = recipe.with_batch_size(batch_size)
+    if image_size is not None:
+        recipe = with_image_size(recipe, image_size)
+    if negatives is not None:
+        recipe = recipe.changed(sources=tuple(replace(each, filter_empty=not negatives) for each in recipe.sources))
+    if freeze is not None:
+        recipe = recipe.changed(frozen=(*recipe.frozen, *frozen_modules(freeze)))
+    return with_settings(recipe, settings)
+
+
+def _fit_to_world(
+    recipe: Recipe, world: World, iterations: int | None, epochs: float | None, automatic: bool
+) -> Recipe:
     """The recipe for the batch it gets here; every change is said."""
     from vlpart.training.recipe import scaled, with_iterations
 
+    changes: tuple[str, ...] = ()
+    if automatic:
+        from vlpart.training.memory import automatic_batch
+
+        recipe, chosen = automatic_batch(recipe, world)
+        changes = (chosen,)
     fitted = scaled(recipe, world.size)
     if world.is_main:
-        for change in fitted.changes:
+        for change in (*changes, *fitted.changes):
             say(change, err=True)
+    if epochs is not None:
+        from vlpart.training.plan import steps_of_epochs
+
+        iterations = steps_of_epochs(fitted.recipe, epochs, world.size)
     return fitted.recipe if iterations is None else with_iterations(fitted.recipe, iterations)
 
 
@@ -187,11 +271,10 @@ def _run(
     recipe: Recipe, world: World, output: Path, resume: bool, time_limit: float | None, workers: int, log_to: list[str]
 ) -> None:
     """Train, then export the weights. Ends with the exit code of a signal if one stopped it."""
-    from vlpart.runtime import training_precision
     from vlpart.signals import exit_code
     from vlpart.training.assemble import build_trainer, describe_run, set_aside_weights
-    from vlpart.training.checkpoint import export_weights
-    from vlpart.training.loop import refuse_existing_run
+    from vlpart.training.loop import NO_IMPROVEMENT, refuse_existing_run
+    from vlpart.training.plan import standard_callbacks
 
     if not resume:
         refuse_existing_run(output)
@@ -201,12 +284,8 @@ def _run(
         )
     step = trainer.resume() if resume else 0
     if world.is_main:
-        precision, why = training_precision(recipe.precision, world.device)
-        say(f"precision: {precision} ({why})", err=True)
         for source in parts.sources:
             say(str(source.report), err=True, lines=True)
-        if parts.teacher is not None:
-            say(str(parts.teacher), err=True)
         if step:
             say(f"resumed at step {step}", err=True)
         if trainer.changed:
@@ -214,26 +293,41 @@ def _run(
         if step < recipe.iterations and (aside := set_aside_weights(output, step)):
             say(f"the weights exported before are now {aside}", err=True)
         describe_run(recipe, parts, output)
+        trainer.callbacks = tuple(standard_callbacks(recipe, parts, output, world))
     with Bars(transient=True) as progress:
         result = trainer.run(time_limit, say=progress.say, progress=progress)
     if world.is_main:
-        if result.reason == "finished":
-            weights = export_weights(result.checkpoint, output / "weights.safetensors", initial=parts.initial)
-            say(f"weights: {weights}")
+        if result.reason in ("finished", NO_IMPROVEMENT):
+            _export(result, output, parts.initial)
         else:
             say(f"stopped ({result.reason}) at step {result.step}: add --resume to go on")
     if code := exit_code(result.reason):
         raise typer.Exit(code)
 
 
+def _export(result: TrainingResult, output: Path, initial: Mapping[str, Tensor] | None) -> None:
+    """Write the weights of a finished run; of one that stopped improving, those that were best."""
+    from vlpart.training.checkpoint import export_weights
+    from vlpart.training.loop import NO_IMPROVEMENT
+
+    best = output / "checkpoints" / "best.pt"
+    early = result.reason == NO_IMPROVEMENT and best.is_file()
+    weights = export_weights(best if early else result.checkpoint, output / "weights.safetensors", initial=initial)
+    if result.reason == NO_IMPROVEMENT:
+        kept = "the best checkpoint is" if early else "no evaluation gave a figure; the last checkpoint is"
+        say(f"ended at step {result.step}, no improvement any more: {kept} exported")
+    say(f"weights: {weights}")
+
+
 def _dry_run(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     """Print what a run would do."""
+    from vlpart.training.callbacks import duration
     from vlpart.training.dry_run import dry_run, needs
 
     if world.is_main:
         for need in needs(recipe, world):
             say(f"needs {need}", err=True)
-    report = dry_run(recipe, workers=workers, world=world)
+    report = dry_run(recipe, workers=workers, world=world, output=output)
     if not world.is_main:
         return
     for row in report.sources:
@@ -251,50 +345,10 @@ def _dry_run(recipe: Recipe, world: World, workers: int, output: Path) -> None:
     headings = ("source", "kind", "images", "annotations", "classes", "ratio", "batch")
     say(f"recipe {recipe.name}")
     print_table(headings, rows, right=headings[2:])
-    for line in _plan(recipe, world, report, output):
+    for line in report.plan:
         say(line)
-
-
-def _plan(recipe: Recipe, world: World, report: DryRun, output: Path) -> list[str]:
-    """What a run would do, in lines."""
-    from vlpart.runtime import training_precision
-
-    rates = f"{recipe.schedule}, learning rate {recipe.learning_rate:g}"
-    if recipe.steps:
-        rates += f", a tenth of it from steps {', '.join(map(str, recipe.steps))} on"
-    precision, why = training_precision(recipe.precision, world.device)
-    trains = f"{report.trained / 1e6:.2f} M of {report.parameters / 1e6:.2f} M parameters"
-    size, folder = f"{report.checkpoint_bytes / 2**20:,.0f} MiB", output / "checkpoints"
     time = "not measured: this device does not compute in the precision of the recipe"
-    if report.seconds_per_step is not None:
+    if report.seconds_per_step is not None and report.hours is not None:
         each = f"{report.seconds_per_step:.2f} s per step of {report.images_per_step:.1f} images"
-        time = f"{each}, about {report.hours:.1f} hours"
-    evaluation = "none"
-    if recipe.evaluate_every is not None and recipe.evaluate_on:
-        names = (
-            f"{each.name} ({each.validation_split:.0%} of the images, held out)" if each.validation_split else each.name
-            for each in recipe.evaluate_on
-        )
-        evaluation = f"every {recipe.evaluate_every} steps on {', '.join(names)}"
-    return [
-        f"model: {recipe.architecture}, {trains} train, seed {recipe.seed}",
-        f"precision: {precision} ({why})",
-        f"first weights: {report.init}",
-        f"processes: {world.size}, this one on {world.device}, {recipe.accumulate} batches a step each",
-        f"schedule: {recipe.iterations} steps, warm-up {recipe.warmup_iterations}, {rates}",
-        f"checkpoints: every {recipe.checkpoint_every} steps, {size} each, two and the best kept in {folder}",
-        f"evaluation: {evaluation}",
-        f"other names: {_remembering(recipe)}",
-        *([report.teacher] if report.teacher else []),
-        f"time: {time}",
-    ]
-
-
-def _remembering(recipe: Recipe) -> str:
-    """How the run keeps what the first weights knew, in words."""
-    ways = []
-    if recipe.teacher_loss_weight:
-        ways.append(f"{recipe.teacher_names} a batch held to the first weights (weight {recipe.teacher_loss_weight:g})")
-    if recipe.initial_share:
-        ways.append(f"{recipe.initial_share:.0%} of the first weights in the result")
-    return ", ".join(ways) or "not kept"
+        time = f"{each}, about {duration(report.hours * 3600)}; memory: {report.memory_mib / 1024:.1f} GiB"
+    say(f"time: {time}")

@@ -41,7 +41,9 @@ from vlpart.evaluation.truth import is_part
 from vlpart.evaluation.vocabularies import dataset_vocabulary
 from vlpart.files import write_file
 from vlpart.jobs import Progress
+from vlpart.names import did_you_mean
 from vlpart.runtime import World
+from vlpart.zoo.run_folder import run_recipe
 
 if TYPE_CHECKING:
     from vlpart.training.recipe import EvaluationSet
@@ -401,3 +403,39 @@ def open_set(each: EvaluationSet, max_detections: int) -> Dataset:
         rules = replace(rules, rule=rule, max_detections=max_detections)
     kind = next(iter(rules.headline.values())).partition(".")[0]
     return replace(dataset, benchmark=replace(rules, kinds=(kind,)))
+
+
+def open_held_out(run: Path, name: str | None = None, *, max_images: int | None = None) -> Dataset:
+    """What a training run was evaluated on and did not see: its val split, or the images that it held out, all of them.
+
+    Args:
+        run: folder of the run.
+        name: which of its evaluation sets; None = the only one.
+        max_images: only an evenly spaced subset of so many.
+
+    Raises:
+        DataError: the run has no such set, several and no name is given, or its files are not there any more.
+        WeightsError: the folder is no run.
+    """
+    sets = {str(each["name"]): each for each in run_recipe(run).get("evaluate_on") or ()}
+    if not sets:
+        raise DataError(f"{run} was trained without evaluation, so nothing is held out: give the data with --on")
+    if name is None and len(sets) > 1:
+        raise DataError(f"{run} has {len(sets)} evaluation sets: name one, --on held-out:{next(iter(sets))}")
+    if name is not None and name not in sets:
+        raise DataError(f"{run} has no evaluation set {name!r}: {did_you_mean(name, sets) or ', '.join(sets)}")
+    chosen = sets[name] if name is not None else next(iter(sets.values()))
+    annotations, images = Path(chosen["annotations"]), Path(chosen["images"])
+    if not annotations.is_file():
+        raise DataError(
+            f"{annotations}, which {run} was evaluated on, is not there: start in the folder that the training was "
+            "started in, or give the data with --on"
+        )
+    benchmark = None if chosen.get("benchmark") is None else get_benchmark(chosen["benchmark"])
+    share = float(chosen.get("validation_split") or 0.0)
+    dataset = open_dataset(annotations, images, benchmark, max_images=max_images, validation_split=share)
+    if benchmark is not None:
+        return dataset
+    title = f"{annotations}, the part that {run} held out" if share else f"{annotations}, held out by {run}"
+    rule: Rule = "lvis" if chosen.get("annotated_classes_only") else dataset.benchmark.rule
+    return replace(dataset, benchmark=replace(dataset.benchmark, title=title, rule=rule))

@@ -71,9 +71,10 @@ class Predictor(BasePredictor):
         self._entry = entry
         self._note = note
         sizes = get_architecture(loaded.architecture)
+        short_side, max_side = entry.image_size or (sizes.short_side, sizes.max_side)
         self.defaults = Defaults(
-            short_side=sizes.short_side,
-            max_side=sizes.max_side,
+            short_side=short_side,
+            max_side=max_side,
             score_threshold=entry.score_threshold,
             max_detections=entry.detections_per_image,
         )

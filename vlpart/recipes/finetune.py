@@ -72,7 +72,8 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
     """A detector that goes on learning, on the images of one folder, without forgetting the names it knew.
 
     Command: `vlpart train finetune --data FOLDER --init tiny`.
-    Steps: ten passes over the images, at least 300 and at most 5000.
+    Steps: ten passes over the images, at least 300 and at most 5000; with another batch as many more or fewer, and the
+    learning rate goes with the root of it.
     Architecture, mask head, text encoder, prompt and image sizes are those of the first weights. A frozen copy of them
     is the teacher of the run (`vlpart.training.distillation`).
 
@@ -93,7 +94,8 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
     held = 0.0 if folder.val is not None else HOLD_OUT if validation_split is None else validation_split
     sizes = _SIZES[initial.architecture]
     name = folder.root.resolve().name.replace("|", "_") or "data"
-    iterations = steps_for(len(folder.train.images) - len(_held_out(folder.train, held)), sizes.batch_size)
+    trained = set(folder.train.annotations) - _held_out(folder.train, held)
+    iterations = steps_for(len(trained), sizes.batch_size)
     return Recipe(
         name="finetune",
         architecture=initial.architecture,
@@ -110,6 +112,8 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
         warmup_factor=1e-2,
         final_factor=0.01,
         iterations=iterations,
+        reference_batch=sizes.batch_size,
+        batch_scaling="sqrt",
         precision=sizes.precision,
         clip_norm=5.0,
         ema_decay=0.998,

@@ -21,10 +21,12 @@ from vlpart.jobs import Progress
 from vlpart.losses.by_kind import compute_losses
 from vlpart.losses.weak_labels import frequency_weights
 from vlpart.models.build import build_detector
+from vlpart.names import did_you_mean
 from vlpart.runtime import World, choose_device, choose_precision
 from vlpart.text.encoders import TextEncoder, encode_vocabulary, get_text_encoder
 from vlpart.text.prompts import Prompt
 from vlpart.text.vocabulary import Entry, Vocabulary
+from vlpart.training.callbacks import Callback
 from vlpart.training.checkpoint import list_checkpoints, save_weights
 from vlpart.training.distillation import TeacherSource
 from vlpart.training.distractors import Distractors
@@ -167,7 +169,9 @@ def freeze(model: nn.Module, beginnings: Sequence[str]) -> None:
     for beginning in beginnings:
         found = [p for name, p in model.named_parameters() if name.startswith(beginning)]
         if not found:
-            raise TrainingError(f"there is no parameter {beginning!r} to freeze in this model")
+            known = [name for name, _ in model.named_modules() if name and name.count(".") < 2]
+            hint = did_you_mean(beginning.rstrip("."), known) or f"it has {', '.join(n for n in known if '.' not in n)}"
+            raise TrainingError(f"there is no parameter {beginning.rstrip('.')!r} to freeze in this model: {hint}")
         for parameter in found:
             parameter.requires_grad_(False)
 
@@ -277,8 +281,11 @@ def build_trainer(
     world: World | None = None,
     log_to: Sequence[str] = (),
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[Trainer, Assembly]:
     """A trainer over the real data and model of a recipe, not yet resumed or started.
+
+    What the command line has of plan and pictures are `vlpart.training.plan.standard_callbacks`.
 
     Raises:
         DataError: an evaluation set of the recipe cannot be scored.
@@ -308,6 +315,7 @@ def build_trainer(
         evaluate=evaluate if recipe.evaluate_on else None,
         world=world,
         log_to=log_to,
+        callbacks=callbacks,
     )
     return trainer, parts
 

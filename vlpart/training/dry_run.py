@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
 from vlpart.data.indexing import load_source
-from vlpart.data.loader import make_loader
 from vlpart.data.source import LoadedSource
 from vlpart.errors import TrainingError
 from vlpart.models.build import build_detector
 from vlpart.runtime import World
 from vlpart.text.clip import ClipTextEncoder
-from vlpart.training.assemble import Assembly, assemble, check_evaluation, check_files, freeze
+from vlpart.training.assemble import assemble, check_evaluation, check_files, freeze
 from vlpart.training.initial_weights import local_file
-from vlpart.training.optimizer import trainable
+from vlpart.training.logging import resident_mib
+from vlpart.training.memory import refuse_too_large
+from vlpart.training.plan import checkpoint_bytes, parameter_counts, plan_of
 from vlpart.training.recipe import Recipe
 from vlpart.training.step import Stepper
 from vlpart.zoo.catalogue import list_models
-
-#: Larger batches are tried in small before: the system kills a process that asks for more memory than there is.
-LARGE_BATCH = 16
-
-#: Images of the two small batches whose difference tells what an image takes.
-SMALL_BATCHES = (2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +53,8 @@ class DryRun:
         images_per_step: mean over the measured steps, all processes together; None as before.
         hours: estimate for all iterations; None as before.
         teacher: how many names it holds, in words; None without one.
+        memory_mib: of this process after the steps.
+        plan: the lines of `vlpart.training.plan.plan_of`.
     """
 
     sources: tuple[SourceRow, ...]
@@ -70,6 +66,8 @@ class DryRun:
     images_per_step: float | None
     hours: float | None
     teacher: str | None = None
+    memory_mib: float = 0.0
+    plan: tuple[str, ...] = ()
 
 
 def needs(recipe: Recipe, world: World) -> list[str]:
@@ -97,7 +95,9 @@ def computable(recipe: Recipe, world: World) -> bool:
     return not (recipe.precision == "fp16" and world.device.startswith("cpu"))
 
 
-def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | None = None) -> DryRun:
+def dry_run(
+    recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | None = None, output: Path = Path("runs")
+) -> DryRun:
     """Assemble a run and time a few real steps (the first, which warms up, is not counted); nothing is written.
 
     Initial weights that are not on this machine are not downloaded: random ones take the same time. A recipe that needs
@@ -115,10 +115,11 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
         sources = tuple(load_source(source) for source in recipe.sources)
         detector = build_detector(recipe.architecture, mask_on=recipe.mask_on)
         freeze(detector, recipe.frozen)
-        return _summary(recipe, sources, detector, here)
+        plan = plan_of(recipe, sources, detector, output, world, _init(recipe, here))
+        return replace(_summary(recipe, sources, detector, here), plan=plan)
     parts = assemble(recipe if here else recipe.changed(init="none"), workers=workers, world=world)
     stepper = Stepper(recipe, parts.detector, parts.compute, world)
-    _refuse_too_large(parts, stepper, world)
+    refuse_too_large(parts, stepper, world)
     batches = iter(parts.loader)
     seconds: list[float] = []
     images: list[int] = []
@@ -130,20 +131,25 @@ def dry_run(recipe: Recipe, *, steps: int = 6, workers: int = 1, world: World | 
         images.append(sum(world.all_gather(result.images)))
         seconds.append(time.perf_counter() - began)
     each = statistics.median(seconds[1:])
+    teacher = None if parts.teacher is None else str(parts.teacher)
     return replace(
         _summary(recipe, parts.sources, parts.detector, here),
         seconds_per_step=each,
         images_per_step=statistics.mean(images[1:]),
         hours=each * recipe.iterations / 3600,
-        teacher=None if parts.teacher is None else str(parts.teacher),
+        teacher=teacher,
+        memory_mib=resident_mib(),
+        plan=plan_of(recipe, parts.sources, parts.detector, output, world, _init(recipe, here), teacher),
     )
+
+
+def _init(recipe: Recipe, here: bool) -> str:
+    return recipe.init if here else f"{recipe.init} (to be downloaded)"
 
 
 def _summary(recipe: Recipe, sources: Sequence[LoadedSource], detector: nn.Module, here: bool) -> DryRun:
     """What is known before any step; `here` = the first weights need no download."""
-    parameters = sum(p.numel() for p in detector.parameters())
-    trained = sum(p.numel() for p in trainable(detector).values())
-    kept = parameters + trained * (2 + (recipe.ema_decay is not None))  # two moments of AdamW, the moving average
+    parameters, trained = parameter_counts(detector)
     return DryRun(
         sources=tuple(
             SourceRow(
@@ -158,52 +164,11 @@ def _summary(recipe: Recipe, sources: Sequence[LoadedSource], detector: nn.Modul
             )
             for s in sources
         ),
-        init=recipe.init if here else f"{recipe.init} (to be downloaded)",
+        init=_init(recipe, here),
         parameters=parameters,
         trained=trained,
-        checkpoint_bytes=4 * kept,
+        checkpoint_bytes=checkpoint_bytes(recipe, detector),
         seconds_per_step=None,
         images_per_step=None,
         hours=None,
     )
-
-
-def _refuse_too_large(parts: Assembly, stepper: Stepper, world: World) -> None:
-    """Estimate from two small batches what the largest one takes on a CPU (a GPU refuses by itself what is too much).
-
-    Raises:
-        TrainingError: more than the memory of this machine.
-    """
-    largest = max(parts.sources, key=lambda source: source.source.batch_size)
-    batch_size, total = largest.source.batch_size, _memory()
-    if batch_size <= LARGE_BATCH or total is None or not world.device.startswith("cpu"):
-        return
-    peaks = []
-    for images in SMALL_BATCHES:
-        small = replace(largest, source=replace(largest.source, batch_size=images))
-        loader = make_loader((small,), seed=parts.recipe.seed, workers=0, rank=world.rank, world_size=world.size)
-        stepper([next(iter(loader))])
-        peaks.append(_peak_memory())
-    per_image = (peaks[1] - peaks[0]) / (SMALL_BATCHES[1] - SMALL_BATCHES[0])
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
-    needed = processes * (peaks[1] + per_image * (batch_size - SMALL_BATCHES[1]))
-    if world.any(needed > total):
-        raise TrainingError(
-            f"batches of {batch_size} images would take about {needed / 2**30:,.0f} GiB of memory, this machine has "
-            f"{total / 2**30:,.0f} GiB: lower --batch-size (--accumulate adds up several batches)"
-        )
-
-
-def _memory() -> int | None:
-    """Bytes of memory of this machine; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
-
-
-def _peak_memory() -> int:
-    """Bytes of memory that this process had at most so far. Only where `_memory` is known."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -190,6 +190,11 @@ class Recorder:
         if self.lines is not None and record["event"] == "step":
             self.lines.step(record)
 
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Write a record that is no figure of a step into the log alone."""
+        if self.log is not None:
+            self.log.write(record)
+
     def line(self, text: str) -> None:
         """One line for people."""
         if self.lines is not None:

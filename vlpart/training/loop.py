@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from vlpart.errors import DataError, OutputError, TrainingError
 from vlpart.jobs import Progress
 from vlpart.runtime import World
 from vlpart.signals import StopRequest
+from vlpart.training.callbacks import Callback, TrainingResult
 from vlpart.training.checkpoint import (
     checkpoint_path,
     latest_checkpoint,
@@ -36,6 +36,9 @@ from vlpart.types import Batch
 #: With `non_finite="skip"`, so many bad steps in a row still stop the run.
 MAX_SKIPPED_IN_A_ROW = 20
 
+#: Why a run ends before its last step when its evaluations stay below the best one.
+NO_IMPROVEMENT = "no improvement"
+
 
 class BatchLoader(Protocol):
     """An endless iterable of batches whose state says which batches were *handed out* (not prefetched)."""
@@ -47,16 +50,6 @@ class BatchLoader(Protocol):
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Continue where `state` was taken."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """How a run ended: `reason` is "finished", "time limit" or the name of the signal that stopped it."""
-
-    step: int
-    reason: str
-    checkpoint: Path
-    seconds: float
 
 
 class Trainer:
@@ -74,6 +67,7 @@ class Trainer:
             never does). Called in the main process.
         world: the training processes.
         log_to: sinks besides `log.jsonl`, see `vlpart.training.logging.open_sinks`.
+        callbacks: look on, in the main process.
     """
 
     def __init__(
@@ -88,6 +82,7 @@ class Trainer:
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
         world: World | None = None,
         log_to: Sequence[str] = (),
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.recipe, self.model, self.loader = recipe, model, loader
         self.output, self.log_to = output, log_to
@@ -100,12 +95,20 @@ class Trainer:
         self.seconds = 0.0
         self.skipped = 0
         self.best: float | None = None
+        self.waiting = 0  # evaluations since the best one
+        self.callbacks = tuple(callbacks) if self.world.is_main else ()
+        self._stop: StopRequest | None = None
         self.changed: tuple[str, ...] = ()  # fields of the recipe that differ from those of the checkpoint
 
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.output / "checkpoints"
+
+    def ask_to_stop(self, reason: str) -> None:
+        """From a callback: finish the step, write a checkpoint and return, with this reason."""
+        if self._stop is not None:
+            self._stop.ask(reason)
 
     def resume(self) -> int:
         """Load the newest checkpoint of the run folder, if there is one; returns the step to go on from.
@@ -156,6 +159,7 @@ class Trainer:
         self.seconds = float(content["metrics"]["seconds"])
         self.skipped = int(content["metrics"]["skipped"])
         self.best = content["metrics"]["best"]
+        self.waiting = int(content["metrics"].get("waiting", 0))
 
     def run(
         self, time_limit: float | None = None, *, say: Say | None = None, progress: Progress | None = None
@@ -188,10 +192,13 @@ class Trainer:
         began, before = time.monotonic(), self.seconds
         recipe, world = self.recipe, self.world
         self.model.train()
+        self._stop = stop
+        for callback in self.callbacks:
+            callback.on_start(self, recorder)
         batches = iter(self.loader)
         path = checkpoint_path(self.checkpoints, self.step)
         saved_at = self.step if world.from_main(path.is_file()) else None
-        stopped: str | None = None
+        stopped = NO_IMPROVEMENT if self._out_of_patience() and self.step < recipe.iterations else None
         while self.step < recipe.iterations and stopped is None:
             self._one_step(batches, recorder)
             self.seconds = before + time.monotonic() - began
@@ -205,13 +212,21 @@ class Trainer:
                 saved_at = self.step
                 if world.is_main:
                     mark_best(path)
+            if self._out_of_patience():
+                stopped, saved_at = NO_IMPROVEMENT, None  # how long it has waited is to be in the checkpoint
             if world.any(stop.reason is not None):
                 stopped = next(reason for reason in world.all_gather(stop.reason) if reason)
         if saved_at != self.step:
             path = self._save()
         reason = stopped if self.step < recipe.iterations and stopped else "finished"
         recorder.line(f"{reason} at step {self.step}/{recipe.iterations}, checkpoint {path}")
-        return TrainingResult(step=self.step, reason=reason, checkpoint=path, seconds=self.seconds)
+        result = TrainingResult(step=self.step, reason=reason, checkpoint=path, seconds=self.seconds)
+        for callback in self.callbacks:
+            callback.on_end(self, result)
+        return result
+
+    def _out_of_patience(self) -> bool:
+        return self.recipe.patience is not None and self.waiting >= self.recipe.patience
 
     def _recorder(self, say: Say | None, progress: Progress | None) -> Recorder:
         if not self.world.is_main:
@@ -231,6 +246,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):  # starting workers draws from the global generator: not part of the run
             drawn = [next(batches) for _ in range(recipe.accumulate)]
         waited = time.perf_counter() - began
+        for callback in self.callbacks:
+            callback.on_batches(self, drawn)
         rate = learning_rate_at(recipe, self.step)
         set_learning_rate(self.stepper.optimizer, rate)
         result = self.stepper(drawn)
@@ -264,6 +281,8 @@ class Trainer:
         if self.world.device.startswith("cuda"):
             record["device_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
         recorder.record(record)
+        for callback in self.callbacks:
+            callback.on_step(self, record)
 
     def _not_finite(self, result: StepResult, recorder: Recorder) -> None:
         """Save the batch; stop, or count a skipped step."""
@@ -292,8 +311,9 @@ class Trainer:
             return False
         score = self.world.from_main(self._evaluate(recorder) if self.world.is_main else math.nan)
         if math.isnan(score) or (self.best is not None and score <= self.best):
+            self.waiting += 1
             return False
-        self.best = score
+        self.best, self.waiting = score, 0
         return True
 
     def _evaluate(self, recorder: Recorder) -> float:
@@ -309,6 +329,8 @@ class Trainer:
                 self.model.train()
         recorder.record({"step": self.step, "event": "evaluation", **figures})
         recorder.line(f"evaluation at step {self.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+        for callback in self.callbacks:
+            callback.on_evaluation(self, figures)
         return figures["score"]
 
     def _save(self) -> Path:
@@ -322,9 +344,17 @@ class Trainer:
             **self.stepper.state_dict(),
             "ranks": ranks,
             "ema": self.average.state_dict() if self.average is not None else None,
-            "metrics": {"seconds": self.seconds, "skipped": self.skipped, "best": self.best},
+            "metrics": {
+                "seconds": self.seconds,
+                "skipped": self.skipped,
+                "best": self.best,
+                "waiting": self.waiting,
+            },
         }
-        return save_checkpoint(self.checkpoints, self.step, content)
+        path = save_checkpoint(self.checkpoints, self.step, content)
+        for callback in self.callbacks:
+            callback.on_checkpoint(self, path)
+        return path
 
 
 def mean_losses(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -110,6 +110,9 @@ class Recipe:
             not teach, see `vlpart.training.distillation`; 0 = no teacher.
         teacher_names: names that are held in one batch.
         teacher_vocabulary: which names: what `Vocabulary.load` takes; the vocabulary of the first weights.
+        image_size: shorter side, and longest allowed, in pixels, at which the trained model looks at images; None =
+            those of the architecture.
+        patience: evaluations in a row that are no better than the best before the run ends; None = never.
         initial_share: part of the first weights in those that are evaluated and exported (0 = none): their weighted
             mean with the trained ones, as in "Robust fine-tuning of zero-shot models" (Wortsman et al., CVPR 2022).
         score_threshold, detections_per_image: of the evaluation.
@@ -157,6 +160,8 @@ class Recipe:
     teacher_names: int = 64
     teacher_vocabulary: str | None = None
     initial_share: float = 0.0
+    image_size: tuple[int, int] | None = None
+    patience: int | None = None
     score_threshold: float = 0.05
     detections_per_image: int = 100
 
@@ -186,6 +191,9 @@ class Recipe:
             "needs distractors for negative_vocabularies": bool(self.negative_vocabularies) and not self.distractors,
             "needs teacher_loss_weight >= 0 and teacher_names >= 1": self.teacher_loss_weight < 0
             or self.teacher_names < 1,
+            "needs patience >= 1 or None": self.patience is not None and self.patience < 1,
+            "needs an image_size of at least 1 x 1, shorter side first": self.image_size is not None
+            and not 1 <= self.image_size[0] <= self.image_size[1],
             "needs 0 <= initial_share < 1": not 0 <= self.initial_share < 1,
             "needs teacher_vocabulary, and first weights of a detector, for a teacher": self.teacher_loss_weight > 0
             and (self.teacher_vocabulary is None or self.init == "imagenet"),

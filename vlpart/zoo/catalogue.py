@@ -58,6 +58,7 @@ class ModelEntry:
         prompt: how names become phrases for it, see `vlpart.text.prompts`.
         mask_on: whether it has a mask head; without one it finds boxes only.
         score_threshold, detections_per_image: defaults of the recipe.
+        image_size: shorter side, and longest allowed, of the network input; None = those of the architecture.
         training_time: as published.
         published: rows of the published tables; measured rows for `tiny`.
         note: licence limits or other remarks, one line.
@@ -72,6 +73,7 @@ class ModelEntry:
     detections_per_image: int
     prompt: Prompt = "name"
     mask_on: bool = True
+    image_size: tuple[int, int] | None = None
     url: str | None = None
     file: str | None = None
     size: int | None = None

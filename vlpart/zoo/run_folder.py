@@ -94,6 +94,7 @@ def entry_of_recipe(recipe: Mapping[str, Any], name: str, vocabulary: str) -> Mo
         text_encoder=recipe["text_encoder"],
         prompt=recipe.get("prompt", "name"),
         mask_on=recipe.get("mask_on", True),
+        image_size=tuple(size) if (size := recipe.get("image_size")) else None,
         score_threshold=recipe["score_threshold"],
         detections_per_image=recipe["detections_per_image"],
         published=(),
@@ -107,19 +108,7 @@ def open_run(folder: Path) -> RunFolder:
         WeightsError: the folder is no run, a run of an unknown architecture, or one without weights; the message says
             what is missing.
     """
-    try:
-        recipe = read_json(folder / RECIPE, MAX_RECIPE_BYTES)
-        for key in ("architecture", "text_encoder", "name", "score_threshold", "detections_per_image"):
-            recipe[key]
-    except OSError as error:
-        raise WeightsError(
-            f"{folder} is not the folder of a run: it has no readable {RECIPE} ({error.strerror}); "
-            "give a folder that `vlpart train` made, a model name or a weight file"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{folder / RECIPE} is damaged ({type(error).__name__}: {error})") from None
-    if problem := _malformed(recipe):
-        raise WeightsError(f"{folder / RECIPE} is damaged ({problem})")
+    recipe = run_recipe(folder)
     known = sorted(TEXT_ENCODERS)
     if recipe["architecture"] not in known:
         raise WeightsError(
@@ -134,6 +123,28 @@ def open_run(folder: Path) -> RunFolder:
     return RunFolder(folder=folder, recipe=recipe, weights=_weights(folder))
 
 
+def run_recipe(folder: Path) -> dict[str, Any]:
+    """The recipe of the run in a folder, as `Recipe.to_dict` wrote it.
+
+    Raises:
+        WeightsError: the folder is no run, or its recipe is damaged.
+    """
+    try:
+        recipe = read_json(folder / RECIPE, MAX_RECIPE_BYTES)
+        for key in ("architecture", "text_encoder", "name", "score_threshold", "detections_per_image"):
+            recipe[key]
+    except OSError as error:
+        raise WeightsError(
+            f"{folder} is not the folder of a run: it has no readable {RECIPE} ({error.strerror}); "
+            "give a folder that `vlpart train` made, a model name or a weight file"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / RECIPE} is damaged ({type(error).__name__}: {error})") from None
+    if problem := _malformed(recipe):
+        raise WeightsError(f"{folder / RECIPE} is damaged ({problem})")
+    return recipe
+
+
 def _malformed(recipe: dict[str, Any]) -> str:
     """What is wrong with the values of a recipe that inference reads; empty if nothing is."""
     for key in ("architecture", "text_encoder", "name"):
@@ -146,6 +157,17 @@ def _malformed(recipe: dict[str, Any]) -> str:
             return f"{key!r} is not a number from {low} to {high}"
     if not isinstance(recipe["detections_per_image"], int):
         return "'detections_per_image' is not a whole number"
+    sets = recipe.get("evaluate_on") or []
+    texts = ("name", "annotations", "images")
+    if not isinstance(sets, list) or not all(
+        isinstance(each, dict) and all(isinstance(each.get(key), str) for key in texts) for each in sets
+    ):
+        return "'evaluate_on' is no list of data sets"
+    size = recipe.get("image_size")
+    if size is not None and not (
+        isinstance(size, list) and len(size) == 2 and all(type(side) is int and 1 <= side <= 10**5 for side in size)
+    ):
+        return "'image_size' is not two whole numbers"
     if not isinstance(recipe.get("inference_vocabulary"), str | None):
         return "'inference_vocabulary' is not a name"
     return ""
