@@ -17,7 +17,7 @@ from vlpart.text.vocabulary import Vocabulary
 from vlpart.visualize import labels as typeface
 from vlpart.visualize.draw import draw_result
 from vlpart.visualize.labels import Row, draw_label, draw_leader, label_size, shortened, with_legend
-from vlpart.visualize.paint import Brush, Layer, Stroke
+from vlpart.visualize.paint import Brush, Layer, Stroke, enlarged
 from vlpart.visualize.palette import OBJECT_COLOURS, lighter, to_oklch
 from vlpart.visualize.scene import build_scene
 
@@ -295,11 +295,22 @@ def test_leader_reaches_from_end_to_end() -> None:
 
 
 def test_brush_clips_and_skips_empty_masks() -> None:
-    canvas = Image.new("RGB", (40, 30), (GREY,) * 3)
-    Brush(MaskCrop(0, 0, np.zeros((0, 0), dtype=bool)), canvas.size, 2.0).paint(canvas, (255, 0, 0), fill=1, edge=1)
-    assert (np.asarray(canvas) == GREY).all()
-    Brush(MaskCrop(0, 0, np.ones((30, 40), dtype=bool)), canvas.size, 2.0).paint(canvas, (255, 0, 0), fill=0.5, edge=1)
-    assert np.asarray(canvas)[0, 0].tolist() == np.asarray(canvas)[15, 20].tolist()  # no contour along the border
+    layer, stroke = Layer((40, 30)), Stroke((255, 0, 0), 0.5, 1.0, 2.0)
+    layer.add(Brush(MaskCrop(0, 0, np.zeros((0, 0), dtype=bool)), layer.size, 2.0), stroke)
+    assert not layer.paint.any()
+    layer.add(Brush(MaskCrop(0, 0, np.ones((30, 40), dtype=bool)), layer.size, 2.0), stroke)
+    assert (layer.paint == layer.paint[15, :4].tolist() * 40).all()  # no contour along the border
+
+
+@pytest.mark.parametrize("scale", [2, 3, 5])
+def test_enlarging_is_that_of_pillow(scale: int) -> None:
+    tile = np.random.default_rng(0).integers(0, 256, (12, 9, 4), dtype=np.uint8)
+    padded = np.pad(tile, ((1, 1), (1, 1), (0, 0)), mode="edge").astype(np.uint16)
+    expected = [
+        Image.fromarray(tile[:, :, band]).resize((9 * scale, 12 * scale), Image.Resampling.BILINEAR)
+        for band in range(4)
+    ]
+    assert np.abs(enlarged(padded, scale).astype(int) - np.stack(expected, axis=2).astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(900, 600), (2801, 1999)])

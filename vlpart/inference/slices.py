@@ -93,7 +93,7 @@ class _Sighting:
         if self.result.masks is None:
             x0, y0, x1, y1 = (round(float(side)) for side in self.box)
             return MaskCrop(x0, y0, np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), dtype=bool))
-        crop = self.result.masks.tight_crop(self.index)
+        crop = self.result.masks.crop(self.index)
         return MaskCrop(crop.x0 + self.tile[0], crop.y0 + self.tile[1], crop.bitmap)
 
     @property

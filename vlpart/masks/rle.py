@@ -34,13 +34,15 @@ def runs_of_bitmap(bitmap: NDArray[np.bool_], x0: int, y0: int, height: int) -> 
     flips = np.flatnonzero(columns[:, 1:] != columns[:, :-1])
     x, y = np.divmod(flips, bitmap.shape[0] + 1)
     edges = (x + x0) * height + y + y0
-    starts, ends = edges[0::2], edges[1::2]
-    if not len(starts):
-        return np.zeros((0, 2), dtype=np.int64)
-    apart = starts[1:] != ends[:-1]  # a run that ends at the bottom goes on at the top of the next column
-    first = np.concatenate([[True], apart])
-    last = np.concatenate([apart, [True]])
-    return np.stack([starts[first], ends[last]], axis=1).astype(np.int64)
+    return joined_runs(edges.reshape(-1, 2))
+
+
+def joined_runs(runs: Runs) -> Runs:
+    """Runs, of which those become one that touch: at the foot of a column and the head of the next."""
+    apart = runs[1:, 0] != runs[:-1, 1]
+    if apart.all():
+        return runs
+    return np.stack([runs[np.append(True, apart), 0], runs[np.append(apart, True), 1]], axis=1)
 
 
 def bitmap_of_runs(runs: Runs, height: int) -> tuple[int, int, NDArray[np.bool_]]:
@@ -53,11 +55,18 @@ def bitmap_of_runs(runs: Runs, height: int) -> tuple[int, int, NDArray[np.bool_]
         y0, y1 = 0, height
     else:
         y0, y1 = int((starts % height).min()), int((last % height).max()) + 1
-    steps = np.zeros((x1 - x0) * height + 1, dtype=np.int8)
-    steps[starts - x0 * height] = 1
-    steps[runs[:, 1] - x0 * height] = -1
-    filled = np.cumsum(steps[:-1], dtype=np.int8).view(bool)
-    return x0, y0, filled.reshape(x1 - x0, height)[:, y0:y1].T
+    edges = np.stack([starts, last], axis=1)
+    edges = (edges // height - x0) * (y1 - y0) + edges % height - y0 + [0, 1]
+    lengths = np.diff(edges.reshape(-1), prepend=0, append=(x1 - x0) * (y1 - y0))
+    filled = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return x0, y0, filled.reshape(x1 - x0, y1 - y0).T
+
+
+def pixels_of_runs(runs: Runs, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """x and y of every pixel in the runs."""
+    lengths = runs[:, 1] - runs[:, 0]
+    places = np.arange(lengths.sum()) + np.repeat(runs[:, 0] - np.cumsum(lengths) + lengths, lengths)
+    return places // height, places % height
 
 
 def runs_box(runs: Runs, height: int) -> tuple[float, float, float, float]:

@@ -35,7 +35,7 @@ def labelme_shapes(
         box_xyxy: pixels.
     """
     shape: dict[str, Any] = {"label": label, "group_id": None, "description": "", "flags": {}, "mask": None}
-    crop = None if masks is None else masks.tight_crop(i)
+    crop = None if masks is None else masks.crop(i)
     if masks is None or crop is None or not crop.bitmap.size:
         corners = np.asarray(box_xyxy, dtype=np.float64).reshape(2, 2).tolist()
         return [{**shape, "points": corners, "shape_type": "rectangle"}]

@@ -36,7 +36,7 @@ MAX_SIDE, MAX_AREA = 1_000_000, 1_000_000_000
 
 def to_coco(result: NamedDetections, image_id: int | str) -> list[dict[str, Any]]:
     """See `Result.to_coco`."""
-    entries = []
+    entries, rles = [], None if result.masks is None else result.masks.rles()
     for i, class_id in enumerate(result.class_ids.tolist()):
         x0, y0, x1, y1 = result.boxes_xyxy[i]
         entry: dict[str, Any] = {
@@ -45,8 +45,8 @@ def to_coco(result: NamedDetections, image_id: int | str) -> list[dict[str, Any]
             "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
             "score": _short(result.scores[i]),
         }
-        if result.masks is not None:
-            entry["segmentation"] = result.masks.rle(i)
+        if rles is not None:
+            entry["segmentation"] = rles[i]
         entries.append(entry)
     return entries
 
@@ -135,6 +135,7 @@ def to_dict(result: NamedDetections, full_vocabulary: bool = False) -> dict[str,
     vocabulary, class_ids = result.vocabulary, result.class_ids.tolist()
     written = vocabulary if full_vocabulary or not class_ids else vocabulary.subset(sorted(set(class_ids)))
     names, owners = result.names, result.owners.tolist()
+    rles = None if result.masks is None else result.masks.rles()
     detections = []
     for i, class_id in enumerate(class_ids):
         detection: dict[str, Any] = {
@@ -144,8 +145,8 @@ def to_dict(result: NamedDetections, full_vocabulary: bool = False) -> dict[str,
             "box_xyxy": [_short(value) for value in result.boxes_xyxy[i]],
             "object_index": owners[i] if owners[i] >= 0 else None,
         }
-        if result.masks is not None:
-            detection["mask"] = result.masks.rle(i)
+        if rles is not None:
+            detection["mask"] = rles[i]
         detections.append(detection)
     return {
         "format": FORMAT,

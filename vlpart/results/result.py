@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+_TURNED = 128  # columns that become rows at a time, in the cache
 _AROUND = 0.75  # share of a better detection of the same name that is inside, from which on one is around it
 
 
@@ -464,10 +465,14 @@ class Result:
         values = (self.class_ids if kind == "class" else np.arange(len(self))) + 1
         if len(values) and values.max() > np.iinfo(np.uint16).max:
             raise OutputError("a label map holds 65535 different values at most")
-        labels = np.zeros(self.image_size, dtype=np.uint16)
+        columns = np.zeros(self.image_size[::-1], dtype=np.uint16)  # as masks are made: column by column
+        crops = self.masks.crops()
         for i in sorted(range(len(self)), key=lambda i: (self.is_part(i), -i)):
-            crop = self.masks.crop(i)
-            labels[crop.y0 : crop.y1, crop.x0 : crop.x1][crop.bitmap] = values[i]
+            crop = crops[i]
+            np.copyto(columns[crop.x0 : crop.x1, crop.y0 : crop.y1], values[i], where=crop.bitmap.T, casting="unsafe")
+        labels = np.empty(self.image_size, dtype=np.uint16)
+        for x in range(0, len(columns), _TURNED):
+            labels[:, x : x + _TURNED] = columns[x : x + _TURNED].T
         return labels
 
     # ---- other forms

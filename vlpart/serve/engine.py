@@ -234,7 +234,7 @@ def _forms(masks: MaskStack, i: int, forms: Sequence[str]) -> dict[str, Any]:
         if form in forms:
             found[form] = [outline.round(2).reshape(-1).tolist() for outline in outlines(i)]
     if "png" in forms:
-        x, y, bitmap = masks.tight_crop(i)
+        x, y, bitmap = masks.crop(i)
         image = Image.fromarray(bitmap.astype(np.uint8) * 255) if bitmap.size else None
         data = b"" if image is None else encode_image(image, "PNG", "mask")
         found["png"] = {"x": x, "y": y, "data": base64.b64encode(data).decode("ascii")}

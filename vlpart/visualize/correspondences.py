@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from vlpart.masks.stack import MaskCrop
 from vlpart.visualize import labels as typeface
 from vlpart.visualize.labels import Font, draw_label, draw_leader, label_size, shortened
-from vlpart.visualize.paint import Brush, outline_of, tight
+from vlpart.visualize.paint import Brush, Layer, Stroke, outline_of, tight
 from vlpart.visualize.palette import INK, OBJECT_COLOURS, RGB, WHITE
 
 Box = tuple[float, float, float, float]
@@ -111,12 +111,13 @@ def _with_masks(
     image: NDArray[np.uint8], masks: Sequence[tuple[int, NDArray[np.bool_]]], colours: Sequence[RGB], height: int
 ) -> Image.Image:
     """The image with filled and outlined masks, large ones first."""
-    canvas = _scaled(image, height)
+    pixels = np.asarray(_scaled(image, height))
+    layer = Layer((pixels.shape[1], pixels.shape[0]))
+    line = max(1.5, height * 0.004)
     for part, bitmap in sorted(masks, key=lambda mask: -int(mask[1].sum())):
-        Brush(_crop(bitmap, canvas.size), canvas.size, max(1.5, height * 0.004)).paint(
-            canvas, colours[part], fill=0.45, edge=0.95
-        )
-    return canvas
+        brush = Brush(_crop(bitmap, layer.size), layer.size, line / layer.scale)
+        layer.add(brush, Stroke(colours[part], 0.45, 0.95, line / layer.scale))
+    return layer.over(pixels)
 
 
 def _name_masks(

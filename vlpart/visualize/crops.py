@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from vlpart.visualize.paint import box_crop, tight
+from vlpart.visualize.paint import box_crop
 
 if TYPE_CHECKING:
     from vlpart.types import NamedDetections
@@ -36,7 +36,7 @@ def cutout_of(image: NDArray[np.uint8], result: NamedDetections, i: int) -> Imag
     """
     crop = box_crop(result.boxes_xyxy[i], image.shape[1::-1])
     if result.masks is not None:
-        mask = tight(result.masks[[i]].extended().crop(0))
+        mask = result.masks[[i]].extended().crop(0)
         crop = mask if mask.bitmap.size else crop._replace(bitmap=np.zeros_like(crop.bitmap))
     alpha = np.pad(crop.bitmap.astype(np.uint8) * 255, 1, mode="edge")  # the image's own edge is no edge of the mask
     inside = np.asarray(Image.fromarray(alpha).filter(ImageFilter.BoxBlur(1)))[1:-1, 1:-1]

@@ -8,6 +8,7 @@ are turned in OKLCH (bottosson.github.io/posts/oklab), where equal steps look eq
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 RGB = tuple[int, int, int]
 
@@ -54,23 +55,27 @@ def class_colour(index: int) -> RGB:
     return from_oklch(_LIGHTNESS[index % 2], 0.17, math.radians(137.508) * index)
 
 
+@lru_cache(maxsize=256)
 def lighter(base: RGB, step: float = 0.14) -> RGB:
     """The same hue, `step` lighter in OKLCH."""
     lightness, chroma, hue = to_oklch(base)
     return from_oklch(min(0.97, lightness + step), chroma * 0.85, hue)
 
 
+@lru_cache(maxsize=256)
 def pale(base: RGB, lightness: float = 0.95, chroma: float = 0.035) -> RGB:
     """A background of the hue of `base` for dark text."""
     return from_oklch(lightness, chroma, to_oklch(base)[2])
 
 
+@lru_cache(maxsize=256)
 def deep(base: RGB, lightness: float = 0.34) -> RGB:
     """A text colour of the hue of `base` for a pale background."""
     _, chroma, hue = to_oklch(base)
     return from_oklch(lightness, min(chroma, 0.09), hue)
 
 
+@lru_cache(maxsize=256)
 def readable_on(background: RGB) -> RGB:
     """White or near-black, whichever has the higher contrast on `background`."""
     return WHITE if contrast(WHITE, background) >= contrast(INK, background) else INK

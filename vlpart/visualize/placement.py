@@ -129,12 +129,15 @@ def place_labels(wishes: Sequence[Wish], size: tuple[int, int], ink: Ink, gap: f
     """A place for every wish in turn, or None where nothing is free; the labels keep `gap` pixels between them."""
     taken = _Taken(np.array([wish.outline.anchor for wish in wishes]).reshape(-1, 2))
     places: list[Place | None] = []
-    for i, wish in enumerate(wishes):
-        rectangles, at_home = _candidates(wish, size, gap)
+    choices = [_candidates(wish, size, gap) for wish in wishes]
+    covered = ink.under(np.concatenate([np.zeros((0, 4)), *(rectangles for rectangles, _ in choices)]))
+    stops = np.cumsum([0, *(len(rectangles) for rectangles, _ in choices)])
+    for i, (wish, (rectangles, at_home)) in enumerate(zip(wishes, choices, strict=True)):
         ends, targets = _nearest(rectangles, wish.targets)
         distance = np.hypot(*(ends - targets).T) / wish.size[1]
         needs_leader = ~_touching(rectangles, wish.outline, on_rim=wish.on_rim)
-        cost = ink.under(rectangles) + np.where(at_home, 0.2 * _LENGTH, _LENGTH) * distance + _LEADER * needs_leader
+        cost = np.where(at_home, 0.2 * _LENGTH, _LENGTH) * distance + _LEADER * needs_leader
+        cost += covered[stops[i] : stops[i + 1]]
         best, lowest = -1, _COLLISION
         order = np.argsort(cost, kind="stable")
         for start in range(0, len(order), _CHUNK):  # conflicts only add: stop where the rest cannot be better

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlpart.masks.stack import MaskCrop
-from vlpart.visualize.paint import Outline, box_crop, outline_of, outline_of_box, tight
+from vlpart.visualize.paint import Outline, box_crop, outline_of, outline_of_box
 from vlpart.visualize.palette import OBJECT_COLOURS, RGB, class_colour, part_colours
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _crops(result: NamedDetections, boxes: NDArray[np.float32], size: tuple[int,
     if not masks or result.masks is None:
         return [box_crop(box, size) for box in boxes]
     stack = result.masks.extended().resized((size[1], size[0]))
-    return [tight(stack.crop(i)) for i in range(len(result))]
+    return stack.crops()
 
 
 def _holders(crops: Sequence[MaskCrop], areas: Sequence[int]) -> list[list[int]]:

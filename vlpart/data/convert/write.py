@@ -305,7 +305,7 @@ def _cvat_shape(image: Element, region: Region, stack: MaskStack, i: int) -> Non
         sides = dict(zip(("xtl", "ytl", "xbr", "ybr"), (f"{side:.2f}" for side in region.box_xyxy), strict=True))
         SubElement(image, "box", {**common, **sides})
         return
-    rings, crop = _rings(stack, region, i), stack.tight_crop(i)
+    rings, crop = _rings(stack, region, i), stack.crop(i)
     if len(rings) == 1 and deviation(crop.bitmap, crop.x0, crop.y0, [rings[0].round(2)]) <= FAITHFUL:
         points = ";".join(f"{x:.2f},{y:.2f}" for x, y in rings[0].tolist())
         SubElement(image, "polygon", {**common, "points": points})
@@ -358,7 +358,7 @@ def _labelstudio_result(picture: LabelledPicture, region: Region, stack: MaskSta
         value: dict[str, Any] = {name: float(number) for name, number in sides.items()} | {"rotation": 0}
         kind = "rectangle"
     else:
-        rings, crop = _rings(stack, region, i), stack.tight_crop(i)
+        rings, crop = _rings(stack, region, i), stack.crop(i)
         value, kind = {}, "polygon"
         if len(rings) == 1 and deviation(crop.bitmap, crop.x0, crop.y0, rings) <= FAITHFUL:
             value["points"] = (rings[0] / scale).tolist()

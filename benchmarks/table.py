@@ -1,0 +1,126 @@
+"""The figures of docs/performance.md, a line each, and how they compare with another version of the package.
+
+    python benchmarks/table.py                               # all rows
+    python benchmarks/table.py plot_300 json_300 --against ../vlpart-before
+
+Times are CPU seconds of one thread, the least of several runs: on a busy machine the clock says little. Every row runs
+in a process of its own; with `--against CHECKOUT`, the two versions take turns, and the last column is the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+Action = Callable[[], object]
+
+
+def least(action: Action, runs: int = 3) -> float:
+    """CPU seconds of the fastest of some runs, after one that is not counted."""
+    action()
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        action()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def cold() -> float:
+    """`vlpart predict photo.jpg`, everything included."""
+    from predict import SAMPLE
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "vlpart", "predict", str(SAMPLE), "--output", folder]
+        for _ in range(2):  # the first run may write byte code
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(command, check=True, capture_output=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def of_result(count: int, what: Callable[[Any], object]) -> Action:
+    """Something done with a result of `count` detections on 12 megapixels."""
+
+    def measure() -> float:
+        from draw import made_up
+
+        result = made_up(count, 3000, 4000)
+        return least(lambda: what(result))
+
+    return measure
+
+
+def peak() -> float:
+    """Mebibytes that the picture, the areas, JSON, COCO and label map of 300 detections take at most."""
+    from draw import made_up
+
+    result = made_up(300, 3000, 4000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for what in (result.plot, result.masks.areas, result.to_json, result.to_coco, result.label_map):
+        what()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+#: Name -> (what it is, unit, aim, how to measure it).
+ROWS: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
+    "cold": ("vlpart predict photo.jpg, cold", "s", "<= 3.4", cold),
+    "plot_7": ("picture, 12 MP, 7 detections", "s", "<= 0.15", of_result(7, lambda r: r.plot())),
+    "plot_300": ("picture, 12 MP, 300 detections", "s", "<= 1", of_result(300, lambda r: r.plot())),
+    "bare_300": ("the same without labels", "s", "<= 1", of_result(300, lambda r: r.plot(labels=False))),
+    "areas_300": ("areas, 12 MP, 300 detections", "s", "<= 0.2", of_result(300, lambda r: r.masks.areas())),
+    "json_300": ("JSON of the same", "s", "<= 0.2", of_result(300, lambda r: r.to_json())),
+    "coco_300": ("COCO of the same", "s", "<= 0.2", of_result(300, lambda r: r.to_coco())),
+    "label_map_300": ("label map of the same", "s", "<= 0.2", of_result(300, lambda r: r.label_map())),
+    "peak_300": ("all of them, memory", "MiB", "<= 300", peak),
+}
+
+
+def in_process(row: str, checkout: Path) -> float:
+    """Measure a row with the package in a checkout, in a new process of one thread."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "PYTHONPATH": str(checkout.resolve())}
+    command = [sys.executable, str(HERE / "table.py"), "--measure", row]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{row} failed in {checkout}:\n{done.stderr}")
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}; default: all")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another version, measured in turns")
+    parser.add_argument("--rounds", type=int, default=2, help="processes per row and version")
+    parser.add_argument("--measure", metavar="ROW", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(ROWS[arguments.measure][3]()))
+        return
+    unknown = [row for row in arguments.rows if row not in ROWS]
+    if unknown:
+        parser.error(f"no row {unknown[0]!r}: choose of {', '.join(ROWS)}")
+    sides = [ROOT] if arguments.against is None else [arguments.against, ROOT]
+    print(f"{'':<36}" + "".join(f"{side.resolve().name[:10]:>11}" for side in sides) + f"{'aim':>10}")
+    for row in arguments.rows or ROWS:
+        what, unit, aim, _ = ROWS[row]
+        found = [[in_process(row, side) for side in sides] for _ in range(arguments.rounds)]
+        best = [min(values) for values in zip(*found, strict=True)]
+        ratio = f"{best[0] / best[1]:>8.2f}x" if len(best) == 2 else ""
+        print(f"{what:<36}" + "".join(f"{value:>11.3g}" for value in best) + f"{aim:>10} {unit:<4}{ratio}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
