@@ -461,6 +461,7 @@ def detections_of(
     result: Result, image_id: Id, classes: Sequence[Id | None], with_masks: bool = True
 ) -> Iterator[dict[str, Any]]:
     """A `Result` as COCO detections; class k of the result is category `classes[k]`, None leaves it out."""
+    rles = result.masks.rles() if with_masks and result.masks is not None else None
     for i in range(len(result)):
         category = classes[int(result.class_ids[i])]
         if category is None:
@@ -472,8 +473,8 @@ def detections_of(
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "score": float(result.scores[i]),
         }
-        if with_masks and result.masks is not None:
-            detection["segmentation"] = result.masks.rle(i)
+        if rles is not None:
+            detection["segmentation"] = rles[i]
         yield detection
 
 

@@ -101,7 +101,7 @@ class Predictor(BasePredictor):
 
         Examples:
             >>> load("tiny").embed("car: wheel, door").shape
-            (3, 128)
+            (3, 256)
         """
         return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
 
