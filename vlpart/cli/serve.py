@@ -85,8 +85,8 @@ def serve(
     """
     try:
         import fastapi  # noqa: F401
-        import python_multipart  # noqa: F401
         import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise VlpartError(f'{error.name} is not installed: pip install "vlpart[serve]"') from error
