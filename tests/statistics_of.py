@@ -37,7 +37,7 @@ def check_members(counts: Sequence[int], samples: int, share: float) -> None:
 
 
 def check_uniform(values: Sequence[float], low: float, high: float, resolution: float = 0.0) -> None:
-    """Values of a uniform distribution (Kolmogorov-Smirnov).
+    """Values of a uniform distribution (Kolmogorov-Smirnov), which also come close to both of its bounds.
 
     Args:
         values: independent.
@@ -48,6 +48,7 @@ def check_uniform(values: Sequence[float], low: float, high: float, resolution: 
     slack = resolution / (high - low)
     assert -slack <= places[0] and places[-1] <= 1 + slack, (places[0], places[-1])
     number = len(places)
+    assert max(places[0], 1 - places[-1]) <= 12 / number + slack, (places[0], places[-1])
     largest = max(max(abs((i + 1) / number - p), abs(p - i / number)) for i, p in enumerate(places))
     assert largest <= 2.5 / math.sqrt(number) + slack, largest  # exceeded with probability 7e-6
 

@@ -165,7 +165,7 @@ def test_jitter_is_uniform_in_its_ranges() -> None:
         saturation.append((patch.max() - patch.min()) / 32 / brightness[-1] / contrast[-1])
         turned = colorsys.rgb_to_hsv(*(patch / 255))[0]
         hue.append(turned if turned < 0.5 else turned - 1)
-    check_uniform(brightness, 0.6, 1.4, resolution=0.02)
+    check_uniform(brightness, 0.6, 1.4, resolution=0.015)
     check_uniform(contrast, 0.6, 1.4, resolution=0.06)
     check_uniform(saturation, 0.6, 1.4, resolution=0.12)
     check_uniform(hue, -0.1, 0.1, resolution=0.03)

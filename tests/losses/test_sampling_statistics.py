@@ -155,26 +155,25 @@ def test_the_classification_loss_is_that_of_its_sample_on_average() -> None:
 
 # ---- federated classes
 
-COUNTS = [1, 4, 9, 16, 25, 36, 49, 64, 81, 100]
-
 
 def test_one_more_class_is_drawn_by_the_square_root_of_its_image_count() -> None:
-    weights = frequency_weights(COUNTS)
+    counts = [1, 4, 25, 100, 400, 1600, 2500, 3600, 4900, 10000]
+    weights = frequency_weights(counts)
     labels = torch.tensor([2, 7, 10, 10, 2])  # two classes and background
-    drawn = [0] * len(COUNTS)
+    drawn = [0] * len(counts)
     for seed in range(2000):
         chosen = federated_classes(labels, weights, 4, torch.Generator().manual_seed(seed)).tolist()
         assert len(chosen) == len(set(chosen)) == 4
         assert {2, 7, 10} < set(chosen)
         drawn[next(c for c in chosen if c not in (2, 7, 10))] += 1
-    free = [c for c in range(len(COUNTS)) if c not in (2, 7)]
-    total = sum(math.sqrt(COUNTS[c]) for c in free)
-    check_counts([drawn[c] for c in free], [2000 * math.sqrt(COUNTS[c]) / total for c in free])
+    free = [c for c in range(len(counts)) if c not in (2, 7)]
+    total = sum(math.sqrt(counts[c]) for c in free)
+    check_counts([drawn[c] for c in free], [2000 * math.sqrt(counts[c]) / total for c in free])
 
 
 def test_several_classes_are_drawn_one_after_the_other_without_replacement() -> None:
     """Two of ten: the probability of every pair, in closed form."""
-    weights = frequency_weights(COUNTS)
+    weights = frequency_weights([1, 4, 9, 16, 25, 36, 49, 64, 81, 100])
     shares = (weights / weights.sum()).tolist()
     pairs = {(i, j): 0 for i in range(10) for j in range(i + 1, 10)}
     for seed in range(5000):
