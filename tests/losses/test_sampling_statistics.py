@@ -161,14 +161,14 @@ def test_one_more_class_is_drawn_by_the_square_root_of_its_image_count() -> None
     weights = frequency_weights(counts)
     labels = torch.tensor([2, 7, 10, 10, 2])  # two classes and background
     drawn = [0] * len(counts)
-    for seed in range(2000):
+    for seed in range(6000):
         chosen = federated_classes(labels, weights, 4, torch.Generator().manual_seed(seed)).tolist()
         assert len(chosen) == len(set(chosen)) == 4
         assert {2, 7, 10} < set(chosen)
         drawn[next(c for c in chosen if c not in (2, 7, 10))] += 1
     free = [c for c in range(len(counts)) if c not in (2, 7)]
     total = sum(math.sqrt(counts[c]) for c in free)
-    check_counts([drawn[c] for c in free], [2000 * math.sqrt(counts[c]) / total for c in free])
+    check_counts([drawn[c] for c in free], [6000 * math.sqrt(counts[c]) / total for c in free])
 
 
 def test_several_classes_are_drawn_one_after_the_other_without_replacement() -> None:
