@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vlpart.evaluation.absent import ask_absent
-from vlpart.evaluation.over_threshold import counts_over, doubly_named
+from vlpart.evaluation.operating import counts_over, doubly_named
 from vlpart.evaluation.referring import ask
 from vlpart.evaluation.run import Dataset, Options, open_dataset, predict, score_all
 from vlpart.inference.predictor import Predictor, load

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from tests.evaluation.made_up import CATEGORIES, annotation, image, random_case, region
+from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import check
-from vlpart.evaluation.operating import operating_point
+from vlpart.evaluation.operating import counts_over, operating_point
 
 
 def case():
@@ -69,3 +70,47 @@ def test_the_command(command, data, perfect):
     assert code == 0
     assert "detections with a score of 0.5 or more (masks, IoU 0.5):" in out
     assert "1 x car:door found as (nothing)" in out
+
+
+def library_counts(checked, kind, threshold):
+    """(right, wrong, missed) as the metric library counts them, its own matching at one threshold."""
+    judge = engine.evaluator(
+        checked.index_of(kind),
+        checked.table.take(checked.table.scores >= threshold),
+        kind,
+        federated=checked.rule == "lvis",
+        limits=(checked.max_detections,),
+    )
+    each = judge.image_diagnostics(iou_thr=0.5, score_thr=threshold)["img_summary"].values()
+    return tuple(sum(int(summary[key]) for summary in each) for key in ("tp", "fp", "fn"))
+
+
+@pytest.mark.parametrize("rule", ["coco", "lvis"])
+@pytest.mark.parametrize("seed", range(6))
+def test_one_count_for_the_line_the_table_and_the_library(seed, rule):
+    """What is always printed, what --at prints, and what the metric library counts; crowds and partly annotated too."""
+    truth, found = random_case(seed, crowds=0.2)
+    checked = check(truth, found, rule=rule, max_detections=100, kinds=("masks", "boxes"))
+    for kind in ("masks", "boxes"):
+        for threshold in (0.0, 0.3, 0.8):
+            whole, line = operating_point(checked, kind, threshold).all, counts_over(checked, kind, threshold)
+            assert (whole.right, whole.wrong, whole.missed) == (line.right, line.wrong, line.missed)
+            assert (line.right, line.wrong, line.missed) == library_counts(checked, kind, threshold)
+            assert (whole.precision, whole.recall) == pytest.approx((line.precision, line.recall), nan_ok=True)
+
+
+@pytest.mark.parametrize(("rule", "counts"), [("coco", (1, 1, 2)), ("voc", (0, 1, 2))])
+def test_difficult_annotations_are_left_out_by_the_rule_that_knows_them(rule, counts):
+    truth, found = case()
+    truth["annotations"][0]["difficult"] = 1
+    found = [found[1], found[3], found[2]]  # on the difficult one, the wheel as a door, a late car
+    checked = check(truth, found, rule=rule, max_detections=100, kinds=("boxes",))
+    point = counts_over(checked, "boxes", 0.5)
+    assert (point.right, point.wrong, point.missed) == counts
+
+
+def test_no_more_detections_than_the_limit_count():
+    truth, found = case()
+    checked = check(truth, found, rule="coco", max_detections=1, kinds=("boxes",))
+    point = operating_point(checked, "boxes", 0.0).per_class["car"]
+    assert (point.right, point.wrong) == (1, 0)

@@ -1,13 +1,16 @@
-"""What a model does at one score threshold: precision, recall and F1 of every class, the threshold with the best F1,
-and which classes are taken for which.
+"""What a model does at one score threshold: precision, recall and F1, of all and of every class, the threshold with the
+best F1, which classes are taken for which, and regions with two names.
 
 A detection is right if it overlaps an annotation of its class in its image with an IoU of 0.5 or more that no better
-scored detection has taken. Crowd regions, and annotations marked difficult, count neither way.
+scored detection has taken. The rule of the evaluation holds here, too: crowd regions count neither way, under that of
+VOC nor do annotations marked difficult, under that of LVIS nor do unmatched detections of a class that an image does
+not annotate exhaustively.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +18,55 @@ from numpy.typing import NDArray
 
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, class_labels
-from vlpart.evaluation.scores import NAN, ClassOperation, ConfusionCounts, OperatingPoint
+from vlpart.evaluation.detections import DetectionTable
+from vlpart.evaluation.scores import NAN, ClassOperation, ConfusionCounts, OperatingPoint, Rule
 from vlpart.evaluation.truth import for_kind, ordered_categories
 from vlpart.masks.rle import coco_rle
+from vlpart.results.result import Result
 
 IOU = 0.5
+SAME_REGION = 0.8
+"""Mask IoU from which on two detections are of one region."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdCounts:
+    """Counts over all images and classes at one threshold on the score.
+
+    Attributes:
+        threshold: detections of that score or more count.
+        right, wrong, missed: true positives, false positives, false negatives.
+    """
+
+    threshold: float
+    right: int
+    wrong: int
+    missed: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the detections that are right; NaN without one."""
+        return _rates(self.right, self.wrong, self.missed)["precision"]
+
+    @property
+    def recall(self) -> float:
+        """Share of the annotations that are found; NaN without one."""
+        return _rates(self.right, self.wrong, self.missed)["recall"]
+
+
+def counts_over(checked: Checked, kind: str, threshold: float = 0.5) -> ThresholdCounts:
+    """The counts of `operating_point(...).all` alone; detections below the threshold are not looked at.
+
+    Args:
+        checked: ground truth and detections.
+        kind: "masks" or "boxes".
+        threshold: on the score.
+    """
+    judged = _judged(checked, kind, threshold).values()
+    found = sum(len(scores) for scores, _, _ in judged)
+    right = sum(int(hits.sum()) for _, hits, _ in judged)
+    there = sum(positives for _, _, positives in judged)
+    return ThresholdCounts(threshold=threshold, right=right, wrong=found - right, missed=there - right)
 
 
 def operating_point(checked: Checked, kind: str, threshold: float) -> OperatingPoint:
@@ -85,25 +132,37 @@ def _rates(right: int, wrong: int, missed: int) -> dict[str, float]:
     }
 
 
-def _judged(checked: Checked, kind: str) -> dict[int, tuple[NDArray[np.float64], NDArray[np.bool_], int]]:
-    """By class: scores in descending order, whether each detection is right, and the number of annotations."""
+def _judged(
+    checked: Checked, kind: str, lowest: float = 0.0
+) -> dict[int, tuple[NDArray[np.float64], NDArray[np.bool_], int]]:
+    """By class: scores in descending order, whether each detection is right, and the number of annotations.
+
+    Detections with a score below `lowest` are left out; those above are judged the same without them.
+    """
     known: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for annotation in for_kind(checked.annotations, kind):
         known.setdefault((annotation["category_id"], annotation["image_id"]), []).append(annotation)
     table = checked.counted(kind)
+    table = table.take(table.scores >= lowest)
+    images = checked.truth["images"]
+    partly = {image["id"]: set(image.get("not_exhaustive_category_ids") or ()) for image in images}
+    limit = checked.max_detections if checked.rule == "coco" else None  # of an image and class; else it is cut already
     order = np.argsort(-table.scores, kind="stable")
     rows: dict[tuple[int, int], list[int]] = {}
     for row in order.tolist():
         rows.setdefault((int(table.category_ids[row]), int(table.image_ids[row])), []).append(row)
-    sizes = {image["id"]: (image.get("height") or 1, image.get("width") or 1) for image in checked.truth["images"]}
+    sizes = {image["id"]: (image.get("height") or 1, image.get("width") or 1) for image in images}
     collected: dict[int, list[tuple[float, bool]]] = {category["id"]: [] for category in checked.truth["categories"]}
     positives: dict[int, int] = dict.fromkeys(collected, 0)
     for (category_id, _), group in known.items():
-        positives[category_id] += sum(not _ignored(annotation) for annotation in group)
+        positives[category_id] += sum(not _ignored(annotation, checked.rule) for annotation in group)
     for (category_id, image_id), places in rows.items():
-        group = known.get((category_id, image_id), [])
-        found = _regions(checked, kind, places, sizes[image_id])
-        verdicts = _match(found, group, kind, sizes[image_id])
+        group, places = known.get((category_id, image_id), []), places[:limit]
+        size = sizes[image_id]
+        free = np.array([not _ignored(annotation, checked.rule) for annotation in group], dtype=bool)
+        verdicts = _match(_regions(table, kind, places, size), group, free, kind, size)
+        if checked.rule == "lvis" and category_id in partly[image_id]:
+            verdicts = [verdict or None for verdict in verdicts]
         scored = zip(table.scores[places].tolist(), verdicts, strict=True)
         collected[category_id] += [(score, verdict) for score, verdict in scored if verdict is not None]
     judged = {}
@@ -114,20 +173,32 @@ def _judged(checked: Checked, kind: str) -> dict[int, tuple[NDArray[np.float64],
     return judged
 
 
-def _ignored(annotation: Mapping[str, Any]) -> bool:
-    return bool(annotation["iscrowd"] or annotation.get("difficult"))
+def _ignored(annotation: Mapping[str, Any], rule: Rule) -> bool:
+    return bool(annotation["iscrowd"] or (rule == "voc" and annotation.get("difficult")))
 
 
-def _regions(checked: Checked, kind: str, places: Sequence[int], size: tuple[int, int]) -> Any:
-    table = checked.counted(kind)
+def _regions(table: DetectionTable, kind: str, places: Sequence[int], size: tuple[int, int]) -> Any:
     if kind == "boxes":
         return table.boxes_xywh[places]
     assert table.masks is not None
     return [coco_rle(table.masks[place], size) for place in places]
 
 
-def _match(found: Any, annotations: Sequence[Mapping[str, Any]], kind: str, size: tuple[int, int]) -> list[bool | None]:
-    """For detections of one class in one image, best first: right, wrong, or None (counts neither way)."""
+def _match(
+    found: Any,
+    annotations: Sequence[Mapping[str, Any]],
+    counted: NDArray[np.bool_],
+    kind: str,
+    size: tuple[int, int],
+) -> list[bool | None]:
+    """For detections of one class in one image, best first: right, wrong, or None (counts neither way).
+
+    Args:
+        found: their regions.
+        annotations: of the class in the image.
+        counted: (N,) whether each of them is to be found; the others are ignored.
+        kind, size: of the regions.
+    """
     from pycocotools import mask as coco_mask
 
     if not annotations:
@@ -137,8 +208,7 @@ def _match(found: Any, annotations: Sequence[Mapping[str, Any]], kind: str, size
     else:
         regions = [coco_rle(annotation["segmentation"], size) for annotation in annotations]
     ious = np.asarray(coco_mask.iou(found, regions, [int(a["iscrowd"]) for a in annotations]))
-    free = np.array([not _ignored(annotation) for annotation in annotations])
-    ignored = ~free
+    free, ignored = counted.copy(), ~counted
     verdicts: list[bool | None] = []
     for overlaps in ious.reshape(len(found), len(annotations)):
         best = int(np.argmax(np.where(free, overlaps, -1.0)))
@@ -168,3 +238,24 @@ def confusion(checked: Checked, kind: str, threshold: float, labels: Sequence[st
     return ConfusionCounts(
         names=(*labels, "(nothing)"), counts=tuple(map(tuple, matrix[np.ix_(order, order)].tolist()))
     )
+
+
+def doubly_named(results: Iterable[Result]) -> tuple[int, int]:
+    """Detections that share their region (mask IoU over 0.8) with one of another name, and all detections.
+
+    Args:
+        results: with masks.
+    """
+    shared, total = 0, 0
+    for result in results:
+        count = len(result)
+        total += count
+        if count < 2 or result.masks is None:
+            continue
+        flat = np.asarray(result.masks, dtype=bool).reshape(count, -1).astype(np.float32)
+        inter = flat @ flat.T
+        areas = flat.sum(axis=1)
+        iou = inter / np.maximum(areas[:, None] + areas[None] - inter, 1)
+        other_name = np.asarray(result.class_ids)[:, None] != np.asarray(result.class_ids)[None]
+        shared += int(((iou > SAME_REGION) & other_name).any(axis=1).sum())
+    return shared, total

@@ -16,7 +16,7 @@ from vlpart.data.images import read_image
 from vlpart.evaluation import engine
 from vlpart.evaluation.absent import Absent
 from vlpart.evaluation.average_precision import Checked, class_labels
-from vlpart.evaluation.over_threshold import ThresholdCounts
+from vlpart.evaluation.operating import ThresholdCounts
 from vlpart.evaluation.referring import Answer, Referring
 from vlpart.evaluation.robustness import Variant
 from vlpart.evaluation.run import Dataset

@@ -20,7 +20,7 @@ from vlpart.evaluation.benchmarks import Benchmark, get_benchmark
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import listed, read_content
 from vlpart.evaluation.identity import matched
-from vlpart.evaluation.over_threshold import ThresholdCounts, counts_over
+from vlpart.evaluation.operating import ThresholdCounts, counts_over
 from vlpart.evaluation.referring import Referring, ask
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
 from vlpart.evaluation.run import (
