@@ -92,6 +92,9 @@ def evaluate(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Also precision, recall, F1, confusion at this score, and the best score."),
     ] = None,
+    boundary: Annotated[
+        bool, typer.Option("--boundary", help='Also boundary AP of the masks: pip install "vlpart[boundary]".')
+    ] = False,
     referring: Annotated[
         bool, typer.Option("--referring", help="Also ask for every annotated part alone: IoU of the first answer.")
     ] = False,
@@ -151,6 +154,7 @@ def evaluate(
         output=output,
         report=report and output is not None,
         at=at,
+        boundary=boundary,
         referring=referring,
         absent=absent,
         overridden=tuple(
@@ -363,6 +367,9 @@ def _more(evaluation: Evaluation) -> Iterator[str]:
             split = "" if iou.hiou != iou.hiou else f", base {_percent(iou.base)}, novel {_percent(iou.novel)}"
             split += "" if iou.hiou != iou.hiou else f", hIoU {_percent(iou.hiou)}"
             yield f"{title}: mIoU {_percent(iou.miou)}{split} (detections over {iou.score_threshold:g})"
+    if evaluation.boundary is not None:
+        groups = (f"{n} AP {_percent(v.ap)}, AP50 {_percent(v.ap50)}" for n, v in evaluation.boundary.items())
+        yield f"boundary: {'; '.join(groups)}"
     if (recall := evaluation.recall) is not None:
         for limit, value in recall.all.items():
             sizes = (f"{size} {_percent(getattr(recall, size)[limit])}" for size in ("small", "medium", "large"))

@@ -22,6 +22,7 @@ from vlpart.data.readers.regions import EMPTY_BOX
 from vlpart.data.readers.values import class_key
 from vlpart.data.records import RecordStore, RecordStoreBuilder
 from vlpart.data.source import LoadedSource, LoadReport, Source
+from vlpart.data.upright import unclear_note
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import DataError
 from vlpart.text.vocabulary import Vocabulary
@@ -58,6 +59,8 @@ def load_source(source: Source) -> LoadedSource:
         raise DataError(f"{path}: no image is left to train on: {report}".replace("\n", ";"))
     store = with_found_images(store, path, report)
     report.images, report.annotations = len(store), len(store.labels)
+    if note := unclear_note([Path(store.root, store.file_name(index)) for index in range(len(store))]):
+        report.notes.append(note)
     if file.has_masks and source.kind in (AnnotationKind.BOXES, AnnotationKind.PARTS) and not source.masks:
         report.notes.append("boxes only: the masks of the file are not used")
     return LoadedSource(

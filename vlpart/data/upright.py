@@ -7,6 +7,7 @@ everybody sees it. The check, training and evaluation ask here, so they cannot d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from vlpart.errors import DataError, ImageError
 
 EXIF_ORIENTATION = 0x0112
+
+#: Images whose headers are looked at, at most, for what only a warning needs.
+LOOKED_AT = 5000
 
 
 def read_annotated(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -54,6 +58,42 @@ def is_annotated_as_stored(path: Path, size: tuple[int, int]) -> bool:
             return turned and (image.height, image.width) == size and image.height != image.width
     except Exception:  # noqa: BLE001 - decoders raise anything on a damaged header
         return False
+
+
+def is_unclear(orientation: int, stored: tuple[int, int]) -> bool:
+    """Whether an EXIF orientation changes an image and not its size, so that nothing tells how it was annotated.
+
+    Args:
+        orientation: of the EXIF entry, 1 = none.
+        stored: width and height (either order) in the file.
+    """
+    return orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and stored[0] == stored[1])
+
+
+def unclear_note(paths: Sequence[Path]) -> str | None:
+    """One line that says how many images count as annotated upright without anything that shows it; None if none does.
+
+    Of more than 5,000 images evenly spaced ones are looked at. What cannot be read is passed over: whoever reads it
+    says so.
+    """
+    from vlpart.data.images import image_header
+
+    found: list[Path] = []
+    step = max(1, -(-len(paths) // LOOKED_AT))
+    for path in paths[::step]:
+        try:
+            with image_header(path, max_pixels=None) as image:
+                if is_unclear(image.getexif().get(EXIF_ORIENTATION, 1), image.size):
+                    found.append(path)
+        except Exception:  # noqa: BLE001 - decoders raise anything on a damaged header
+            continue
+    if not found:
+        return None
+    among = f" of {len(paths[::step])} looked at" if step > 1 else ""
+    return (
+        f"{len(found)} images{among} have an EXIF entry that turns or mirrors them and not their size (first: "
+        f"{found[0].name}): annotations count as drawn upright, as viewers show them"
+    )
 
 
 def check_size(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> None:

@@ -19,7 +19,7 @@ from vlpart.data.locate import ImageFinder
 from vlpart.data.readers import values
 from vlpart.data.readers.coco import image_name
 from vlpart.data.readers.values import Id
-from vlpart.data.upright import check_size, is_annotated_as_stored, read_annotated
+from vlpart.data.upright import check_size, is_annotated_as_stored, read_annotated, unclear_note
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.average_precision import Checked, check, score
@@ -95,6 +95,13 @@ class Dataset:
         names = _names_of(image)
         shown = self.images / names[0] if names else f"of image {file_id(image)}, which has no file_name"
         raise DataError(f"missing image {ascii(str(shown))[1:-1]}: give the folder of the images")
+
+    def orientation_note(self) -> str | None:
+        """See `vlpart.data.upright.unclear_note`; None where the images are not known."""
+        if self.images is None:
+            return None
+        found = [self.images / place for place in self._places.values() if place is not None]
+        return unclear_note(found)
 
     @cached_property
     def _places(self) -> dict[str, str | None]:
@@ -382,6 +389,8 @@ def groups_of(dataset: Dataset) -> tuple[dict[str, list[int]], PartSplit | None]
 
 def _notes(dataset: Dataset, predictions: Predictions, result: Evaluation) -> tuple[str, ...]:
     notes = [*dataset.truth.get(NOTES, ()), *predictions.notes]
+    if note := dataset.orientation_note():
+        notes.append(f"{note}.")
     counts = Counter(detection["image_id"] for detection in predictions.detections)
     full = sum(count >= result.max_detections for count in counts.values()) / result.images
     if full >= FULL:

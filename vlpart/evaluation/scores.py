@@ -159,6 +159,7 @@ class Evaluation:
         pairs: AP of parts that must also lie in the right object; None where the data does not say which that is.
         part_iou: all pixels; part_iou_in_objects: only pixels that carry a part, and only that object's parts compete.
         recall: class-agnostic.
+        boundary: of "all", "parts" and "objects", see `vlpart.evaluation.boundary`; None where that was not asked for.
         operating: what happens at one score threshold; None where that was not asked for.
         notes: what a reader of the figures must know, one line each.
     """
@@ -174,6 +175,7 @@ class Evaluation:
     part_iou: PartIou | None = None
     part_iou_in_objects: PartIou | None = None
     recall: Recall | None = None
+    boundary: Mapping[str, AveragePrecision] | None = None
     operating: OperatingPoint | None = None
     notes: tuple[str, ...] = ()
 

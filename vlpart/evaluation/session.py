@@ -17,6 +17,8 @@ from vlpart.evaluation import engine, operating
 from vlpart.evaluation.absent import Absent, ask_absent
 from vlpart.evaluation.average_precision import Checked, check
 from vlpart.evaluation.benchmarks import Benchmark, get_benchmark
+from vlpart.evaluation.boundary import boundary_precision
+from vlpart.evaluation.boundary import library as boundary_library
 from vlpart.evaluation.compare import Difference, check_rule, compare
 from vlpart.evaluation.detections import listed, read_content
 from vlpart.evaluation.identity import matched
@@ -64,6 +66,7 @@ class Request:
         wordings, distractors: variants of the vocabulary to compare with, see `vlpart.evaluation.robustness`.
         output: folder for scores, predictions and report; None writes nothing.
         report: write the page.
+        boundary: also boundary AP of the masks, see `vlpart.evaluation.boundary`.
         at: also precision, recall, F1 and the confusion of classes at this score threshold.
         referring: also ask for every annotated part alone, see `vlpart.evaluation.referring`.
         absent: also ask for so many nouns that are not in an image, see `vlpart.evaluation.absent`; 0 = don't.
@@ -83,6 +86,7 @@ class Request:
     output: Path | None = None
     report: bool = False
     at: float | None = None
+    boundary: bool = False
     referring: bool = False
     absent: int = 0
     threshold: float = 0.5
@@ -148,6 +152,8 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
         DataError, EvaluationError, OutputError: see `vlpart.evaluation.run.predict` and `score_all`.
     """
     engine.library()  # without it nothing can be scored: told before hours of work
+    if request.boundary:
+        boundary_library()
     together = group or World()
     dataset = fitted(request.dataset, request.predictor)
     boxes_only = dataset is not request.dataset
@@ -161,6 +167,8 @@ def run(request: Request, *, group: World | None = None, progress: Progress | No
     checked: Checked | None = None
     if predictions is not None:
         evaluation, checked = score_all(dataset, predictions, extras=request.extras)
+        if request.boundary:
+            evaluation = replace(evaluation, boundary=boundary_precision(checked))
         if request.at is not None:
             kind = "masks" if "masks" in dataset.benchmark.kinds else "boxes"
             evaluation = replace(evaluation, operating=operating.operating_point(checked, kind, request.at))

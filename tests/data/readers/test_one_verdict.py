@@ -542,6 +542,13 @@ def test_pictures_annotated_as_stored(tmp_path: Path, orientation: int, clear: b
     assert evaluation.masks is not None and evaluation.boxes is not None
     assert ((evaluation.masks.all.ap50, evaluation.boxes.all.ap50) == (1.0, 1.0)) == clear
 
+    from vlpart.data.convert import convert
+
+    source = Source(name="s", annotations=tmp_path / "val.json", images=tmp_path / "images")
+    told = [*load_source(source).report.notes, *evaluation.notes, *convert(tmp_path, tmp_path / "out", "yolo").unread]
+    warned = [note for note in told if note.startswith("2 images have an EXIF entry") and "train0.jpg" in note]
+    assert len(warned) == (0 if clear else 3)
+
 
 # The cases of the reports
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from vlpart.data.check.findings import Findings
 from vlpart.data.check.split import Split, split_name
 from vlpart.data.locate import ImageFinder
-from vlpart.data.upright import EXIF_ORIENTATION
+from vlpart.data.upright import EXIF_ORIENTATION, is_unclear
 from vlpart.files import is_file, is_folder
 from vlpart.jobs import Progress, run_over
 
@@ -128,7 +128,7 @@ def inspect_image(task: tuple[Path, int, int], *, decode: bool) -> tuple[str | N
     upright = stored[::-1] if turned else stored
     if (width, height) not in (stored, upright):
         return "image-size", f"is {stored[0]}x{stored[1]}, the file says {width}x{height}"
-    if orientation in range(2, 9) and stored == upright:
+    if is_unclear(orientation, stored):
         return "orientation-unclear", f"EXIF orientation {orientation}"
     return None, ""
 

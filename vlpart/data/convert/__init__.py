@@ -11,6 +11,7 @@ from vlpart.data.convert.edit import drop, merged, rename, split
 from vlpart.data.convert.write import FORMS, write
 from vlpart.data.readers.dataset import LabelledSet
 from vlpart.data.readers.detect import hint, read_any
+from vlpart.data.upright import unclear_note
 from vlpart.errors import DataError
 
 __all__ = ["FORMS", "Converted", "convert", "write"]
@@ -91,6 +92,8 @@ def write_set(
         split(whole, val_fraction)
     if not whole.pictures or not whole.names:
         raise DataError("nothing is left to write: the sources have no images, or no class is left")
+    if note := unclear_note([picture.path for picture in whole.pictures if picture.path is not None]):
+        whole.notes[note] += 1
     lost: Counter[str] = write(whole, output, form)
     return Converted(
         formats=tuple(data.format for data in sets),
