@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from vlpart.inference.batch import predict_to_folder
+    from vlpart.inference.exemplars import Exemplar
     from vlpart.inference.predictor import Predictor, load
     from vlpart.results.result import Result
     from vlpart.text.vocabulary import Vocabulary
@@ -41,6 +42,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "EvaluationError",
+    "Exemplar",
     "ImageError",
     "ModelNotFoundError",
     "OutputError",
@@ -61,6 +63,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Exemplar": "vlpart.inference.exemplars",
     "Predictor": "vlpart.inference.predictor",
     "Result": "vlpart.results.result",
     "Vocabulary": "vlpart.text.vocabulary",

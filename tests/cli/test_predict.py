@@ -408,3 +408,26 @@ def test_a_picture_through_a_pipe(photo: Path) -> None:
     with Image.open(io.BytesIO(done.stdout)) as image:
         assert (image.format, image.size) == ("JPEG", (640, 480))  # small photos are drawn larger
     assert b"1 image in" in done.stderr
+
+
+def test_given_objects_and_an_exemplar(run: Run, tmp_path: Path, tiny_weights: Path) -> None:
+    photo = tiny_weights.parents[1] / "samples" / "astronaut.jpg"
+    objects = {
+        "images": [{"id": 1, "file_name": "astronaut.jpg", "width": 512, "height": 512}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [60, 0, 360, 511], "area": 9, "iscrowd": 0}],
+    }
+    (tmp_path / "objects.json").write_text(json.dumps(objects))
+    outcome = run(
+        *("predict", photo, "-o", tmp_path / "out", "-f", "json", "--objects", tmp_path / "objects.json"),
+        *("--vocabulary", "person: nose, mouth", "--like", f"person:eye={photo}@237,100,255,108"),
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    result = Result.load(tmp_path / "out" / "astronaut_parts.json")
+    assert result.scores[0] == 1 and result.boxes_xyxy[0].tolist() == [60, 0, 420, 511]
+    assert result.names.count("person:eye") >= 2 and result.loose_parts == []
+    outcome = run("predict", photo, "-o", tmp_path / "out", "--like", "nothing.jpg")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "an exemplar is PHOTO@x0,y0,x1,y1" in outcome.err
+    outcome = run("predict", photo, "-o", tmp_path / "out", "--objects", tmp_path / "none.json")
+    assert outcome.code == 1 and "none.json" in outcome.err

@@ -26,6 +26,8 @@ def predict(
     model: o.Model = None,
     weights: o.Weights = None,
     vocabulary: o.Words = None,
+    like: o.Like = None,
+    objects: o.Objects = None,
     device: o.Device = None,
     precision: o.Precision = o.PrecisionChoice.AUTO,
     threshold: o.Threshold = None,
@@ -65,18 +67,28 @@ def predict(
     """
     from vlpart.data.image_files import list_images
     from vlpart.data.images import MAX_PIXELS
+    from vlpart.data.readers.detect import read_any
     from vlpart.inference.batch import predict_to_folder, readable_threshold
+    from vlpart.inference.given_file import PartsOfGiven
     from vlpart.inference.output import check_formats
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.resolve import resolve
 
     piped = str(output) == "-"
     images, videos = _sources(sources)
+    if videos and objects is not None:
+        raise typer.BadParameter("the objects of a video cannot be given, only those of images", param_hint="--objects")
     share = o.parsed_shard(shard)
     of_videos = video_formats(formats, piped=piped) if videos else ()
     # What may be wrong is looked at before anything large is loaded.
     found = resolve(model, weights)
     formats = list(check_formats(formats or (["jsonl"] if piped else ["image", "json"]), skip_existing=skip_existing))
+    shown = []
+    if like:
+        from vlpart.inference.exemplars import parse_exemplar  # needs torch
+
+        shown = [parse_exemplar(text) for text in like]
+    given = None if objects is None else read_any(objects)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     total = 0
     if images:
@@ -86,6 +98,9 @@ def predict(
     with Bars(hidden=no_progress, in_bytes=True, transient=True) as progress:
         found.fetch(progress)
     predictor = load(found, device=device, precision=precision.value)
+    if shown:
+        names = predictor.like(shown, names)
+    overlap = None if iou == 1 else iou
     asked: dict[str, Any] = {
         "vocabulary": names,
         "score_threshold": readable_threshold(len(names or predictor.vocabulary)) if threshold is None else threshold,
@@ -94,7 +109,7 @@ def predict(
         "max_detections": max_detections,
         "batch_size": batch,
         "keep_nested": nested,
-        "iou": None if iou == 1 else iou,
+        "iou": overlap,
         "select": select,
         "drawing": {
             "labels": labels,
@@ -111,7 +126,7 @@ def predict(
         total = len(range(share[0] - 1, total, share[1]))
         with Reporter(total, output, progress=not no_progress, piped=piped) as report:
             summary = predict_to_folder(
-                predictor,
+                predictor if given is None else PartsOfGiven(predictor, given, names, keep_nested=nested, iou=overlap),
                 images,
                 output=sys.stdout.buffer if piped else output,
                 formats=formats,
@@ -123,7 +138,7 @@ def predict(
                 on_result=report.result,
                 on_failure=report.failure,
                 on_existing=report.existing,
-                **asked,
+                **(asked if given is None else {**asked, "keep_nested": True, "iou": None}),
             )
         report.summary(summary)
         failed = summary.failed

@@ -121,6 +121,22 @@ Nested = Annotated[
     bool,
     typer.Option("--keep-nested", help="Keep detections inside a better one of the same name.", rich_help_panel=_MODEL),
 ]
+Objects = Annotated[
+    Path | None,
+    typer.Option(
+        help="Find the parts of the objects in this COCO file (or data set of another form), and nothing else.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Like = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]PHOTO@REGION",
+        help="Find more like this: a region of a photo, 'wheel=photo.jpg@10,20,60,70' (x0,y0,x1,y1 in pixels) or "
+        "'photo.jpg@mask.png'; may be repeated, and goes with --vocabulary.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Select = Annotated[
     str | None,
     typer.Option(

@@ -17,6 +17,7 @@ from vlpart.data.image_files import is_url
 from vlpart.data.images import MAX_PIXELS, ReadImage, Tiling, read_image
 from vlpart.data.resize import resize_shorter_side, resized_size
 from vlpart.errors import ImageError
+from vlpart.inference.given import GivenObjects, find_parts
 from vlpart.inference.slices import MIN_SIDE, detect_in_tiles
 from vlpart.inference.stream import in_batches, read_ahead
 from vlpart.results.result import Result
@@ -233,9 +234,7 @@ class BasePredictor(ABC):
             ImageError: it cannot be read, or the sides asked for make it too large to compute.
             ValueError: a size that is no number, not whole, or out of range.
         """
-        short = _whole("short_side", short_side, self.defaults.short_side, 10**5)
-        grown = round(self.defaults.max_side * max(1, short / self.defaults.short_side))
-        longest = _whole("max_side", max_side, min(grown, 10**5), 10**5)
+        short, longest = self._sides(short_side, max_side)
         pixels = read_image(source, max_pixels=max_pixels)
         path = None if not isinstance(source, str | Path) else shown(str(source)) if is_url(source) else str(source)
         height, width = resized_size(pixels.shape[0], pixels.shape[1], short, longest)
@@ -265,6 +264,91 @@ class BasePredictor(ABC):
         """
         return self._answer(images, *self._request(vocabulary, score_threshold, max_detections))
 
+    def parts(
+        self,
+        image: Any,
+        boxes: Any = None,
+        masks: Any = None,
+        *,
+        names: Sequence[str] | str | None = None,
+        scores: Any = None,
+        vocabulary: AnyVocabulary | None = None,
+        score_threshold: float | None = None,
+        short_side: int | None = None,
+        max_side: int | None = None,
+        max_detections: int | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> Result:
+        """Parts of objects that are given, by another detector or a person, grouped under them.
+
+        Each object is looked at alone, enlarged where it is small (`vlpart.inference.given`). What is found counts if
+        at least half of it lies in the given region. The given objects are in the result, with their own masks; those
+        of boxes come from the model, or are the box.
+
+        Examples:
+            >>> result = load("tiny").parts("photo.jpg", boxes=[[100, 0, 400, 500]], vocabulary="person: hair, eye")
+            >>> [(group.name, group.score) for group in result.objects]
+            [('person', 1.0)]
+
+        Args:
+            image: see `predict`.
+            boxes: (K, 4) x0, y0, x1, y1 in pixels of the image.
+            masks: (K, H, W) of bool, a `MaskStack` or K COCO RLEs, instead of boxes or with them.
+            names: what the objects are, one for each or one for all; needed where the vocabulary has parts of several.
+            scores: of the objects, 0..1; 1 without.
+            vocabulary: the parts to look for, "car: wheel, door", or names alone; None takes the model's own.
+            score_threshold, short_side, max_side, max_pixels: see `predict`; the sides are those of an object.
+            max_detections: of each object, itself included.
+
+        Raises:
+            DataError: no region, or one that is empty or not in the image.
+            VocabularyError: the vocabulary has no parts of an object, or of several where no names are given.
+            ImageError, TextEncoderError, ValueError: see `predict`.
+        """
+        read = self.read(image, short_side=short_side, max_side=max_side, max_pixels=max_pixels)
+        height, width = read.pixels.shape[:2]
+        objects = GivenObjects.of((height, width), boxes, masks, names, scores)
+        sides = self._sides(short_side, max_side)
+        return self.detect_parts(
+            read, objects, vocabulary, score_threshold=score_threshold, max_detections=max_detections, sides=sides
+        )
+
+    def detect_parts(
+        self,
+        image: ReadImage,
+        objects: GivenObjects,
+        vocabulary: AnyVocabulary | None = None,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        sides: tuple[int, int] | None = None,
+        tidy: Callable[[Result], Result] = lambda parts: parts,
+    ) -> Result:
+        """`parts` of an image that was read.
+
+        Args:
+            image, objects, vocabulary, score_threshold, max_detections: see `parts`.
+            sides: the shorter and the longest side that objects are resized to; None takes the model's own.
+            tidy: leaves out what is not wanted of the parts of one object, in the pixels of its window.
+
+        Raises:
+            VocabularyError, TextEncoderError, ValueError: see `parts`.
+        """
+        names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
+        options = self._options(score_threshold, max_detections)
+
+        def look(pieces: list[ReadImage], asked: Vocabulary) -> list[Result]:
+            return self._detect(pieces, asked, self._text(asked), options)
+
+        sides = sides or self._sides(None, None)
+        return find_parts(image, objects, names, look, sides, options.max_detections, tidy)
+
+    def _sides(self, short_side: int | None, max_side: int | None) -> tuple[int, int]:
+        """Shorter and longest side of the network input."""
+        short = _whole("short_side", short_side, self.defaults.short_side, 10**5)
+        grown = round(self.defaults.max_side * max(1, short / self.defaults.short_side))
+        return short, _whole("max_side", max_side, min(grown, 10**5), 10**5)
+
     def _answer(
         self, images: Sequence[ReadImage], names: Vocabulary, text: Any, options: DetectionOptions
     ) -> list[Result]:
@@ -278,12 +362,15 @@ class BasePredictor(ABC):
     ) -> tuple[Vocabulary, Any, DetectionOptions]:
         """What is looked for, its (C, D) embeddings, and what of it is kept."""
         names = self._default_vocabulary() if vocabulary is None else Vocabulary.of(vocabulary)
-        options = DetectionOptions(
-            score_threshold=_in_range("score_threshold", score_threshold, self.defaults.score_threshold, 0, 1),
+        options = self._options(score_threshold, max_detections)
+        return names, self._text(names), options
+
+    def _options(self, score_threshold: float | None, max_detections: int | None) -> DetectionOptions:
+        return DetectionOptions(
+            score_threshold=in_range("score_threshold", score_threshold, self.defaults.score_threshold, 0, 1),
             nms_iou=_NMS_IOU,
             max_detections=_whole("max_detections", max_detections, self.defaults.max_detections, 10**6),
         )
-        return names, self._text(names), options
 
 
 def _readings(images: Iterable[Any], read: Callable[[Any], ReadImage]) -> Iterator[tuple[Any, ReadImage | ImageError]]:
@@ -295,7 +382,8 @@ def _readings(images: Iterable[Any], read: Callable[[Any], ReadImage]) -> Iterat
         yield image, reading
 
 
-def _in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
+def in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
+    """A number that a user gives, or the default. Raises `ValueError` if it is none, or outside of low..high."""
     try:
         chosen = float(default if value is None else value)
     except (TypeError, ValueError):
@@ -306,7 +394,7 @@ def _in_range(name: str, value: float | None, default: float, low: float, high: 
 
 
 def _whole(name: str, value: int | None, default: int, high: int, low: int = 1) -> int:
-    chosen = _in_range(name, value, default, low, high)
+    chosen = in_range(name, value, default, low, high)
     if chosen != int(chosen):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     return int(chosen)

@@ -24,6 +24,7 @@ from vlpart.web import shown
 
 if TYPE_CHECKING:
     from vlpart.inference.base import BasePredictor
+    from vlpart.inference.given_file import PartsOfGiven
     from vlpart.results.result import Result
 
 
@@ -72,7 +73,7 @@ class ImageReport:
 
 
 def predict_to_folder(
-    predictor: BasePredictor,
+    predictor: BasePredictor | PartsOfGiven,
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     output: str | Path | IO[bytes] = "vlpart-results",
@@ -109,7 +110,7 @@ def predict_to_folder(
         (1, 0, 'coco.json')
 
     Args:
-        predictor: from `vlpart.load`.
+        predictor: from `vlpart.load`, or the parts of given objects (`vlpart.inference.given_file.PartsOfGiven`).
         sources: files, folders, globs and http(s) addresses; "-" is one image from standard input.
         output: folder for the results, made if needed. If it lies inside a source folder, what is in it is left out.
             Or an open binary file, which gets the results as lines of JSON (`formats` "jsonl"), or the one result as

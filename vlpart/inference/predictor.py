@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlpart.data.images import ReadImage
+from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.data.preprocess import to_batch
-from vlpart.inference.base import BasePredictor, Defaults
+from vlpart.errors import DataError
+from vlpart.inference.base import BasePredictor, Defaults, in_range
+from vlpart.inference.exemplars import UNNAMED, Exemplar, exemplar_vectors, merge
+from vlpart.inference.given import regions_of
 from vlpart.masks.stack import MaskStack
 from vlpart.models.config import get_architecture
 from vlpart.models.load import LoadedDetector, detector_of
@@ -104,6 +108,72 @@ class Predictor(BasePredictor):
             (3, 256)
         """
         return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
+
+    def like(
+        self,
+        exemplars: Exemplar | Sequence[Exemplar],
+        vocabulary: Vocabulary | str | Path | Sequence[str] | None = None,
+        *,
+        mix: float = 0.5,
+        max_pixels: int | None = MAX_PIXELS,
+    ) -> Vocabulary:
+        """A vocabulary that looks for more like what regions of photos show (`vlpart.inference.exemplars`).
+
+        Examples:
+            >>> from vlpart.inference.exemplars import Exemplar
+            >>> predictor = load("tiny")
+            >>> eyes = predictor.like(Exemplar(image="photo.jpg", box_xyxy=(200, 100, 230, 120), name="eye"))
+            >>> eyes.names, eyes.embeddings.shape
+            (('eye',), (1, 128))
+            >>> result = predictor("photo.jpg", vocabulary=eyes)
+
+        Args:
+            exemplars: what to look for; several of one name are averaged.
+            vocabulary: more names to look for; those of exemplars that it has are replaced.
+            mix: share of the text of an exemplar's name; 0 = only its looks count, as without a name.
+            max_pixels: see `predict`.
+
+        Raises:
+            DataError: no exemplar, or a region that is empty or not in its photo.
+            ImageError, VocabularyError, TextEncoderError, ValueError: see `predict`.
+        """
+        given = [exemplars] if isinstance(exemplars, Exemplar) else list(exemplars)
+        if not given:
+            raise DataError("no exemplar is given: pass a photo and a region in it")
+        share = in_range("mix", mix, 0.5, 0, 1)
+        asked = None if vocabulary is None else Vocabulary.of(vocabulary)
+        names, places = merge(asked, [each.name or UNNAMED for each in given])
+        text = self._text(names)
+        rows = text.clone()
+        if asked is not None and asked.embeddings is not None:
+            rows[: len(asked)] = self._text(asked)
+        vectors = [
+            self._exemplar(each, text[place], share if each.name else 0.0, max_pixels)
+            for each, place in zip(given, places, strict=True)
+        ]
+        for place in set(places):
+            own = [vector for vector, other in zip(vectors, places, strict=True) if other == place]
+            rows[place] = torch.stack(own).mean(dim=0)
+        return replace(names, embeddings=rows.cpu().numpy())
+
+    def _exemplar(self, exemplar: Exemplar, text: Tensor, share: float, max_pixels: int | None) -> Tensor:
+        """(D,) vector of an exemplar."""
+        image = self.read(exemplar.image, max_pixels=max_pixels)
+        height, width = image.pixels.shape[:2]
+        regions, _ = regions_of((height, width), exemplar.box_xyxy, exemplar.mask)
+        if len(regions) != 1:
+            raise DataError(f"an exemplar is one region, not {len(regions)}")
+        batch = to_batch([image.resized])
+        scale = np.array([image.resized.shape[1] / width, image.resized.shape[0] / height] * 2, dtype=np.float32)
+        pixels = batch.pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.precision):
+            return exemplar_vectors(
+                self.detector,
+                ImageBatch(pixels=pixels, sizes_hw=batch.sizes_hw),
+                torch.from_numpy(regions * scale).to(self.device),
+                text[None],
+                [share],
+            )[0]
 
     def _default_vocabulary(self) -> Vocabulary:
         note, self._note = self._note, ""

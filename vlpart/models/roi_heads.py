@@ -65,9 +65,13 @@ class BoxStage(nn.Module):
 
     def judge(self, pooled: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """`forward`, and the (N,) float32 correction of the objectness logits (None without that output)."""
-        x = F.relu(self.fc2(F.relu(self.fc1(pooled.flatten(1)))))
+        x = self.features(pooled)
         correction = None if self.quality is None else self.quality(x).float().squeeze(1)
         return self.classifier(x, text), self.deltas(F.relu(self.delta_hidden(x))).float(), correction
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """Region features (N, C, 7, 7) -> (N, width), what the classifier looks at."""
+        return F.relu(self.fc2(F.relu(self.fc1(pooled.flatten(1)))))
 
     def refine(self, boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
         """(N, 4) boxes moved by their deltas."""
@@ -128,6 +132,15 @@ class RoiHeads(nn.Module):
             for p, o in zip(probabilities.split(counts), objectness.split(counts), strict=True)
         ]
         return scores, regions
+
+    def embed(self, pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor]) -> Tensor:
+        """(N, D) float32 features of regions of all images in the space of the text, rows of length 1.
+
+        The mean over the stages, each looking at the region as it is.
+        """
+        pooled = pool_regions(pyramid, regions_xyxy, BOX_SIZE)
+        stages = [cast(BoxStage, stage) for stage in self.stages]
+        return F.normalize(sum(s.classifier.embed(s.features(pooled)) for s in stages), dim=1)  # type: ignore[arg-type]
 
     def masks(self, pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor]) -> list[Tensor]:
         """For every image (N, 28, 28) float32 mask logits of its regions. Only for a detector with a mask head."""

@@ -28,6 +28,10 @@ class TextClassifier(nn.Module):
         if initial_bias is not None:
             self.bias = nn.Parameter(self.linear.weight.new_tensor(initial_bias))
 
+    def embed(self, x: Tensor) -> Tensor:
+        """(N, D) float32 region features in the space of the text, rows of length 1."""
+        return F.normalize(self.linear(x).float(), dim=1)
+
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
         """(N, C) float32 logits.
 
@@ -35,6 +39,5 @@ class TextClassifier(nn.Module):
             x: (N, features) region features.
             text: (C, D) text embeddings, normalised here.
         """
-        region = F.normalize(self.linear(x).float(), dim=1)
-        logits = self.scale * region @ F.normalize(text.float(), dim=1).T
+        logits = self.scale * self.embed(x) @ F.normalize(text.float(), dim=1).T
         return logits if self.bias is None else logits + self.bias

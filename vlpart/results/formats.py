@@ -194,9 +194,14 @@ def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
             "masks": MaskStack.from_rles(rles, size) if rles or not found else None,
             "vocabulary": vocabulary,
             "path": data.get("path"),
+            "owners": _owners(found) if data.get("grouping") == "given" else None,
         }
     except DAMAGED as error:
         raise damaged(error) from error
+
+
+def _owners(detections: list[Any]) -> list[int]:
+    return [-1 if detection.get("object_index") is None else detection["object_index"] for detection in detections]
 
 
 def damaged(error: Exception) -> DataError:

@@ -83,6 +83,9 @@ class Result:
         image: (H, W, 3) uint8 RGB, or None.
         path: where the image came from, or None.
 
+    `owners`, where it is known: (N,) for a part the index of its object as given, else -1; it then stays so, and a part
+    whose object is filtered out belongs to none. None finds out by masks and boxes.
+
     Raises:
         ValueError: lengths or sizes that do not fit together, values that are not finite, scores outside 0..1,
             boxes with x1 < x0 or y1 < y0, class ids outside the vocabulary.
@@ -99,18 +102,20 @@ class Result:
         masks: MaskStack | ArrayLike | None = None,
         image: NDArray[np.uint8] | None = None,
         path: str | os.PathLike[str] | None = None,
+        owners: ArrayLike | None = None,
     ) -> None:
         self.image_size = (int(image_size[0]), int(image_size[1]))
         with np.errstate(over="ignore"):  # becomes infinity, which is refused below
             self.boxes_xyxy: NDArray[np.float32] = np.array(boxes_xyxy, dtype=np.float32)
             self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
-        self.class_ids: NDArray[np.int64] = _whole_numbers(class_ids)
+        self.class_ids: NDArray[np.int64] = _whole_numbers("class_ids", class_ids)
         if not self.boxes_xyxy.size:
             self.boxes_xyxy = self.boxes_xyxy.reshape(-1, 4)
         self.vocabulary = vocabulary
         self.masks = masks if masks is None or isinstance(masks, MaskStack) else _stack(masks, self.image_size)
         self.image = image
         self.path = None if path is None else os.fspath(path)
+        self.given_owners = None if owners is None else _whole_numbers("owners", owners)
         self._validate()
         if np.any(np.diff(self.scores) > 0):
             order = np.argsort(-self.scores, kind="stable")
@@ -120,6 +125,7 @@ class Result:
                 self.class_ids[order],
             )
             self.masks = None if self.masks is None else self.masks[order]
+            self.given_owners = None if self.given_owners is None else _renumbered(self.given_owners, order)
 
     def _validate(self) -> None:
         if self.boxes_xyxy.shape[1:] != (4,) or self.scores.ndim != 1 or self.class_ids.ndim != 1:
@@ -146,6 +152,15 @@ class Result:
             raise ValueError("scores must be in 0..1")
         if len(self) and (self.class_ids.min() < 0 or self.class_ids.max() >= len(self.vocabulary)):
             raise ValueError(f"class_ids must be in 0..{len(self.vocabulary) - 1}, the indices of the vocabulary")
+        if self.given_owners is not None:
+            self._validate_owners(self.given_owners)
+
+    def _validate_owners(self, owners: NDArray[np.int64]) -> None:
+        if owners.shape != (len(self),) or not np.all((owners >= -1) & (owners < len(self))):
+            raise ValueError(f"owners must be {len(self)} indices of detections, or -1")
+        parts, owned = self._mask_of(self.vocabulary.is_part), owners >= 0
+        if np.any(owned & ~parts) or np.any(parts[owners[owned]]):
+            raise ValueError("owners are objects, and only parts have one")
 
     # ---- asking it
 
@@ -170,6 +185,7 @@ class Result:
             vocabulary=self.vocabulary,
             image=self.image,
             path=self.path,
+            owners=None if self.given_owners is None else _renumbered(self.given_owners, indices),
         )
 
     def __repr__(self) -> str:
@@ -183,6 +199,8 @@ class Result:
     @cached_property
     def owners(self) -> NDArray[np.int64]:
         """(N,) int64: for a part the index of the object it belongs to (see `vlpart.results.grouping`), else -1."""
+        if self.given_owners is not None:
+            return self.given_owners
         return assign_parts(self.boxes_xyxy, self.scores, self.class_ids, self.masks, self.vocabulary)
 
     @cached_property
@@ -516,13 +534,15 @@ class Result:
         """Plain data for JSON, everything but the image; `from_dict` reads it back.
 
         A detection has `name`, `category_id` (the `id` of an entry of the vocabulary, as in COCO files), `score`,
-        `box_xyxy`, `object_index` (the place of the detection that it is a part of, from 0, or None) and `mask`.
+        `box_xyxy`, `object_index` (the place of the detection that it is a part of, from 0, or None) and `mask`. Where
+        the objects were given, `grouping` is "given".
 
         Args:
             full_vocabulary: True writes all that was looked for, not only what was found. (Where nothing was found, all
                 is written anyway: a vocabulary cannot be empty.)
         """
-        return formats.to_dict(self, full_vocabulary)
+        data = formats.to_dict(self, full_vocabulary)
+        return data if self.given_owners is None else {**data, "grouping": "given"}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], image: NDArray[np.uint8] | None = None) -> Result:
@@ -561,11 +581,18 @@ def _stack(bitmaps: ArrayLike, image_size: tuple[int, int]) -> MaskStack:
     return MaskStack.from_bitmaps(np.asarray(bitmaps), image_size)
 
 
-def _whole_numbers(values: ArrayLike) -> NDArray[np.int64]:
+def _whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:
     array = np.array(values)
     if array.size and array.dtype.kind not in "iu":
-        raise ValueError(f"class_ids must be whole numbers, got {array.dtype}")
+        raise ValueError(f"{name} must be whole numbers, got {array.dtype}")
     return array.astype(np.int64)
+
+
+def _renumbered(owners: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Owners of the detections that are kept, in their new order; of an owner that is not kept, -1."""
+    place = np.full(len(owners) + 1, -1, dtype=np.int64)
+    place[kept[::-1]] = np.arange(len(kept))[::-1]
+    return place[owners[kept]]
 
 
 def _several(names: str | Iterable[str]) -> Sequence[str]:

@@ -1,0 +1,146 @@
+"""More like this: a region of a photo as a name of the vocabulary.
+
+The classifier compares a region's feature with the vector of each name. An exemplar's vector comes from its feature
+less the mean of the other regions of its photo (what it has in common with everything says nothing), mixed with the
+text of its name if it has one, and shifted along that mean until the other regions of the photo are refused as a name
+would refuse them. So scores mean about what they mean for names, and exemplars and names may stand in one vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vlpart.errors import DataError
+from vlpart.models import boxes
+from vlpart.models.detector import Detector
+from vlpart.text.vocabulary import Vocabulary
+from vlpart.types import ImageBatch
+
+#: What an exemplar without a name is called.
+UNNAMED = "like this"
+#: IoU with the exemplar below which a proposal of its photo is another thing.
+OTHER = 0.3
+#: The logit that so large a share of the other regions must stay below.
+QUIET, SHARE = -2.0, 0.97
+_SHIFTS = torch.arange(-10, 21) / 10.0  # multiples of the mean of the others that are tried, the least first
+_FEWEST = 16  # other regions, of which a quantile says something
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exemplar:
+    """A region of a photo that shows what to look for.
+
+    Attributes:
+        image: whatever `Predictor.predict` takes.
+        box_xyxy: x0, y0, x1, y1 in pixels of the photo; or
+        mask: (H, W) of bool, of which the box counts.
+        name: what it is, mixed in as text; "car:wheel" is a part. None = known by its looks only.
+    """
+
+    image: Any
+    box_xyxy: Sequence[float] | None = None
+    mask: Any = None
+    name: str | None = None
+
+
+def parse_exemplar(text: str) -> Exemplar:
+    """Read "reference.jpg@x0,y0,x1,y1" or "reference.jpg@mask.png", with "wheel=" before it for a name.
+
+    Examples:
+        >>> parse_exemplar("car:wheel=photo.jpg@10,20,60,70").box_xyxy
+        (10.0, 20.0, 60.0, 70.0)
+
+    Raises:
+        DataError: neither, or a mask that cannot be read.
+    """
+    head, at, region = text.rpartition("@")
+    name, equals, image = head.partition("=")
+    if not equals or "/" in name or "\\" in name:
+        name, image = "", head
+    if not at or not image or not region:
+        raise DataError(f"an exemplar is PHOTO@x0,y0,x1,y1 or PHOTO@MASK.png, with NAME= before it, not {text!r}")
+    numbers = region.split(",")
+    if len(numbers) == 4:
+        try:
+            return Exemplar(image=image, box_xyxy=tuple(float(number) for number in numbers), name=name or None)
+        except ValueError:
+            pass
+    return Exemplar(image=image, mask=_read_mask(Path(region), text), name=name or None)
+
+
+def _read_mask(path: Path, text: str) -> NDArray[np.bool_]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mask = np.asarray(image.convert("L")) > 0
+    except (OSError, ValueError) as error:
+        raise DataError(f"{text!r}: {path} is neither x0,y0,x1,y1 nor a mask that can be read ({error})") from error
+    if not mask.any():
+        raise DataError(f"{text!r}: the mask {path} is empty")
+    return mask
+
+
+@torch.inference_mode()
+def exemplar_vectors(
+    detector: Detector, images: ImageBatch, regions_xyxy: Tensor, text: Tensor, mix: Sequence[float]
+) -> Tensor:
+    """Vectors of regions of one image, in the space of the text.
+
+    Args:
+        detector: the network.
+        images: one image.
+        regions_xyxy: (E, 4) in pixels of the network input.
+        text: (E, D) embeddings of their names; whatever where nothing of it is mixed in.
+        mix: E shares of the text, 0..1.
+
+    Returns:
+        (E, D) float32, rows of length 1.
+    """
+    pyramid = detector.pyramid(images.pixels)
+    proposals = detector.propose(pyramid, images.sizes_hw)[0].boxes_xyxy.float()
+    features = detector.roi_heads.embed(pyramid, [torch.cat((regions_xyxy, proposals))])
+    own, others = features[: len(regions_xyxy)], features[len(regions_xyxy) :]
+    apart = boxes.iou(regions_xyxy, proposals) < OTHER
+    classifier: Any = detector.roi_heads.stages[-1].classifier
+    bias = 0.0 if classifier.bias is None else float(classifier.bias)
+    names = F.normalize(text.float(), dim=1)
+    return torch.stack(
+        [
+            _vector(feature, others[far], name, share, classifier.scale, bias)
+            for feature, far, name, share in zip(own, apart, names, mix, strict=True)
+        ]
+    )
+
+
+def _vector(feature: Tensor, others: Tensor, name: Tensor, share: float, scale: float, bias: float) -> Tensor:
+    """The vector of one exemplar: see the head of this file."""
+    if len(others) < _FEWEST:
+        return F.normalize(share * name + (1 - share) * feature, dim=0)
+    mean = others.mean(dim=0)
+    looks = F.normalize(feature - mean, dim=0)
+    start = F.normalize(share * name + (1 - share) * looks, dim=0)
+    shifted = F.normalize(start - _SHIFTS.to(start.device)[:, None] * F.normalize(mean, dim=0), dim=1)
+    logits = torch.quantile(scale * others @ shifted.T + bias, SHARE, dim=0)
+    quiet = torch.nonzero(logits <= QUIET)
+    return shifted[int(quiet[0]) if len(quiet) else int(logits.argmin())]
+
+
+def merge(vocabulary: Vocabulary | None, names: Sequence[str]) -> tuple[Vocabulary, list[int]]:
+    """A vocabulary with the names of exemplars in it, and their indices."""
+    known = () if vocabulary is None else vocabulary.entries
+    missing = [n for n in dict.fromkeys(names) if vocabulary is None or n not in vocabulary]
+    first = max((entry.id for entry in known), default=0) + 1
+    new = Vocabulary.from_names(missing).entries if missing else ()
+    entries = (*known, *(replace(entry, id=first + i) for i, entry in enumerate(new)))
+    whole = Vocabulary(entries, title="like this" if vocabulary is None else vocabulary.title)
+    return whole, [whole.index(name) for name in names]
