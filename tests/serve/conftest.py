@@ -43,44 +43,42 @@ def png(width: int = 64, height: int = 48, mode: str = "RGB") -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def start(tiny_weights: Path) -> Iterator[Start]:
-    """Start servers on loopback, each in a thread: settings in, host and port out."""
+@contextlib.contextmanager
+def serving(**settings: object) -> Iterator[tuple[str, int]]:
+    """A whole server on loopback, in a thread: settings in, host and port out."""
     import uvicorn
 
     from vlpart.serve.protocol import guarded
 
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    chosen = ServeSettings(**settings)  # type: ignore[arg-type]
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        create_app(chosen),
+        http=guarded(chosen.header_seconds),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        limit_concurrency=chosen.connections,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.started
+    yield listening.getsockname()
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
 
-    def started(**settings: object) -> tuple[str, int]:
-        chosen = ServeSettings(**settings)  # type: ignore[arg-type]
-        listening = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            create_app(chosen),
-            http=guarded(chosen.header_seconds),
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            limit_concurrency=chosen.connections,
-            timeout_graceful_shutdown=2,
-        )
-        server = uvicorn.Server(config)
-        server.config.install_signal_handlers = False  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        deadline = time.monotonic() + 60
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert server.started
-        return listening.getsockname()
 
-    yield started
-    for server, _ in running:
-        server.should_exit = True
-    for _, thread in running:
-        thread.join(20)
-        assert not thread.is_alive()
+@pytest.fixture
+def start(tiny_weights: Path) -> Iterator[Start]:
+    """Start servers that end with the test."""
+    with contextlib.ExitStack() as running:
+        yield lambda **settings: running.enter_context(serving(**settings))
 
 
 def talk(address: tuple[str, int], *chunks: bytes, pause: float = 0.0, timeout: float = 20.0) -> bytes:

@@ -71,14 +71,17 @@ def test_what_is_replaced_comes_back_above_the_score_of_what_replaces_it(client:
     words = "person: head, torso, hair, face, arm"
     everything = predict(client, sample, vocabulary=words, threshold="0.1", keep_replaced="true").json()
     for threshold in (0.1, 0.2, 0.3, 0.45, 0.6):
-        asked = predict(client, sample, vocabulary=words, threshold=str(threshold)).json()
-        shown = [
-            detection["box_xyxy"]
-            for detection in everything["detections"]
+        asked = predict(client, sample, vocabulary=words, threshold=str(threshold)).json()["detections"]
+        shown = {
+            i: detection
+            for i, detection in enumerate(everything["detections"])
             if detection["score"] > threshold
             and (detection["replaced_below"] is None or detection["replaced_below"] <= threshold)
-        ]
-        assert shown == [detection["box_xyxy"] for detection in asked["detections"]]
+        }
+        assert [each["box_xyxy"] for each in shown.values()] == [each["box_xyxy"] for each in asked]
+        owners = [next((owner for owner in each["owners"] if owner in shown), None) for each in shown.values()]
+        places = {i: place for place, i in enumerate(shown)}
+        assert [places.get(owner) for owner in owners] == [each["object_index"] for each in asked]
 
 
 def test_a_batch_answers_in_order_and_one_bad_image_spoils_no_other(client: TestClient, sample: bytes) -> None:

@@ -148,6 +148,7 @@ class Engine:
             self._metrics.images.inc()
             self._metrics.detections.inc(len(answer["detections"]))
             answer |= {"model": request.model, "threshold": threshold}
+            answer["default_threshold"] = readable_threshold(len(vocabulary))
             answers.append(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode())
         return answers
 
@@ -211,9 +212,11 @@ def answer_of(result: Result, options: Options) -> dict[str, Any]:
     limits = [float(str(result.scores[k])) if k >= 0 else None for k in replaced[kept].tolist()]
     result = result[kept]
     answer = result.to_dict()
+    owners = _owners(result) if options.keep_replaced else []
     for i, detection in enumerate(answer["detections"]):
         if options.keep_replaced:
             detection["replaced_below"] = limits[i]
+            detection["owners"] = owners[i]
         if "rle" not in options.masks:
             detection.pop("mask", None)
         if result.masks is not None:
@@ -225,6 +228,26 @@ def answer_of(result: Result, options: Options) -> dict[str, Any]:
     answer["loose_parts"] = result.loose_parts
     answer["summary"] = result.summary()
     return answer
+
+
+def _owners(result: Result) -> list[list[int]]:
+    """For each detection the objects that it is a part of as the threshold rises, in order.
+
+    The first of them is its object among all; as soon as a threshold hides that one, the next, found among what has a
+    better score.
+    """
+    better: dict[int, list[int]] = {len(result): result.owners.tolist()}
+    found: list[list[int]] = []
+    for i in range(len(result)):
+        chain: list[int] = []
+        limit = len(result)
+        while limit > i and (owner := better[limit][i]) >= 0:
+            chain.append(owner)
+            limit = owner
+            if limit > i and limit not in better:
+                better[limit] = result[:limit].owners.tolist()
+        found.append(chain)
+    return found
 
 
 def _forms(masks: MaskStack, i: int, forms: Sequence[str]) -> dict[str, Any]:

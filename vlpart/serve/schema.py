@@ -142,6 +142,10 @@ class Detection(BaseModel):
         float | None,
         Field(description="With `keep_replaced`: below this threshold another detection takes its place."),
     ] = None
+    owners: Annotated[
+        list[int] | None,
+        Field(description="With `keep_replaced`: places of its objects, of which the first that is shown counts."),
+    ] = None
 
 
 class Group(BaseModel):
@@ -167,6 +171,7 @@ class Prediction(BaseModel):
     summary: str
     model: str
     threshold: float
+    default_threshold: Annotated[float, Field(description="What it would be for so many names.")]
 
 
 class Failure(BaseModel):

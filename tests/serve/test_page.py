@@ -1,0 +1,297 @@
+"""The page in a real browser: the main ways through it. Skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vlpart
+from tests.serve.conftest import png, serving
+from vlpart.masks.stack import MaskStack
+from vlpart.serve.app import SAMPLE
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WORDS = "person: head, nose, eye, torso"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    with playwright_api.sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        if found is None and not own.is_file():
+            pytest.skip("no Chromium: install one, or name it in the variable CHROMIUM")
+        started = playwright.chromium.launch(executable_path=found or str(own), args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(tiny_weights: Path) -> Iterator[str]:
+    with serving(token="abc") as (host, port):
+        yield f"http://{host}:{port}/#token=abc"
+
+
+class Studio:
+    """The page, and what went wrong on it."""
+
+    def __init__(self, browser: Any, address: str, options: dict[str, Any]) -> None:
+        self.errors: list[str] = []
+        self.asked: set[str] = set()
+        self.context = browser.new_context(**({"viewport": {"width": 1200, "height": 800}} | options))
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda line: line.type == "error" and self.errors.append(line.text))
+        self.page.on("request", lambda request: self.asked.add(request.url))
+        self.page.goto(address)
+        self.until("vlpart.state.models.length > 0")
+
+    def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait for something to hold on the page, and for it to be drawn."""
+        deadline = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"{expression}; errors: {self.errors}"
+            self.page.wait_for_timeout(50)
+        self.page.wait_for_timeout(100)
+
+    def find(self, words: str, side: str = "A") -> None:
+        """Look for words in the photos that are there."""
+        self.page.fill("#vocabulary", words)
+        self.page.press("#vocabulary", "Enter")
+        run = f"p.runs.{side}"
+        self.until(f"vlpart.state.photos.every((p) => {run}?.status === 'done' && {run}.key.includes('{words}'))")
+
+    def sample(self, words: str = WORDS) -> None:
+        """Begin with the sample."""
+        self.page.fill("#vocabulary", words)
+        self.page.get_by_role("button", name="Try the sample").click()
+        self.until("vlpart.state.photos[0]?.runs.A?.status === 'done'")
+
+    def rows(self) -> list[str]:
+        """What the tree says."""
+        self.page.wait_for_timeout(100)
+        return [row.get_attribute("aria-label") for row in self.page.locator("[role=treeitem]").all()]
+
+    def names(self) -> list[str]:
+        """The names in the tree."""
+        return [row.split(",")[0] for row in self.rows()]
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.page.wait_for_timeout(100)
+
+    def download(self, *formats: str, path: Path, photos: str = "") -> Path:
+        """Download what is shown."""
+        self.page.click("#open-download")
+        for box in self.page.locator("[name=format]").all():
+            box.set_checked(box.get_attribute("value") in formats)
+        if photos:
+            self.page.check(photos)
+        with self.page.expect_download() as waiting:
+            self.page.click("#download-now")
+        target = path / waiting.value.suggested_filename
+        waiting.value.save_as(target)
+        return target
+
+
+Open = Callable[..., Studio]
+
+
+@pytest.fixture
+def studio(browser: Any, address: str) -> Iterator[Open]:
+    """Open pages; at the end all must have gone well, and none asked anybody but its own server."""
+    opened: list[Studio] = []
+
+    def new(**options: Any) -> Studio:
+        opened.append(Studio(browser, address, options))
+        return opened[-1]
+
+    yield new
+    own = address.partition("#")[0]
+    for each in opened:
+        each.context.close()
+        assert each.errors == []
+        assert [url for url in each.asked if not url.startswith((own, f"blob:{own}"))] == []
+
+
+def test_what_the_page_shows_at_a_threshold_is_what_the_library_finds(studio: Open) -> None:
+    page = studio()
+    page.sample()
+    for threshold in (0.47, 0.3, 0.62):
+        page.page.locator("#threshold").fill(str(threshold))
+        result = vlpart.load("tiny")(SAMPLE, vocabulary=WORDS, score_threshold=threshold)
+        result = result.without_nested().without_overlapping()
+        expected = []
+        for group in result.objects:
+            expected += [group.name, *(result.names[i] for i in group.parts)]
+        assert page.names() == expected + [result.names[i] for i in result.loose_parts]
+    assert page.page.evaluate("vlpart.state.photos.length") == 1
+
+
+def test_names_are_completed_and_wrong_ones_are_explained(studio: Open) -> None:
+    page = studio()
+    page.page.focus("#vocabulary")
+    page.page.keyboard.type("perso")
+    labels = page.page.locator("#suggestions .label").all_inner_texts()
+    assert labels[:2] == ["person:", "person"]
+    page.press("ArrowDown", "ArrowDown", "Enter")
+    page.page.keyboard.type(": no")
+    assert "nose" in page.page.locator("#suggestions .label").all_inner_texts()
+    page.press("ArrowDown", "Enter")
+    assert page.page.input_value("#vocabulary") == "person: nose"
+    page.page.keyboard.type(", nose")
+    page.until("document.querySelector('#vocabulary-message').textContent.includes('named twice')")
+    assert page.page.get_attribute("#vocabulary", "aria-invalid") == "true"
+    page.errors = [line for line in page.errors if "422" not in line]  # the browser notes the refusal
+
+
+def test_correcting_by_keyboard_and_undoing_it(studio: Open) -> None:
+    page = studio()
+    page.sample()
+    before = page.names()
+    page.page.locator("[role=treeitem]").first.focus()
+    page.press("ArrowDown", "a")
+    assert page.rows()[1] == f"{before[1]}, accepted"
+    page.press("F2")
+    page.page.fill("#naming-name", "person:snout")
+    page.press("Enter")
+    assert page.rows()[1].startswith("person:snout, corrected")
+    page.press("Space")
+    assert page.rows()[1].endswith("left out")
+    page.press("Delete")
+    assert page.names() == [before[0], *before[2:]]
+    page.press("Control+z")
+    assert "person:snout" in page.names()
+    page.press("Control+z", "Control+z", "Control+z")
+    assert page.names() == before
+    page.press("Control+Shift+z")
+    assert page.rows()[1] == f"{before[1]}, accepted"
+
+
+def test_drawing_gives_masks_that_the_downloads_have(studio: Open, tmp_path: Path) -> None:
+    page = studio()
+    page.sample()
+    frame = page.page.locator("#canvasA").bounding_box()
+    scale = page.page.evaluate("vlpart.camera.scale")
+    x, y = page.page.evaluate("[vlpart.camera.x, vlpart.camera.y]")
+    x0, y0 = frame["x"] + frame["width"] / 2 - x * scale, frame["y"] + frame["height"] / 2 - y * scale
+    page.page.locator("#canvasA").focus()
+    page.press("Escape", "p")
+    for x, y in ((400, 60), (480, 60), (480, 140), (400, 140)):
+        page.page.mouse.click(x0 + x * scale, y0 + y * scale)
+    page.press("Enter")
+    page.page.fill("#naming-name", "rocket")
+    page.press("Enter")
+    assert "rocket, added by hand" in page.rows()
+    page.press("b")
+    page.page.mouse.move(x0 + 440 * scale, y0 + 140 * scale)
+    page.page.mouse.down()
+    page.page.mouse.move(x0 + 440 * scale, y0 + 240 * scale, steps=6)
+    page.page.mouse.up()
+    page.page.check("[role=treeitem] input >> nth=0")
+    saved = vlpart.Result.load(page.download("json", path=tmp_path))
+    mask = saved.masks[saved.names.index("rocket")]
+    assert mask[62:138, 402:478].all() and not mask[:55].any() and not mask[:, :395].any()
+    assert mask[150:240, 438:442].all() and not mask[200, 420] and not mask[200, 460]
+    assert saved.scores[saved.names.index("rocket")] == 1
+    rows = len(page.rows())
+    assert len(saved) == rows
+    page.press("e")
+    page.page.mouse.move(x0 + 440 * scale, y0 + 60 * scale)
+    page.page.mouse.down()
+    page.page.mouse.move(x0 + 440 * scale, y0 + 240 * scale, steps=6)
+    page.page.mouse.up()
+    saved = vlpart.Result.load(page.download("json", path=tmp_path))
+    assert not saved.masks[saved.names.index("rocket")][60:240, 438:442].any()
+
+
+def test_masks_of_the_page_are_masks_of_the_library(studio: Open) -> None:
+    """Run lengths and outlines that are made in the browser, of a region with a hole, pieces and single pixels."""
+    rng = np.random.default_rng(3)
+    bitmap = np.zeros((40, 50), dtype=bool)
+    bitmap[5:30, 8:40] = rng.random((25, 32)) < 0.6
+    bitmap[10:20, 12:30], bitmap[12:15, 15:20] = True, False
+    data = json.dumps(bitmap[3:35, 5:45].astype(int).reshape(-1).tolist())
+    script = f"""import("/static/js/masks.js").then((masks) => {{
+      const region = {{ x: 5, y: 3, width: 40, height: 32, data: Uint8Array.from({data}) }};
+      const path = masks.pathOf(masks.ringsOfRegion(region, 0));
+      const again = masks.regionOf([0, 0, 50, 40], (context) => context.fill(path, "evenodd"));
+      return [masks.rleOf(region, 50, 40), [...again.data], masks.boxOfRegion(region)];
+    }})"""
+    rle, again, box = studio().page.evaluate(script)
+    assert np.array_equal(MaskStack.from_rles([rle])[0], bitmap)
+    assert np.array_equal(np.reshape(again, (40, 50)) == 1, bitmap)
+    ys, xs = np.nonzero(bitmap)
+    assert box == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+def test_two_vocabularies_side_by_side_and_files_of_all_photos(studio: Open, tmp_path: Path) -> None:
+    page = studio()
+    page.sample("person: nose")
+    page.page.set_input_files("#files", [{"name": "x.png", "mimeType": "image/png", "buffer": png()}])
+    page.until("vlpart.state.photos.length === 2 && vlpart.state.photos.every((p) => p.runs.A?.status === 'done')")
+    page.page.click("#compare")
+    page.find("person: eye", side="B")
+    page.page.locator(".photo").first.click()
+    page.page.click("#sideA")
+    assert "person:nose" in page.names()
+    page.page.click("#sideB")
+    assert set(page.names()) <= {"person", "person:eye"}
+    assert "person: nose" in page.page.inner_text("#titleA") and "person: eye" in page.page.inner_text("#titleB")
+    archive = zipfile.ZipFile(page.download("image", "coco", "labelme", path=tmp_path, photos="#all-photos"))
+    assert set(archive.namelist()) == {
+        *("coco.json", "labelme/astronaut.json", "labelme/x.json"),
+        *("astronaut_parts.jpg", "x_parts.jpg"),
+    }
+
+
+def test_a_file_that_is_no_photo_is_named(studio: Open) -> None:
+    page = studio()
+    page.page.set_input_files("#files", [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"}])
+    page.until("!document.querySelector('#toast').hidden")
+    assert "notes.txt is no photo" in page.page.inner_text("#toast")
+    assert page.page.is_visible("#welcome")
+
+
+def test_a_pasted_photo_and_zooming(studio: Open) -> None:
+    page = studio()
+    page.page.evaluate(
+        """fetch("/static/sample.jpg").then((answer) => answer.blob()).then((blob) => {
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([blob], "pasted.jpg", { type: "image/jpeg" }));
+          dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+        })"""
+    )
+    page.until("vlpart.state.photos[0]?.runs.A?.status === 'done'")
+    whole = page.page.evaluate("vlpart.camera.scale")
+    page.page.locator("#canvasA").focus()
+    page.press("+", "+")
+    assert page.page.evaluate("vlpart.camera.scale") == pytest.approx(whole * 1.25**2)
+    page.press("1")
+    assert page.page.evaluate("vlpart.camera.scale") == pytest.approx(1)
+    page.press("0")
+    assert page.page.evaluate("vlpart.camera.scale") == pytest.approx(whole)
+
+
+def test_a_phone_shows_everything_in_its_width(studio: Open) -> None:
+    page = studio(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme="dark")
+    page.sample()
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 360
+    before = page.names()
+    page.page.locator("[role=treeitem]").nth(1).tap()
+    page.until("vlpart.state.selected !== null")
+    page.page.locator("[role=treeitem]").nth(1).get_by_title("Delete (Del)").tap()
+    assert page.names() == [before[0], *before[2:]]
