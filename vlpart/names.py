@@ -41,7 +41,12 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str
 
     Args:
         cutoff: how near, as `difflib.get_close_matches` measures it.
+
+    Raises:
+        TypeError: the name is no text.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"a name must be a text, got {name!r:.80}")
     folded = {each.casefold(): each for each in known}
     near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=cutoff)]
     return f"did you mean {' or '.join(near)}?" if near else ""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from vlpart.checks import one_of
 from vlpart.errors import TrainingError, VlpartError
 
 PRECISIONS = ("auto", "float32", "bf16")
@@ -26,11 +27,13 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
     Raises:
         VlpartError: no such device, or not here.
+        TypeError: neither a name nor a device.
     """
     if device is None:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device(local_device() or "cuda")
+    one_of("device", device, str, torch.device)
     try:
         return open_device(device)
     except ValueError as reason:

@@ -98,7 +98,7 @@ def test_behaves_like_an_array() -> None:
 @pytest.mark.parametrize("key", [9, -10, [9], [True] * 3, 1.5, "a", [[0, 1]], [0.5]])
 def test_bad_indices(key: Any) -> None:
     stack = MaskStack(*random_masks(9, (30, 40)), (30, 40))
-    with pytest.raises(IndexError):
+    with pytest.raises(TypeError if key in (1.5, "a", [[0, 1]], [0.5]) else IndexError):
         stack[key]
 
 

@@ -220,8 +220,8 @@ def test_indexing(street: Result) -> None:
     assert [one.names[0] for one in street] == street.names
     assert len(street[[]]) == 0
     assert street[:2].path == street.path
-    for key in (7, [True], "car", 1.0):
-        with pytest.raises(IndexError):
+    for key, error in ((7, IndexError), ([True], IndexError), ("car", TypeError), (1.0, TypeError)):
+        with pytest.raises(error):
             street[key]
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlpart.checks import check_fields, in_range, whole
 from vlpart.data.preprocess import to_batch
 from vlpart.errors import ImageError
 from vlpart.models.postprocess import Detections, rescale, select_detections
@@ -40,6 +41,9 @@ class DetectorOptions:
         nms_iou: suppression of parts (per class) and of refined proposals.
         kept: the best so many boxes are kept.
         proposals: region proposals that are refined for a novel object.
+
+    Raises:
+        TypeError, ValueError: a value of another kind, or out of range.
     """
 
     short_side: int = 800
@@ -47,6 +51,13 @@ class DetectorOptions:
     nms_iou: float = 0.3
     kept: int = 100
     proposals: int = 512
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("short_side", "kept", "proposals"):
+            whole(name, getattr(self, name), 1, 10**6)
+        for name in ("score_threshold", "nms_iou"):
+            in_range(name, getattr(self, name), 0, 1)
 
 
 class PartDetector:

@@ -27,6 +27,7 @@ from vlpart.annotation_parser.labelled_images import LabelledImage
 from vlpart.annotation_parser.output import ParsedPart
 from vlpart.annotation_parser.references import Reference
 from vlpart.annotation_parser.rename import Renamer
+from vlpart.checks import check_fields, in_range, whole
 from vlpart.data.images import read_image
 from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, ImageError
@@ -53,6 +54,9 @@ class ParserOptions:
         keep_masks: keep the transferred masks, which the published parser drops.
         base_objects: labels whose parts the detector finds by itself.
         sources: for a label, the base objects that may serve as references; labels that are not in it may take any.
+
+    Raises:
+        TypeError, ValueError: a value of another kind, or out of range.
     """
 
     short_side: int | None = None
@@ -63,6 +67,13 @@ class ParserOptions:
     keep_masks: bool = False
     base_objects: frozenset[str] = frozenset()
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("short_side", "max_side"):
+            whole(name, 1 if (value := getattr(self, name)) is None else value, 1, 10**5)
+        for name in ("foreground", "min_iou"):
+            in_range(name, getattr(self, name) or 0, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from vlpart.annotation_parser.references import annotated_objects, region_bitmap
 from vlpart.data.image_files import list_images
 from vlpart.data.readers import get_reader
 from vlpart.errors import DataError, ImageError
+from vlpart.files import is_folder
 from vlpart.masks.rasterise import parse_segmentation
 from vlpart.names import check_names, plain
 from vlpart.text.vocabulary import Vocabulary
@@ -131,7 +132,7 @@ def read_labelled_folders(
         DataError: no such folder, or no labelled image in it.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"there is no folder {root}: name a folder with one folder per label")
     known = None if labels is None else _label_of_folder(labels)
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -28,6 +28,7 @@ from vlpart.annotation_parser.output import ParsedPart
 from vlpart.annotation_parser.references import Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.voting import Witness, coverage, region, spread, votes
+from vlpart.checks import check_fields, in_range, whole
 from vlpart.data.images import read_image
 from vlpart.errors import DataError, ImageError, WeightsError
 from vlpart.names import check_names, plain
@@ -56,6 +57,9 @@ class VotingOptions:
         smallest: pieces of a part below this fraction of its largest piece are dropped.
         min_confidence: parts with a lower mean score are dropped.
         sources: for a label, the base objects that may vote; labels that are not in it may take any.
+
+    Raises:
+        TypeError, ValueError: a value of another kind, or out of range.
     """
 
     long_side: int | None = None
@@ -67,6 +71,14 @@ class VotingOptions:
     smallest: float = 0.15
     min_confidence: float = 0.2
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        whole("long_side", 1 if self.long_side is None else self.long_side, 1, 10**5)
+        for name in ("references", "neighbours"):
+            whole(name, getattr(self, name), 1, 10**6)
+        for name in ("detector_share", "sure_score", "threshold", "smallest", "min_confidence"):
+            in_range(name, getattr(self, name), 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +186,13 @@ class ObjectParser:
             DataError: no base object may vote on a label, or a reference image cannot be read.
         """
         found = []
-        for whole, image in zip(pixels, images, strict=True):
-            detected = cache(partial(self._detected, whole))  # objects of one label share a pass of the detector
+        for seen, image in zip(pixels, images, strict=True):
+            detected = cache(partial(self._detected, seen))  # objects of one label share a pass of the detector
             found.append(
                 [
                     replace(part, object_index=index)
                     for index, each in enumerate(image.objects)
-                    for part in self.parse_object(whole, each, detected)
+                    for part in self.parse_object(seen, each, detected)
                 ]
             )
         return found

@@ -29,9 +29,11 @@ from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, 
 from vlpart.annotation_parser.output import ParsedPart, image_record, settings_of, write_coco
 from vlpart.annotation_parser.references import BaseData, Reference
 from vlpart.annotation_parser.rename import Renamer
+from vlpart.checks import one_of
 from vlpart.data.images import read_image
 from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, ImageError, OutputError, VlpartError
+from vlpart.files import is_file, is_folder, is_there
 from vlpart.jobs import SKIPPED, Job, Progress, Record, rank_and_world
 from vlpart.runtime import choose_device, choose_precision
 from vlpart.text.vocabulary import Vocabulary
@@ -71,6 +73,8 @@ def open_image_parser(
     from vlpart.inference.predictor import load
     from vlpart.models.config import get_architecture
 
+    one_of("bank", bank, ReferenceBank, type(None))
+    one_of("options", options, ParserOptions)
     where = choose_device(device)
     precision = choose_precision(precision, where)
     if bank is None and not options.base_objects:
@@ -108,6 +112,8 @@ def open_object_parser(
     """
     from vlpart.inference.predictor import load
 
+    one_of("bank", bank, ReferenceBank)
+    one_of("options", options, VotingOptions)
     where = choose_device(device)
     precision = choose_precision(precision, where)
     features = load_features(bank.features, weights=feature_weights, device=where, precision=precision)
@@ -177,7 +183,7 @@ def build_bank(
     references = data.references
     if references[0].object_box_xyxy is not None:
         settings["unit"] = "objects"  # short_side is then the longer side of a cut-out object
-    if (folder / HEADER).is_file() and not overwrite:
+    if is_file(folder / HEADER) and not overwrite:
         if rank_and_world()[1] > 1 and settings.items() <= ReferenceBank(folder).header.items():
             return ParserRun(written=None, items=len(references))  # another process was the last to finish
         raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
@@ -261,9 +267,9 @@ def find_parts(
         "pictures": digest(labelled),
         "vocabulary": None if vocabulary is None else vocabulary.content_hash,
     }
-    if output.is_dir():
+    if is_folder(output):
         raise OutputError(f"{output} is a folder: name the file to write")
-    if output.exists() and not overwrite:
+    if is_there(output) and not overwrite:
         if rank_and_world()[1] > 1 and settings_of(output) == settings:
             return ParserRun(written=None, items=len(labelled))  # another process was the last to finish
         raise OutputError(f"{output} is there already: name another file, or use --overwrite")
@@ -333,7 +339,7 @@ def _readable(
 
 def _check_folder(images: Path) -> None:
     """One error instead of one for every image."""
-    if not images.is_dir():
+    if not is_folder(images):
         raise DataError(f"there is no folder {images}: name the folder of the images with --images")
 
 

@@ -11,6 +11,7 @@ import typer
 from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, note_config, print_table, say
 from vlpart.cli.predict_options import PrecisionChoice
+from vlpart.files import is_folder
 from vlpart.names import config_name
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | 
         note_config(on)
         on = benchmark_of or on
     own = Path(on)
-    if own.suffix.lower() == ".json" or (own.is_dir() and on not in BENCHMARKS):
+    if own.suffix.lower() == ".json" or (is_folder(own) and on not in BENCHMARKS):
         dataset = open_own(own, images, max_images=max_images)
         if dataset.images is None and need_images:
             raise DataError(

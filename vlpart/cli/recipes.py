@@ -10,6 +10,7 @@ import typer
 
 from vlpart.cli.completion import complete_recipes
 from vlpart.cli.console import note_config, print_table, say
+from vlpart.files import is_there
 
 _commands = typer.Typer(no_args_is_help=True, help="The recipes: what can be trained.")
 _Data = Annotated[
@@ -103,6 +104,6 @@ def export(
     if output is None:
         say(text, lines=True, end="")
         return
-    if output.exists():
+    if is_there(output):
         raise OutputError(f"{output} exists: choose another name, so that nothing of yours is lost")
     say(write_file(output, text.encode()))

@@ -19,6 +19,7 @@ from vlpart.data.check.split import Split, build_split, split_kind, split_name
 from vlpart.data.readers.coco import load_json
 from vlpart.data.readers.detect import detect
 from vlpart.errors import DataError
+from vlpart.files import is_folder
 
 JSON_PLACES = ("*.json", "annotations/*.json", "{split}/*annotations*.json")
 """Where annotation files may be. In the folder of a split, other JSON files are one per image."""
@@ -44,7 +45,7 @@ def json_files(root: Path, fix: str = "put the annotation file there") -> list[P
     Raises:
         DataError: there are none.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"there is no folder {root}; give the folder of your data set (--data)")
     places = [p.format(split=name) for p in JSON_PLACES for name in ("train", "val", "valid", "test")]
     found = [file for place in dict.fromkeys(places) for file in sorted(root.glob(place))]

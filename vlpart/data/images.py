@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import threading
 import urllib.error
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from vlpart import web
+from vlpart.checks import in_range
 from vlpart.data.image_files import VIDEO_SUFFIXES, is_url, named_sources
 from vlpart.data.image_headers import check_size, open_image
 from vlpart.errors import ImageError
@@ -91,7 +93,11 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
 
     Raises:
         ImageError: missing, empty, damaged, not an image, over the pixel limit, an array of the wrong type or shape.
+        ValueError: `max_pixels` or `timeout` that is no number, or not above 0.
     """
+    if max_pixels is not None:
+        in_range("max_pixels", max_pixels, 1, math.inf)
+    in_range("timeout", timeout, 0.001, 86_400)
     if isinstance(source, Image.Image):
         return _rgb_of_pil(source, "PIL image", max_pixels)
     if isinstance(source, np.ndarray):

@@ -334,7 +334,7 @@ def _wanted(source: Source, object_name: str, is_part: bool) -> bool:
 
 
 def _refuse_unknown_filters(source: Source, known: set[str]) -> None:
-    unknown = sorted(((source.only_objects or frozenset()) | source.exclude_objects) - known)
+    unknown = sorted({*(source.only_objects or ()), *source.exclude_objects} - known)
     if unknown:
         raise DataError(
             f"source {source.name!r}: only_objects / exclude_objects name unknown objects: {', '.join(unknown[:5])}"

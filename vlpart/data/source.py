@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.checks import check_fields
 from vlpart.errors import DataError
 from vlpart.types import AnnotationKind
 
@@ -92,8 +93,8 @@ class Source:
     inside_objects: Literal["background", "unknown"] = "background"
     scored_annotations: Literal["exact", "pseudo"] = "exact"
     negative_names: Literal["none", "own_objects", "all", "at_matches"] = "none"
-    only_objects: frozenset[str] | None = None
-    exclude_objects: frozenset[str] = frozenset()
+    only_objects: Collection[str] | None = None
+    exclude_objects: Collection[str] = frozenset()
     take: Literal["all", "objects", "parts"] = "all"
     flip: float = 0.5
     flip_swaps_left_right: bool = False
@@ -105,6 +106,7 @@ class Source:
     images_from: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "short_sides", tuple(self.short_sides))
         scored = _FORMER.get(self.scored_annotations, self.scored_annotations)
         object.__setattr__(self, "scored_annotations", scored)

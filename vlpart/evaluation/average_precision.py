@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.checks import whole
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation import engine, voc
 from vlpart.evaluation.detections import Detection, DetectionTable, check_detections
@@ -97,7 +98,7 @@ def score_detections(
     checked = check(
         ground_truth,
         detections,
-        rule=rule or ("lvis" if annotated_classes_only else "coco"),
+        rule=rule if rule is not None else "lvis" if annotated_classes_only else "coco",
         max_detections=max_detections,
         kinds=kinds,
     )
@@ -115,14 +116,17 @@ def check(
     """The first half of `score_detections`: everything that can be wrong is found here."""
     known = isinstance(ground_truth, Mapping)
     truth = check_form(ground_truth, "the ground truth") if known else read_ground_truth(Path(ground_truth))  # type: ignore[arg-type]
+    if isinstance(detections, Mapping | str):
+        raise EvaluationError(f"detections must be a list of dictionaries, got a {type(detections).__name__}")
+    if not kinds:
+        raise EvaluationError("no kind to score: use masks, boxes or both")
     if unknown := [kind for kind in kinds if kind not in engine.IOU_TYPES]:
         raise EvaluationError(f"unknown kind {unknown[0]!r}: use masks or boxes")
     if rule not in ("coco", "lvis", "voc"):
         raise EvaluationError(f"unknown rule {rule!r}: use coco, lvis or voc")
     if rule == "voc" and "masks" in kinds:
         raise EvaluationError("the VOC rule scores boxes only: leave masks out")
-    if max_detections < 1:
-        raise EvaluationError("max_detections must be at least 1")
+    max_detections = whole("max_detections", max_detections, 1, 10**9)
     annotations = clean_annotations(truth, with_masks="masks" in kinds)
     table = check_detections(truth, detections, with_masks="masks" in kinds)
     if rule == "lvis":

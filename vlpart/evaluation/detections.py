@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlpart.data.readers.coco import parse_json
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation.identity import is_renumbered, translated
-from vlpart.files import MAX_JSON_BYTES, read_regular, why
+from vlpart.files import MAX_JSON_BYTES, is_folder, read_regular, why
 from vlpart.masks.rle import check_rles, decode_runs, encode_runs, runs_box
 
 Detection = Mapping[str, Any]
@@ -267,7 +267,7 @@ def read_content(path: Path) -> Any:
     """
     from vlpart.evaluation.shards import read_shards
 
-    if path.is_dir():
+    if is_folder(path):
         return read_shards(path)
     try:
         if path.suffix == ".jsonl":

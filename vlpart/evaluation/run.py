@@ -32,7 +32,7 @@ from vlpart.evaluation.scores import Evaluation, Rule
 from vlpart.evaluation.shards import Predictions, ShardFolder
 from vlpart.evaluation.truth import NOTES, held_out_part, is_part, read_ground_truth, subset
 from vlpart.evaluation.vocabularies import categories_of_classes, dataset_vocabulary
-from vlpart.files import is_file, write_file
+from vlpart.files import is_file, is_folder, write_file
 from vlpart.jobs import Progress
 from vlpart.models.config import get_architecture
 from vlpart.runtime import World
@@ -199,7 +199,8 @@ def open_own(path: Path, images: Path | None, *, max_images: int | None = None) 
     Raises:
         DataError: the file is missing or malformed, or the folder has no val split. Images may be missing.
     """
-    root = path if path.is_dir() else None
+    path = Path(path)
+    root = path if is_folder(path) else None
     file = path if root is None else find_val(root)
     dataset = open_dataset(file, images, max_images=max_images)
     if images is not None:

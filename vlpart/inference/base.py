@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
+from vlpart.checks import in_range, one_of, whole
 from vlpart.data.image_files import is_url
 from vlpart.data.images import MAX_PIXELS, ReadImage, Tiling, read_image
 from vlpart.data.resize import resize_shorter_side, resized_size
@@ -353,9 +354,11 @@ class BasePredictor(ABC):
         self, images: Sequence[ReadImage], names: Vocabulary, text: Any, options: DetectionOptions
     ) -> list[Result]:
         """What is in images, those in pieces merged; whole ones run together."""
-        whole = iter(self._detect([image for image in images if image.tiling is None], names, text, options))
+        for image in images:
+            one_of("an image for detect", image, ReadImage)
+        uncut = iter(self._detect([image for image in images if image.tiling is None], names, text, options))
         look = partial(self._detect, names=names, text=text, options=options)
-        return [next(whole) if image.tiling is None else detect_in_tiles(image, look) for image in images]
+        return [next(uncut) if image.tiling is None else detect_in_tiles(image, look) for image in images]
 
     def _request(
         self, vocabulary: AnyVocabulary | None, score_threshold: float | None, max_detections: int | None
@@ -367,7 +370,7 @@ class BasePredictor(ABC):
 
     def _options(self, score_threshold: float | None, max_detections: int | None) -> DetectionOptions:
         return DetectionOptions(
-            score_threshold=in_range("score_threshold", score_threshold, self.defaults.score_threshold, 0, 1),
+            score_threshold=_in_range("score_threshold", score_threshold, self.defaults.score_threshold, 0, 1),
             nms_iou=_NMS_IOU,
             max_detections=_whole("max_detections", max_detections, self.defaults.max_detections, 10**6),
         )
@@ -382,19 +385,9 @@ def _readings(images: Iterable[Any], read: Callable[[Any], ReadImage]) -> Iterat
         yield image, reading
 
 
-def in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
-    """A number that a user gives, or the default. Raises `ValueError` if it is none, or outside of low..high."""
-    try:
-        chosen = float(default if value is None else value)
-    except (TypeError, ValueError):
-        chosen = float("nan")
-    if not low <= chosen <= high:  # also refuses NaN
-        raise ValueError(f"{name} must be a number between {low} and {high}, got {value!r}")
-    return chosen
+def _in_range(name: str, value: float | None, default: float, low: float, high: float) -> float:
+    return in_range(name, default if value is None else value, low, high)
 
 
 def _whole(name: str, value: int | None, default: int, high: int, low: int = 1) -> int:
-    chosen = in_range(name, value, default, low, high)
-    if chosen != int(chosen):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-    return int(chosen)
+    return whole(name, default if value is None else value, low, high)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from vlpart.checks import in_range, one_of, whole
 from vlpart.data.image_files import STDIN, is_url, list_images, named_sources
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.errors import ImageError, OutputError, SelectionError, VlpartError
@@ -145,8 +147,8 @@ def predict_to_folder(
         ValueError: `batch_size` is not a whole number from 1, or `shard` is no (i, n) with 1 <= i <= n.
     """
     started = time.monotonic()
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    batch_size = whole("batch_size", batch_size, 1, 10**6)
+    _check_arguments(predictor, score_threshold, max_detections, iou, drawing, (on_result, on_failure, on_existing))
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard is (i, n) with 1 <= i <= n, got {shard!r}")
     given = named_sources(sources)
@@ -295,3 +297,31 @@ class _Job:
     def _fail(self, image: str, error: VlpartError) -> None:
         self.failed += 1
         self.on_failure(shown(image) if is_url(image) else image, error)
+
+
+def _check_arguments(
+    predictor: Any,
+    score_threshold: Any,
+    max_detections: Any,
+    iou: Any,
+    drawing: Any,
+    callbacks: Sequence[Any],
+) -> None:
+    """Before anything is read: the first image would say the same, if there is one that can be read."""
+    if not (callable(getattr(predictor, "read", None)) and callable(getattr(predictor, "detect", None))):
+        raise TypeError(f"predictor must be what vlpart.load gives, got {predictor!r:.80}")
+    for name, share in (("score_threshold", score_threshold), ("iou", iou)):
+        if share is not None:
+            in_range(name, share, 0, 1)
+    if max_detections is not None:
+        whole("max_detections", max_detections, 1, 10**6)
+    one_of("drawing", drawing, Mapping, type(None))
+    if drawing:
+        from vlpart.visualize.draw import draw_result
+
+        unknown = [name for name in drawing if name not in signature(draw_result).parameters]
+        if unknown:
+            raise TypeError(f"drawing has no option {unknown[0]!r:.80}; see Result.plot")
+    for callback in callbacks:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"on_result, on_failure and on_existing are functions, got {callback!r:.80}")

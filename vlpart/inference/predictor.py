@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlpart.checks import in_range
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.data.preprocess import to_batch
 from vlpart.errors import DataError
-from vlpart.inference.base import BasePredictor, Defaults, in_range
+from vlpart.inference.base import BasePredictor, Defaults
 from vlpart.inference.exemplars import UNNAMED, Exemplar, exemplar_vectors, merge
 from vlpart.inference.given import regions_of
 from vlpart.masks.stack import MaskStack
@@ -140,7 +141,7 @@ class Predictor(BasePredictor):
         given = [exemplars] if isinstance(exemplars, Exemplar) else list(exemplars)
         if not given:
             raise DataError("no exemplar is given: pass a photo and a region in it")
-        share = in_range("mix", mix, 0.5, 0, 1)
+        share = in_range("mix", 0.5 if mix is None else mix, 0, 1)
         asked = None if vocabulary is None else Vocabulary.of(vocabulary)
         names, places = merge(asked, [each.name or UNNAMED for each in given])
         text = self._text(names)

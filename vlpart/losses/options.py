@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from vlpart.checks import check_fields
 from vlpart.errors import TrainingError
 
 #: Which proposals learn a parsed part: those matched to its box, the best-scoring one, or the largest one.
@@ -37,6 +38,7 @@ class LossOptions:
 
     Raises:
         TrainingError: a number that no training could use.
+        TypeError: a value of another kind.
     """
 
     proposals_before_nms: int = 2000
@@ -57,6 +59,7 @@ class LossOptions:
     mask_regions: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         counts = ("proposals_before_nms", "proposals", "rpn_anchors", "roi_regions", "federated_classes")
         shares = ("rpn_positive_fraction", "roi_positive_fraction", "unknown_below_iou")
         weights = ("image_label_weight", "parsed_part_weight", "ranking_weight", "quality_weight")

@@ -7,6 +7,8 @@ from a file keeps runs instead. Source: docs/method.md, 'Mask head' (bilinear, a
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple, overload
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vlpart.checks import in_range
 from vlpart.masks.polygons import Polygon, area, faithful, outlines, simplified
 from vlpart.masks.rle import Runs, bitmap_of_runs, decode_runs, encode_runs, pixels_of_runs, runs_of_bitmap
 from vlpart.masks.stretched import neighbours, pixel_bounds, runs_of_maps
@@ -231,7 +234,7 @@ class MaskStack:
             raise ValueError("mask maps or boxes hold NaN or infinity")
         if not threshold > 0:
             raise ValueError(f"a mask threshold must be above 0, got {threshold}")
-        self._store: _Grids | _RunLists = _Grids(maps, boxes, _checked_size(image_size), threshold)
+        self._store: _Grids | _RunLists = _Grids(maps, boxes, checked_size(image_size), threshold)
 
     @classmethod
     def _of(cls, store: _Grids | _RunLists) -> MaskStack:
@@ -247,7 +250,7 @@ class MaskStack:
             ValueError: bitmaps of different sizes, values other than 0 and 1.
         """
         runs: list[Runs] = []
-        size = _checked_size(image_size) if image_size is not None else None
+        size = checked_size(image_size) if image_size is not None else None
         for item in bitmaps:
             bitmap = np.asarray(item)
             if bitmap.ndim != 2 or (size is not None and bitmap.shape != size):
@@ -256,10 +259,10 @@ class MaskStack:
                 if not np.isin(bitmap, (0, 1)).all():
                     raise ValueError(f"bitmap {len(runs)} holds values other than 0 and 1: apply a threshold first")
                 bitmap = bitmap.astype(bool)
-            size = _checked_size(bitmap.shape)
+            size = checked_size(bitmap.shape)
             runs.append(runs_of_bitmap(bitmap, 0, 0, size[0]))
         if size is None and isinstance(bitmaps, np.ndarray) and bitmaps.ndim == 3:
-            size = _checked_size(bitmaps.shape[1:])
+            size = checked_size(bitmaps.shape[1:])
         if size is None:
             raise ValueError("no bitmaps and no image_size=(height, width)")
         return cls._of(_RunLists(runs, size))
@@ -271,7 +274,7 @@ class MaskStack:
         Raises:
             ValueError: a damaged RLE, or sizes that differ from each other or from `image_size`.
         """
-        size = _checked_size(image_size) if image_size is not None else None
+        size = checked_size(image_size) if image_size is not None else None
         runs = []
         for rle in rles:
             size, decoded = decode_runs(rle, size)
@@ -369,7 +372,11 @@ class MaskStack:
         Args:
             i: which mask.
             tolerance: corners that are no further from the line without them, in pixels, are left out.
+
+        Raises:
+            ValueError: a tolerance that is no number of at least 0.
         """
+        in_range("tolerance", tolerance, 0, math.inf)
         height, width = self.image_size
         pieces = []
         for outline in self._store.outlines(range(len(self))[i]):
@@ -419,7 +426,7 @@ class MaskStack:
 
     def resized(self, image_size: tuple[int, int]) -> MaskStack:
         """The same masks over a scaled image of (height, width)."""
-        return MaskStack._of(self._store.resized(_checked_size(image_size)))
+        return MaskStack._of(self._store.resized(checked_size(image_size)))
 
     def extended(self, cells: int = 2) -> MaskStack:
         """Masks that run out beyond their boxes instead of being cut off straight there; for pictures, not for figures.
@@ -439,20 +446,34 @@ class MaskStack:
 
 
 def resolve_indices(key: Any, length: int) -> IntArray:
-    """A slice, N bools or (also negative) indices as int64 positions in 0..length-1; IndexError otherwise."""
+    """A slice, N bools or (also negative) indices as int64 positions in 0..length-1.
+
+    Raises:
+        IndexError: one beyond the end, or another number of bools.
+        TypeError: anything else.
+    """
     if isinstance(key, slice):
         return np.arange(length, dtype=np.int64)[key]
     chosen = np.asarray(key)
     if not chosen.size and chosen.ndim == 1:
         chosen = chosen.astype(np.int64) if chosen.dtype != bool else chosen
     if chosen.ndim != 1 or (chosen.dtype != bool and not np.issubdtype(chosen.dtype, np.integer)):
-        raise IndexError("index with a whole number, a slice, a list of whole numbers or a list of N bools")
+        raise TypeError("index with a whole number, a slice, a list of whole numbers or a list of N bools")
     if chosen.dtype == bool and len(chosen) != length:
         raise IndexError(f"{len(chosen)} bools for {length} instances")
     return np.arange(length, dtype=np.int64)[chosen]
 
 
-def _checked_size(size: Sequence[int]) -> tuple[int, int]:
-    if len(size) != 2 or int(size[0]) < 1 or int(size[1]) < 1:
-        raise ValueError(f"image_size is (height, width), both at least 1, got {tuple(size)}")
-    return int(size[0]), int(size[1])
+def checked_size(size: Sequence[int]) -> tuple[int, int]:
+    """(height, width) of an image.
+
+    Raises:
+        ValueError: not two whole numbers of at least 1.
+    """
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ValueError(f"image_size is (height, width), two whole numbers of at least 1, got {size!r:.80}")
+    return height, width

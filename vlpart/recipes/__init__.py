@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+from vlpart.checks import one_of
 from vlpart.errors import TrainingError
 from vlpart.names import config_name, did_you_mean
 from vlpart.recipes import ladder
@@ -66,6 +67,8 @@ def get_recipe(
             another recipe than "finetune", or a recipe file with a teacher does not fit `init`.
         DataError, ModelNotFoundError, WeightsError: see `recipes.finetune`.
     """
+    one_of("name", name, str)
+    data_root = Path(data_root)
     if name != FINETUNE and validation_split is not None:
         raise TrainingError(
             f"--validation-split is for {FINETUNE}; in a recipe it is a field of Source and EvaluationSet"

@@ -13,6 +13,7 @@ from typing import Any
 
 from vlpart.data.source import Source
 from vlpart.errors import TrainingError
+from vlpart.files import is_file
 from vlpart.losses.options import LossOptions
 from vlpart.training.recipe import EvaluationSet, Recipe
 
@@ -81,7 +82,7 @@ def load_recipe_file(path: Path, data_root: Path) -> Recipe:
     Raises:
         TrainingError: there is no such file, it fails, or it does not give a `Recipe`.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise TrainingError(f"there is no recipe file {path}; `vlpart recipes export NAME` writes one to start from")
     spec = importlib.util.spec_from_file_location("vlpart_recipe_file", path)
     assert spec is not None and spec.loader is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vlpart.checks import in_range, one_of
 from vlpart.errors import OutputError, VocabularyError
-from vlpart.files import IMAGE_FORMATS, encode_image, write_file
-from vlpart.masks.stack import MaskStack, resolve_indices
+from vlpart.files import IMAGE_FORMATS, encode_image, is_there, write_file
+from vlpart.masks.stack import MaskStack, checked_size, resolve_indices
 from vlpart.names import did_you_mean
 from vlpart.results import formats
 from vlpart.results import select as selection
@@ -104,7 +106,8 @@ class Result:
         path: str | os.PathLike[str] | None = None,
         owners: ArrayLike | None = None,
     ) -> None:
-        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = checked_size(image_size)
+        one_of("vocabulary", vocabulary, Vocabulary)
         with np.errstate(over="ignore"):  # becomes infinity, which is refused below
             self.boxes_xyxy: NDArray[np.float32] = np.array(boxes_xyxy, dtype=np.float32)
             self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
@@ -142,8 +145,11 @@ class Result:
             raise ValueError(f"a result needs one of each per detection, got {counts}")
         if min(self.image_size) < 1:
             raise ValueError(f"image_size is (height, width), both at least 1, got {self.image_size}")
-        if self.image is not None and self.image.shape != (*self.image_size, 3):
-            raise ValueError(f"image has the shape {self.image.shape}, expected {(*self.image_size, 3)}")
+        if self.image is not None:
+            one_of("image", self.image, np.ndarray)
+            if self.image.shape != (*self.image_size, 3) or self.image.dtype != np.uint8:
+                got = f"has the shape {self.image.shape} and holds {self.image.dtype}"
+                raise ValueError(f"image {got}, expected {(*self.image_size, 3)} and uint8")
         if not np.isfinite(self.boxes_xyxy).all():
             raise ValueError("boxes_xyxy hold NaN or infinity")
         if (self.boxes_xyxy[:, 2:] < self.boxes_xyxy[:, :2]).any():
@@ -173,6 +179,8 @@ class Result:
     def __getitem__(self, key: Any) -> Result:
         if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
             key = [range(len(self))[int(key)]]
+        if isinstance(key, tuple):
+            raise TypeError("index a result with a whole number, a slice, a list of whole numbers or a list of N bools")
         return self._take(resolve_indices(key, len(self)))
 
     def _take(self, indices: NDArray[np.int64]) -> Result:
@@ -244,7 +252,7 @@ class Result:
         """
         keep = np.ones(len(self), dtype=bool)
         if score is not None:
-            keep &= self.scores >= _score(score)
+            keep &= self.scores >= in_range("score", score, 0, 1)
         if names is not None:
             wanted = {self.vocabulary.names[self.vocabulary.index(name)] for name in _several(names)}
             keep &= self._mask_of(lambda c: self.vocabulary.names[c] in wanted)
@@ -300,8 +308,13 @@ class Result:
         """Without detections that lie inside a better one of the same class: the arm that is also called a person.
 
         Args:
-            share: of the mask (of the box, where there are no masks) that is inside, from which on a detection goes.
+            share: of the mask (of the box, where there are no masks) that is inside, from which on a detection goes;
+                above 1 keeps everything.
+
+        Raises:
+            ValueError: no number of at least 0.
         """
+        share = in_range("share", share, 0, math.inf)
         keep: list[int] = []
         for i in range(len(self)):
             better = [k for k in keep if self.class_ids[k] == self.class_ids[i]]
@@ -333,7 +346,7 @@ class Result:
         Raises:
             ValueError: no number in 0..1.
         """
-        limit = _score(iou)
+        limit = in_range("iou", iou, 0, 1)
         parts = [self.is_part(i) for i in range(len(self))]
         keep: list[int] = []
         replaced = np.arange(len(self), dtype=np.int64)
@@ -387,6 +400,7 @@ class Result:
         Args:
             name: of the image; default: the name of the file at `path`.
         """
+        one_of("name", name, str, type(None))
         parts_of: dict[str, Counter[str]] = {}
         wholes: Counter[str] = Counter()
         for group in self.objects:
@@ -458,7 +472,7 @@ class Result:
         if suffix != ".json" and suffix not in IMAGE_FORMATS:
             known = ", ".join([*IMAGE_FORMATS, ".json"])
             raise OutputError(f"cannot save a result as {target.name!r}: the suffix must be one of {known}")
-        if self.path is not None and target.exists() and Path(self.path).exists() and target.samefile(self.path):
+        if self.path is not None and is_there(target) and is_there(self.path) and target.samefile(self.path):
             raise OutputError(f"{target} is the input image: save the result under another name")
         if suffix == ".json":
             data = (self.to_json(indent=1) + "\n").encode(errors="backslashreplace")  # a path may be no Unicode
@@ -497,6 +511,7 @@ class Result:
 
     def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
         """COCO entries: image_id, category_id (the id in the vocabulary), bbox xywh, score, segmentation (RLE)."""
+        one_of("image_id", image_id, int, np.integer, str)
         return formats.to_coco(self, image_id)
 
     def to_labelme(self, image_path: str | None = None) -> dict[str, Any]:
@@ -509,6 +524,7 @@ class Result:
         Args:
             image_path: where the image is, seen from the folder of the LabelMe file; default: beside it.
         """
+        one_of("image_path", image_path, str, type(None))
         return formats.to_labelme(self, image_path)
 
     def to_yolo(self) -> str:
@@ -597,16 +613,6 @@ def _renumbered(owners: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[n
 
 def _several(names: str | Iterable[str]) -> Sequence[str]:
     return list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
-
-
-def _score(value: float) -> float:
-    try:
-        score = float(value)
-    except (TypeError, ValueError):
-        score = float("nan")
-    if not 0 <= score <= 1:  # also refuses NaN
-        raise ValueError(f"a score is a number between 0 and 1, got {value!r}")
-    return score
 
 
 def _counted(counts: Counter[str]) -> str:

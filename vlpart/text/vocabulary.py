@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlpart.checks import position
 from vlpart.errors import VocabularyError
 from vlpart.files import is_there
 from vlpart.names import did_you_mean
@@ -72,6 +73,8 @@ class Vocabulary:
     about: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.entries, tuple) or not all(map(_is_entry, self.entries)):
+            raise VocabularyError("A vocabulary needs a tuple of Entry with a name and a whole number as id each.")
         if not self.entries:
             raise VocabularyError("The vocabulary is empty; name what to look for, as in 'car: wheel, door; person'.")
         if len(self.index_of_id) != len(self.entries):
@@ -146,7 +149,7 @@ class Vocabulary:
             )
         named = [naming.split_name(name, f"Name {i + 1}") for i, name in enumerate(names)]
         if objects is not None:
-            if isinstance(objects, str) or len(objects) != len(named):
+            if isinstance(objects, str | Mapping) or len(objects) != len(named):
                 raise VocabularyError(
                     f"objects must be a list as long as names ({len(named)}), with None for names that are no part."
                 )
@@ -284,11 +287,18 @@ class Vocabulary:
 
     def parts_of(self, i: int) -> tuple[int, ...]:
         """Indices of the parts of object `i`, in order; empty for a part."""
-        return self._parts.get(i, ())
+        return self._parts.get(position("the index of an entry", i), ())
 
     def subset(self, indices: Sequence[int]) -> Vocabulary:
-        """The entries at `indices`, in that order, with their ids and embeddings."""
-        chosen = [int(i) for i in indices]
+        """The entries at `indices`, in that order, with their ids and embeddings.
+
+        Raises:
+            VocabularyError: no indices, one twice, or one that there is not.
+            TypeError: an index that is no whole number.
+        """
+        chosen = [position("an index", i) for i in indices]
+        if beyond := [i for i in chosen if not -len(self) <= i < len(self)]:
+            raise VocabularyError(f"There is no entry {beyond[0]} in a vocabulary of {len(self)}.")
         rows = None if self.embeddings is None else self.embeddings[chosen]
         return Vocabulary(tuple(self.entries[i] for i in chosen), rows, title=f"{self.title} (part)", about=self.about)
 
@@ -333,6 +343,10 @@ class Vocabulary:
         about = document.get("about", "") if isinstance(document, dict) else ""
         title = document.get("name", title) if isinstance(document, dict) and "entries" in document else title
         return cls(entries, title=str(title), about=str(about))
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, Entry) and isinstance(entry.name, str) and type(entry.id) is int
 
 
 def _near_lists(word: str, lists: Sequence[str]) -> list[str]:

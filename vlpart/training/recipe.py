@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vlpart.checks import check_fields
 from vlpart.data.source import Source
 from vlpart.errors import TrainingError
 from vlpart.losses.options import LossOptions
@@ -41,7 +42,8 @@ class EvaluationSet:
 
     Raises:
         DataError: no such benchmark.
-        TrainingError: a benchmark has its own rule on classes.
+        TrainingError: a benchmark has its own rule on classes; no images.
+        TypeError: a value of another kind.
     """
 
     name: str
@@ -53,6 +55,9 @@ class EvaluationSet:
     max_images: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if self.max_images is not None and self.max_images < 1:
+            raise TrainingError(f"evaluation set {self.name!r}: max_images {self.max_images} must be >= 1, or None")
         if self.benchmark is None:
             return
         from vlpart.evaluation.benchmarks import get_benchmark
@@ -116,6 +121,10 @@ class Recipe:
         initial_share: part of the first weights in those that are evaluated and exported (0 = none): their weighted
             mean with the trained ones, as in "Robust fine-tuning of zero-shot models" (Wortsman et al., CVPR 2022).
         score_threshold, detections_per_image: of the evaluation.
+
+    Raises:
+        TrainingError: values that do not fit together, or that no training could use.
+        TypeError: a value of another kind.
     """
 
     name: str
@@ -166,6 +175,7 @@ class Recipe:
     detections_per_image: int = 100
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for problem, broken in {**self._wrong_numbers(), **self._wrong_choices()}.items():
             if broken:
                 raise TrainingError(f"recipe {self.name!r} {problem}")

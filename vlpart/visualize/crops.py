@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from vlpart.checks import in_range
 from vlpart.visualize.paint import box_crop
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def crop_of(image: NDArray[np.uint8], result: NamedDetections, i: int, margin: f
         i: which of them.
         margin: how much more on each side, as a share of the longer side of the box; clipped at the edges of the image.
     """
+    in_range("margin", margin, 0, 100)
     x0, y0, x1, y1 = (float(side) for side in result.boxes_xyxy[i])
     more = margin * max(x1 - x0, y1 - y0)
     frame = box_crop(np.array([x0 - more, y0 - more, x1 + more, y1 + more], dtype=np.float32), image.shape[1::-1])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vlpart.annotation_parser.features.base import EMBEDDED, TIMM
 from vlpart.annotation_parser.features.maps import MapFeatures
 from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
+from vlpart.files import is_file
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -193,7 +194,7 @@ def with_weights(maps: TimmMaps, path: Path) -> TimmMaps:
     Raises:
         WeightsError: the file is missing, damaged, or of another model.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"There is no weight file '{path}'; give the path of a .safetensors or .pth file.")
     try:
         network = _create(maps.name, maps.options, weights=path)

@@ -16,7 +16,7 @@ from vlpart.data.check.split import Split, build_split, split_name
 from vlpart.data.folder import conversion, json_files
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
-from vlpart.files import local_path
+from vlpart.files import is_file, is_folder, local_path
 from vlpart.jobs import Progress
 
 
@@ -111,7 +111,7 @@ def check(
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     folder = None if images is None else local_path(images)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not is_folder(folder):
         raise DataError(f"{images} is not a folder; give the folder of the images with --images")
     report = CheckReport()
     findings = Findings()
@@ -137,9 +137,9 @@ def _annotation_files(given: Sequence[Path | str]) -> list[tuple[Path, Path, boo
     """`(root, file, whether the user named this very file)`; every file once."""
     found: dict[Path, tuple[Path, Path, bool]] = {}
     for path in map(local_path, given):
-        if path.is_file():
+        if is_file(path):
             found[path.resolve()] = (path.parent, path, True)
-        elif path.is_dir():
+        elif is_folder(path):
             for file in json_files(path, fix="put the annotation file there, or name the file"):
                 found.setdefault(file.resolve(), (path, file, False))
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.errors import DataError, ImageError, OutputError
-from vlpart.files import is_there, write_file
+from vlpart.files import is_folder, is_there, write_file
 from vlpart.jobs import Progress
 from vlpart.text.vocabulary import Vocabulary
 
@@ -43,7 +43,7 @@ def require_folder(root: Path) -> None:
     Raises:
         MissingDownloadError: it does not exist or is a file.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise MissingDownloadError(f"{root} is not a folder; give the one that holds the downloaded data set")
 
 

@@ -17,7 +17,7 @@ from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEn
 from vlpart.data.readers.problems import Problem, refuse
 from vlpart.data.readers.values import MAX_PIXELS, MAX_SIDE
 from vlpart.errors import DataError
-from vlpart.files import read_regular, read_text, why
+from vlpart.files import is_folder, read_regular, read_text, why
 
 MAX_BYTES = 10_000_000
 """A VOC file has about a kilobyte; anything much larger is something else."""
@@ -126,7 +126,7 @@ def list_voc(path: Path) -> tuple[list[str], Path]:
         DataError: it cannot be read, names nothing, or names an image twice.
     """
     try:
-        if path.is_dir():
+        if is_folder(path):
             stems = sorted(entry.stem for entry in path.iterdir() if entry.suffix.lower() == ".xml")
             folder = path
         else:
