@@ -1,12 +1,14 @@
-"""Many spoiled inputs and many kills, each within bounds of time and memory; prints a table of counts.
+"""Many spoiled inputs, kills and faults, each within bounds of time and memory; prints a table of counts.
 
-    python scripts/robustness.py --inputs 1000 --kills 200
+    python scripts/robustness.py --inputs 1000 --kills 200 --faults 1
 
 Inputs are those of `tests/robustness/mutations.py`, numbered from --first. Each is read in a child process that may use
 --memory bytes more than it has after the imports, and that ends with a traceback when one input takes over --seconds.
 Kills: a child predicts images into a folder, or writes checkpoints, and is killed (SIGKILL) at a random moment, or its
 files may not grow beyond a random size, as on a full disk; afterwards every file must be whole, and a second run must
-complete the folder. Exit code 1 if anything went wrong. POSIX only.
+complete the folder. Faults: every n-th write of every command finds a full disk, no permission, or files that cannot
+grow, or is the last thing the process does, see `tests/robustness/faults.py`; then two processes run each command at
+once. Exit code 1 if anything went wrong. POSIX only.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tests.robustness import faults
 from tests.robustness.mutations import KINDS, outcome
 from vlpart.errors import VlpartError
 from vlpart.inference.batch import predict_to_folder
@@ -206,11 +209,25 @@ def kills(options: argparse.Namespace) -> bool:
     return faults == 0
 
 
+def faulty_writes(every: int) -> bool:
+    """Every n-th write of every command."""
+    good, struck = True, 0
+    for name in faults.COMMANDS:
+        cases, wrong = faults.run(name, every)
+        print(*wrong, f"{name}: {cases} faults, two processes at once, {len(wrong)} problems", sep="\n", flush=True)
+        good, struck = good and not wrong, struck + cases
+    print(f"faults at writes: {struck}", flush=True)
+    return good
+
+
 def main() -> None:
     """Run what the options say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=1000, help="of each kind")
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument(
+        "--faults", type=int, default=0, metavar="N", help="strike every N-th write; 1 = each by every kind; 0 = none"
+    )
     parser.add_argument("--first", type=int, default=0, help="number of the first input, and seed of the kills")
     parser.add_argument("--kind", choices=list(KINDS), action="append", help="only this kind; may be repeated")
     parser.add_argument("--seconds", type=float, default=10, help="an input may take")
@@ -223,6 +240,8 @@ def main() -> None:
         print(f"{'kind':<16} {'inputs':>7} {'read':>7} {'refused':>8} {'faults':>7} {'slowest s':>9} {'peak MiB':>9}")
         for name in options.kind or KINDS:
             good = inputs_of(name, options) and good
+    if options.faults:
+        good = faulty_writes(options.faults) and good
     if options.kills:
         good = kills(options) and good
     sys.exit(0 if good else 1)

@@ -17,7 +17,7 @@ PACKAGE = Path(vlpart.__file__).parent
 # From the bottom to the top: a module or package imports only what stands in a line above its own. Packages in one line
 # may import each other, as long as their modules do not form a circle.
 LAYERS = [
-    {"errors", "types"},
+    {"checks", "errors", "types"},
     {"files", "names", "runtime", "signals"},
     {"web"},
     {"jobs", "masks"},

@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import types
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from numbers import Integral, Real
@@ -87,7 +87,7 @@ def check_fields(instance: Any) -> None:
     Raises:
         TypeError: a field of another type; the message names it.
     """
-    hints = _hints(type(instance))
+    hints = _hints(type(instance))  # type: ignore[arg-type]  # classes are hashable
     for field in fields(instance):
         value, hint = getattr(instance, field.name), hints[field.name]
         if not _fits(value, hint):
@@ -96,7 +96,7 @@ def check_fields(instance: Any) -> None:
 
 
 @cache
-def _hints(kind: Hashable) -> dict[str, Any]:
+def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 

@@ -93,7 +93,7 @@ def _heif(file: IO[bytes], prefix: bytes, label: str) -> Image.Image | None:
     if prefix[4:8] != b"ftyp" or prefix[8:12] not in _HEIC_BRANDS or _brands(file) & set(_AVIF_BRANDS):
         return None
     if not HAS_HEIF:
-        raise ImageError(f"{label} is HEIC: pip install pillow-heif to read such images, or convert it to JPEG")
+        raise ImageError(f'{label} is HEIC: pip install "vlpart[heif]" to read such images, or convert it to JPEG')
     from pillow_heif import HeifImageFile
 
     file.seek(0)
