@@ -1,0 +1,113 @@
+"""The embedded model gives the same answers however images are put together, and however many threads there are.
+
+Sums are taken in another order then, so numbers may differ in their last bits, and a detection whose score lies at the
+threshold may be there or not. The tolerance is that of docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vlpart.inference.predictor import Predictor, load
+from vlpart.results.result import Result
+
+BOX, SCORE, IOU = 0.1, 1e-3, 0.98
+"""Pixels, score, and overlap of masks in which two answers may differ."""
+SHARE = 0.05
+"""Of the detections that may have no counterpart: where two overlap as much as is allowed, or score alike."""
+THRESHOLD = 0.05
+WORDS = "person: hair, eye, hand; car: wheel, door; dog: head; circle; box"
+
+
+@cache
+def tiny() -> Predictor:
+    return load("tiny", device="cpu")
+
+
+@cache
+def images() -> tuple[np.ndarray, ...]:
+    """Three images with something on them, two of them of one size."""
+    made = []
+    for i, size in enumerate(((320, 240), (320, 240), (200, 260))):
+        rng = np.random.default_rng(i)
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        made.append(np.array(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)))
+    return tuple(made)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def assert_alike(one: Result, other: Result) -> None:
+    """What is surely over the threshold in one answer is in the other, in the same place."""
+    for left, right in ((one, other), (other, one)):
+        sure = np.flatnonzero(left.scores > THRESHOLD + SCORE).tolist()
+        lost = [i for i in sure if not has_like(right, left, i)]
+        assert len(lost) <= SHARE * len(sure), (
+            f"{len(lost)} of {len(sure)} have nothing like them, first {left[lost[0]]}"
+        )
+
+
+def has_like(result: Result, other: Result, i: int) -> bool:
+    """Whether a result has what detection `i` of another one is."""
+    assert result.masks is not None
+    assert other.masks is not None
+    near = (np.abs(result.boxes_xyxy - other.boxes_xyxy[i]) <= BOX).all(axis=1)
+    near &= (np.abs(result.scores - other.scores[i]) <= SCORE) & (result.class_ids == other.class_ids[i])
+    mask = other.masks[i]
+    return any((mask & each).sum() >= IOU * (mask | each).sum() for each in result.masks[near])
+
+
+def answers(together: bool) -> list[Result]:
+    options = {"vocabulary": WORDS, "score_threshold": THRESHOLD}
+    if together:
+        return tiny().predict(list(images()), **options)
+    return [tiny().predict(image, **options) for image in images()]
+
+
+def test_a_batch_is_its_images_one_by_one() -> None:
+    singles = answers(together=False)
+    assert sum(map(len, singles)) > 0, "nothing is found that could differ"
+    for one, other in zip(singles, answers(together=True), strict=True):
+        assert_alike(one, other)
+
+
+def test_two_threads_answer_as_one() -> None:
+    one_thread = answers(together=False)
+    torch.set_num_threads(2)
+    for one, other in zip(one_thread, answers(together=False), strict=True):
+        assert_alike(one, other)
+
+
+def test_the_same_again_is_the_same_to_the_last_bit() -> None:
+    first, second = (tiny().predict(images()[0], WORDS, THRESHOLD) for _ in range(2))
+    assert np.array_equal(first.boxes_xyxy, second.boxes_xyxy)
+    assert np.array_equal(first.scores, second.scores)
+    assert np.array_equal(first.class_ids, second.class_ids)
+
+
+def test_another_answer_is_told_from_the_same() -> None:
+    """The comparison itself can fail."""
+    result = answers(together=False)[0]
+    assert len(result) > 0
+    moved = Result(
+        image_size=result.image_size,
+        boxes_xyxy=result.boxes_xyxy + 1,
+        scores=result.scores,
+        class_ids=result.class_ids,
+        masks=result.masks,
+        vocabulary=result.vocabulary,
+    )
+    with pytest.raises(AssertionError, match="have nothing like them"):
+        assert_alike(result, moved)
