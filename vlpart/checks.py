@@ -31,13 +31,9 @@ def in_range(name: str, value: Any, low: float, high: float) -> float:
     Raises:
         ValueError: it is none.
     """
-    try:
-        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = _number(value)
     if not low <= number <= high:
-        ends = f"between {low} and {high}" if high < math.inf else f"of at least {low}"
-        raise ValueError(f"{name} must be a number {ends}, got {_shown(value)}")
+        raise ValueError(f"{name} must be a number {_ends(low, high)}, got {_shown(value)}")
     return number
 
 
@@ -47,10 +43,22 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     Raises:
         ValueError: it is none.
     """
-    number = in_range(name, value, low, high)
-    if number != int(number):
-        raise ValueError(f"{name} must be a whole number, got {_shown(value)}")
+    number = _number(value)
+    if not low <= number <= high or number != int(number):
+        raise ValueError(f"{name} must be a whole number {_ends(low, high)}, got {_shown(value)}")
     return int(number)
+
+
+def _number(value: Any) -> float:
+    """NaN for whatever is no number."""
+    try:
+        return math.nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _ends(low: float, high: float) -> str:
+    return f"between {low} and {high}" if high < math.inf else f"of at least {low}"
 
 
 def position(name: str, value: Any) -> int:
