@@ -28,6 +28,7 @@ from vlpart.models.postprocess import Detections, rescale
 from vlpart.results.result import Result
 from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
+from vlpart.text.ready import ready_vectors
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import DetectionOptions, ImageBatch
 from vlpart.zoo.catalogue import ModelEntry
@@ -189,8 +190,10 @@ class Predictor(BasePredictor):
             if key in self._texts:
                 self._texts.move_to_end(key)
                 return self._texts[key]
-        encoder = get_text_encoder(self._entry.text_encoder)
-        encoded = encode_vocabulary(encoder, vocabulary, prompt=self._entry.prompt)
+        encoded = ready_vectors(vocabulary, self._entry.text_encoder, self._entry.prompt)
+        if encoded is None:
+            encoder = get_text_encoder(self._entry.text_encoder)
+            encoded = encode_vocabulary(encoder, vocabulary, prompt=self._entry.prompt)
         text = torch.tensor(encoded, dtype=torch.float32, device=self.device)
         with self._lock:
             self._texts[key] = text

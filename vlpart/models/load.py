@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from torch.overrides import TorchFunctionMode
 
 from vlpart.errors import WeightsError
 from vlpart.models.build import build_detector
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from vlpart.models.detector import Detector
 
+_RANDOM = frozenset({"normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "trunc_normal_", "xavier_uniform_"})
 _MASK_HEAD = "roi_heads.mask_head."
 
 
@@ -67,9 +70,19 @@ def detector_of(
     with_masks = any(name.startswith(_MASK_HEAD) for name in state)
     if mask_on and not with_masks:
         raise WeightsError(f"{path} has no mask head, which the model asked for has: it is damaged or of another model")
-    detector = build_detector(found, mask_on=with_masks)
+    with _NoInitialisation():
+        detector = build_detector(found, mask_on=with_masks)
     _fill(detector, state, path)
     return LoadedDetector(detector=detector.eval(), architecture=found, text_embeddings=embeddings)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Leaves out random numbers for weights, which are all overwritten."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _fill(detector: Detector, state: Mapping[str, Tensor], path: Path) -> None:

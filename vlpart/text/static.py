@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "text"
 logger = logging.getLogger("vlpart.text")
 
+PARTS = ("table.safetensors", "tokenizer.json")  # the files it is made of
 _NAMED = 5  # unknown phrases that a warning lists
 
 
@@ -83,8 +84,8 @@ class StaticTextEncoder:
 
         encoding = self._encoding(phrase)
         ids = [i for i, token in zip(encoding.ids, encoding.tokens, strict=True) if not self._is_unknown(token)]
-        scale = np.asarray(self._model.weights, np.float32)[ids]
-        return np.asarray(self._model.embedding, np.float32)[ids] * scale[:, None]
+        scale = np.asarray(self._model.weights[ids], np.float32)
+        return np.asarray(self._model.embedding[ids], np.float32) * scale[:, None]
 
     def _encoding(self, phrase: str) -> Any:
         with self._lock:
@@ -108,7 +109,7 @@ def _load(folder: Path) -> tuple[Any, str]:
     from tokenizers import Tokenizer
 
     try:
-        table, tokenizer = ((folder / name).read_bytes() for name in ("table.safetensors", "tokenizer.json"))
+        table, tokenizer = ((folder / name).read_bytes() for name in PARTS)
         arrays = load(table)
         model = StaticModel(
             vectors=arrays["rows"],
