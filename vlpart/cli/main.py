@@ -48,7 +48,7 @@ INTERRUPTED = 130
 #: `benchmarks/shared_cores.py`.
 SPIN = "1000"
 
-#: When Python looks for garbage: importing torch makes a million objects, none of them garbage, and looking costs a tenth.
+#: When Python looks for garbage: importing torch makes a million objects, none garbage; looking takes a tenth of it.
 _COLLECT = (50_000, 20, 20)
 
 
