@@ -26,6 +26,7 @@ LAYERS = [
     {"data"},
     {"models", "results", "visualize"},
     {"inference", "losses"},
+    {"integrations"},
     {"annotation_parser", "evaluation", "export", "serve", "video"},
     {"training"},
     {"recipes"},

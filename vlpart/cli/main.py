@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from vlpart import __version__
 from vlpart.cli import (
+    annotate,
     data,
     doctor,
     evaluate,
@@ -89,6 +90,7 @@ app = typer.Typer(
 )
 for command in (
     predict,
+    annotate,
     models,
     vocabularies,
     evaluate,

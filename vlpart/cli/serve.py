@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import webbrowser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,15 @@ def serve(
             rich_help_panel=_ACCESS,
         ),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder with the images that tasks of Label Studio name (/label-studio).",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = None,
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.", rich_help_panel=_ACCESS)
     ] = False,
@@ -99,6 +109,7 @@ def serve(
         device=device,
         token=token or None,
         hosts=names if local else None,
+        images=images,
         max_body=max_upload * MEGA,
         max_held=max(512, 4 * max_upload) * MEGA,
         max_pixels=max_pixels,

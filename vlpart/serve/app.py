@@ -25,6 +25,7 @@ from vlpart.serve.bodies import accepts, body, checked, lines
 from vlpart.serve.downloads import Wanted, files_of
 from vlpart.serve.engine import Engine, Models, TooLargeError, pixels_of, vocabulary_of
 from vlpart.serve.guard import Guard
+from vlpart.serve.labelling import add_labelling
 from vlpart.serve.metrics import Metrics
 from vlpart.serve.settings import ServeSettings
 from vlpart.text.vocabulary import Vocabulary
@@ -62,7 +63,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     Raises:
         ModelNotFoundError, WeightsError: a model of the settings is not to be had.
     """
-    server = _Server(settings or ServeSettings())
+    server = Server(settings or ServeSettings())
     app = FastAPI(
         title="vlpart",
         version=__version__,
@@ -75,12 +76,13 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     _handle_errors(app)
     _add_predictions(app, server)
     _add_descriptions(app, server)
+    add_labelling(app, server, server.settings.images)
     _add_page(app)
     app.state.models = server.models
     return app
 
 
-class _Server:
+class Server:
     """What the routes share."""
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -213,7 +215,7 @@ _FAILURES: _Failures = {
 # ---- routes
 
 
-def _add_predictions(app: FastAPI, server: _Server) -> None:
+def _add_predictions(app: FastAPI, server: Server) -> None:
     settings = server.settings
 
     @app.post(
@@ -293,7 +295,7 @@ def _attachment(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 
-def _add_descriptions(app: FastAPI, server: _Server) -> None:
+def _add_descriptions(app: FastAPI, server: Server) -> None:
     settings = server.settings
     refused: _Failures = {status: _FAILURES[status] for status in (401, 403)}
 

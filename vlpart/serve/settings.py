@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 MEGA = 1_000_000
 
@@ -18,6 +19,7 @@ class ServeSettings:
         token: what clients send as `Authorization: Bearer TOKEN`; None = nothing.
         hosts: names by which the server may be called (the header `Host`); None = any. A page from elsewhere whose name
             was made to point to this machine calls it by that name.
+        images: folder with the images that tasks of Label Studio name; None = only images in a request are read.
         max_body: bytes of one request.
         max_held: bytes of the requests that are in memory at one time; more are refused with 429.
         max_pixels: of one image.
@@ -38,6 +40,7 @@ class ServeSettings:
     device: str | None = None
     token: str | None = None
     hosts: tuple[str, ...] | None = ("localhost", "127.0.0.1", "[::1]")
+    images: Path | None = None
     max_body: int = 64 * MEGA
     max_held: int = 512 * MEGA
     max_pixels: int = 50 * MEGA

@@ -6,7 +6,7 @@ import json
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -149,6 +149,8 @@ def _coco_entry(picture: LabelledPicture, region: Region, category_id: int) -> d
     }
     if region.difficult:
         entry["difficult"] = 1
+    if region.score is not None:
+        entry["score"] = round(region.score, 4)
     if region.mask is not None:
         from pycocotools import mask as coco_mask
 
@@ -218,7 +220,9 @@ def _write_labelme(data: LabelledSet, output: Path, notes: Notes) -> None:
         for i, region in enumerate(picture.regions):
             owner = None if region.owner is None else f"{picture.regions[region.owner].name} {region.owner + 1}"
             made = labelme_shapes(region.name, None if region.mask is None else stack, i, np.array(region.box_xyxy))
-            more = {"group_id": i + 1, "description": "" if owner is None else f"part of {owner}"}
+            more: dict[str, Any] = {"group_id": i + 1, "description": "" if owner is None else f"part of {owner}"}
+            if region.score is not None:
+                more["score"] = round(region.score, 4)
             shapes += [{**shape, **more} for shape in made]
         content: dict[str, Any] = {
             "version": LABELME_VERSION,
@@ -266,12 +270,12 @@ def _write_voc(data: LabelledSet, output: Path, notes: Notes) -> None:
         write_file(output / "ImageSets" / "Main" / f"{kind or 'trainval'}.txt", lines.encode())
 
 
-def _xml(root: Element) -> bytes:
+def _xml(root: Element, *, declaration: bool = True) -> bytes:
     from io import BytesIO
 
     indent(root)
     buffer = BytesIO()
-    ElementTree(root).write(buffer, encoding="utf-8", xml_declaration=True)
+    ElementTree(root).write(buffer, encoding="utf-8", xml_declaration=declaration)
     return buffer.getvalue() + b"\n"
 
 
@@ -300,7 +304,8 @@ def _write_cvat(data: LabelledSet, output: Path, notes: Notes) -> None:
 
 
 def _cvat_shape(image: Element, region: Region, stack: MaskStack, i: int) -> None:
-    common = {"label": region.name, "source": "manual", "occluded": "0", "z_order": "0"}
+    source = "manual" if region.score is None else "auto"
+    common = {"label": region.name, "source": source, "occluded": "0", "z_order": "0"}
     if region.mask is None:
         sides = dict(zip(("xtl", "ytl", "xbr", "ybr"), (f"{side:.2f}" for side in region.box_xyxy), strict=True))
         SubElement(image, "box", {**common, **sides})
@@ -325,27 +330,41 @@ def _write_labelstudio(data: LabelledSet, output: Path, notes: Notes) -> None:
     notes["difficult flags"] += sum(region.difficult for region in data.regions())
     notes["splits (train, val)"] += sum(picture.split is not None for picture in data.pictures)
     tasks = []
+    predicted = any(region.score is not None for region in data.regions())
     for number, picture in enumerate(data.pictures, start=1):
         name = _safe(picture)
         _link(picture, output / "images" / name, notes)
         stack = _stack(picture)
-        results = [_labelstudio_result(picture, region, stack, i) for i, region in enumerate(picture.regions)]
-        annotation = {"id": number, "result": results, "was_cancelled": False}
+        results = [labelstudio_result(picture, region, stack, i) for i, region in enumerate(picture.regions)]
         data_field = {"image": f"/data/local-files/?d=images/{name}"}
-        tasks.append({"id": number, "data": data_field, "annotations": [annotation]})
+        task: dict[str, Any] = {"id": number, "data": data_field, "annotations": [], "predictions": []}
+        scores = [region.score for region in picture.regions if region.score is not None]
+        if scores or (predicted and not picture.regions):
+            task["predictions"].append(
+                {"model_version": data.format, "score": min(scores, default=0.0), "result": results}
+            )
+        else:
+            task["annotations"].append({"id": number, "result": results, "was_cancelled": False})
+        tasks.append(task)
     write_file(output / "tasks.json", json.dumps(tasks, ensure_ascii=False).encode(errors="backslashreplace"))
+    write_file(output / "labels.xml", labelstudio_config(data.names))
+
+
+def labelstudio_config(names: Sequence[str]) -> bytes:
+    """The labelling interface (XML) of Label Studio for classes: polygons, rectangles and brush masks."""
     view = Element("View")
-    SubElement(view, "Image", {"name": "image", "value": "$image"})
+    SubElement(view, "Image", {"name": "image", "value": "$image", "zoom": "true"})
     for tag in ("PolygonLabels", "RectangleLabels", "BrushLabels"):
         labels = SubElement(view, tag, {"name": tag.casefold().removesuffix("labels"), "toName": "image"})
-        for text in data.names:
+        for text in names:
             SubElement(labels, "Label", {"value": text})
-    write_file(output / "labels.xml", _xml(view))
+    return _xml(view, declaration=False)  # Label Studio takes it as text and refuses one
 
 
-def _labelstudio_result(picture: LabelledPicture, region: Region, stack: MaskStack, i: int) -> dict[str, Any]:
+def labelstudio_result(picture: LabelledPicture, region: Region, stack: MaskStack, i: int) -> dict[str, Any]:
+    """Region `i` of a picture, whose masks are `stack`, as Label Studio has it: polygon, rectangle or brush."""
     scale = np.array([picture.width, picture.height]) / 100
-    common = {
+    common: dict[str, Any] = {
         "id": f"r{i + 1}",
         "to_name": "image",
         "original_width": picture.width,
@@ -365,6 +384,8 @@ def _labelstudio_result(picture: LabelledPicture, region: Region, stack: MaskSta
         else:
             value, kind = {"format": "rle", "rle": encode_brush(stack[i])}, "brush"
     labelled = {**value, f"{kind}labels": [region.name]}
+    if region.score is not None:
+        common["score"] = round(region.score, 4)
     return {**common, "from_name": kind, "type": f"{kind}labels", "value": labelled}
 
 

@@ -33,6 +33,7 @@ class Region:
         mask: polygons (filled each for itself) or RLE counts of the size of the image; None for a box.
         crowd, difficult: flags of COCO and VOC.
         owner: of a part, the place of its object among the regions of the image, if that is known.
+        score: of a region that a model found, 0..1; None of one that a person drew.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Region:
     crowd: bool = False
     difficult: bool = False
     owner: int | None = None
+    score: float | None = None
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,0 +1,60 @@
+"""The routes of labelling tools, asked as the tools ask."""
+
+from __future__ import annotations
+
+import base64
+
+from starlette.testclient import TestClient
+
+from tests.serve.conftest import png
+from vlpart.integrations.label_studio import labelling_config
+
+
+def address(image: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(image).decode()
+
+
+def test_label_studio(client: TestClient, sample: bytes) -> None:
+    config = labelling_config("person: hair, nose")
+    assert client.get("/label-studio/health").json()["status"] == "UP"
+    setup = client.post(
+        "/label-studio/setup", json={"project": "1.1", "schema": config, "hostname": "", "access_token": ""}
+    )
+    assert setup.json() == {"model_version": "vlpart tiny"}
+    asked = {"tasks": [{"id": 1, "data": {"image": address(sample)}}], "label_config": config, "params": {}}
+    answer = client.post("/label-studio/predict", json=asked)
+    assert answer.status_code == 200
+    (prediction,) = answer.json()["results"]
+    names = {shape["value"][shape["type"]][0] for shape in prediction["result"]}
+    assert "person" in names and names <= {"person", "person:hair", "person:nose"}
+    assert 0 < prediction["score"] <= 1 and prediction["model_version"] == "vlpart tiny"
+    assert prediction["result"][0]["original_width"] == 512
+
+
+def test_label_studio_is_told_what_is_wrong(client: TestClient) -> None:
+    for body, status in (
+        ([], 400),
+        ({}, 422),
+        ({"tasks": [1]}, 422),
+        ({"tasks": [{"data": {"image": "http://elsewhere/a.jpg"}}]}, 422),
+        ({"tasks": [{"data": {"image": address(b"none")}}]}, 422),
+        ({"tasks": [], "label_config": "<View/>"}, 422),
+        ({"tasks": [{}] * 1000}, 413),
+    ):
+        answer = client.post("/label-studio/predict", json=body)
+        assert (answer.status_code, "detail" in answer.json()) == (status, True), body
+    assert client.post("/label-studio/setup", json={"schema": "<View/>"}).status_code == 422
+
+
+def test_x_anylabeling(client: TestClient, sample: bytes) -> None:
+    models = client.get("/x-anylabeling/v1/models").json()["data"]
+    assert list(models) == ["tiny"]
+    params = {"conf_threshold": 0.0, "iou_threshold": 0.0, "text_prompt": "person: nose", "epsilon_factor": 0.001}
+    body = {"model": "tiny", "image": address(sample), "params": params}
+    shapes = client.post("/x-anylabeling/v1/predict", json=body).json()["data"]["shapes"]
+    assert {"person", "person:nose"} >= {shape["label"] for shape in shapes} and shapes
+    params["filter_classes"] = ["person"]
+    shapes = client.post("/x-anylabeling/v1/predict", json=body).json()["data"]["shapes"]
+    assert {shape["label"] for shape in shapes} == {"person"}
+    assert client.post("/x-anylabeling/v1/predict", json={**body, "model": "none"}).status_code == 404
+    assert client.post("/x-anylabeling/v1/predict", json={**body, "image": png().hex()}).status_code == 422

@@ -1,0 +1,188 @@
+"""A folder of images, labelled by a model, as a project of a labelling tool; and which images to look at first.
+
+What a model has found is only a start: people correct it, and `vlpart train finetune` takes the corrected project.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlpart.data.convert.write import write
+from vlpart.data.image_files import list_images
+from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
+from vlpart.errors import DataError, ImageError
+from vlpart.files import write_file
+from vlpart.inference.batch import readable_threshold
+from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from vlpart.inference.base import BasePredictor
+    from vlpart.results.result import Result
+
+#: What the tools that people know are called, and the form that they read.
+TOOLS = {"labelstudio": "labelstudio", "cvat": "cvat", "labelme": "labelme", "x-anylabeling": "labelme", "coco": "coco"}
+RANKS = ("name", "uncertain")
+#: Scores below this are no doubt, they are noise.
+DOUBTFUL = 0.15
+
+
+@dataclass(kw_only=True)
+class Annotated:
+    """What was done.
+
+    Attributes:
+        output: the folder that was written.
+        images, regions: how many.
+        failed: images that could not be read.
+        order: (file name, expected corrections), as ranked.
+        lost: what the tool's form cannot hold, with counts.
+    """
+
+    output: Path
+    images: int
+    regions: int
+    failed: int
+    order: list[tuple[str, float]]
+    lost: dict[str, int] = field(default_factory=dict)
+
+
+def picture_of(result: Result, file_name: str, path: Path | None) -> LabelledPicture:
+    """A result as a labelled picture, with scores, and parts that know their object.
+
+    Args:
+        result: of one image.
+        file_name: of the image within its data set.
+        path: where it is.
+    """
+    height, width = result.image_size
+    picture = LabelledPicture(file_name=file_name, path=path, width=width, height=height)
+    owners = result.owners.tolist()
+    for i, name in enumerate(result.names):
+        x0, y0, x1, y1 = (float(side) for side in result.boxes_xyxy[i])
+        has_mask = result.masks is not None and result.masks.crop(i).bitmap.size
+        picture.regions.append(
+            Region(
+                name=name,
+                box_xyxy=(x0, y0, x1, y1),
+                mask=result.masks.rle(i)["counts"].encode() if result.masks is not None and has_mask else None,
+                owner=owners[i] if owners[i] >= 0 else None,
+                score=float(result.scores[i]),
+            )
+        )
+    return picture
+
+
+def expected_corrections(scores: Sequence[float] | Any, threshold: float) -> float:
+    """How many labels of an image a person will probably have to add, change or remove.
+
+    With a score for the probability that a detection is right, one that is kept is wrong with 1 - score, and one that
+    is left out is missed with its score.
+
+    Args:
+        scores: of all detections, also of those below the threshold.
+        threshold: from which on they are kept.
+    """
+    sure = np.asarray(scores, dtype=np.float64)
+    sure = sure[sure >= DOUBTFUL]
+    return float(np.where(sure >= threshold, 1 - sure, sure).sum())
+
+
+def annotate_folder(
+    predictor: BasePredictor,
+    sources: Iterable[str | Path] | str | Path,
+    output: str | Path,
+    tool: str = "labelstudio",
+    *,
+    vocabulary: Vocabulary | str | Sequence[str] | None = None,
+    score_threshold: float | None = None,
+    iou: float = 0.7,
+    rank: str = "name",
+    top: int | None = None,
+    recursive: bool = False,
+    on_image: Callable[[str, Result], object] | None = None,
+    on_failure: Callable[[str, ImageError], object] | None = None,
+) -> Annotated:
+    """Label images into a project of a tool.
+
+    Args:
+        predictor: from `vlpart.load`.
+        sources: files, folders and globs.
+        output: a new folder: what the tool imports, links to the images, and `ranking.csv`.
+        tool: one of `TOOLS`.
+        vocabulary: what to look for; None takes the predictor's own.
+        score_threshold: labels need a score above it; None = that of the command line.
+        iou: of two labels that overlap by so much the better one stays.
+        rank: "uncertain" puts the images first that will probably need most corrections.
+        top: only the first so many images.
+        recursive: go into subfolders.
+        on_image: called with an image and all labels of it.
+        on_failure: called with an image that cannot be read, which is left out.
+
+    Raises:
+        DataError: no such tool or ranking, no image that can be read, or two images of one name.
+        OutputError: the folder cannot be written, or is not empty.
+        VlpartError: the vocabulary does not fit the model.
+    """
+    if tool not in TOOLS or rank not in RANKS:
+        raise DataError(f"tools are {', '.join(TOOLS)}, rankings {', '.join(RANKS)}, not {tool!r} and {rank!r}")
+    names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
+    threshold = readable_threshold(len(names)) if score_threshold is None else score_threshold
+    given = [sources] if isinstance(sources, str | Path) else list(sources)
+    paths = [str(path) for path in list_images(given, recursive=recursive, on_unlisted=lambda error: None)]
+    failed = 0
+    found: list[tuple[float, LabelledPicture]] = []
+    root = _shared_folder(paths)
+    for path in paths:
+        try:
+            image = predictor.read(path)
+        except ImageError as error:
+            failed += 1
+            if on_failure is not None:
+                on_failure(path, error)
+            continue
+        (result,) = predictor.detect([image], names, score_threshold=min(threshold, DOUBTFUL))
+        result = result.without_nested().without_overlapping(iou)
+        doubt = expected_corrections(result.scores, threshold)
+        kept = result[result.scores > threshold]
+        found.append((doubt, picture_of(kept, Path(path).resolve().relative_to(root).as_posix(), Path(path))))
+        if on_image is not None:
+            on_image(path, kept)
+    if not found:
+        raise DataError(f"no image of {', '.join(map(str, given))} can be read")
+    if rank == "uncertain":
+        found.sort(key=lambda each: -each[0])
+    found = found[:top]
+    data = LabelledSet(format=f"vlpart {predictor.name}", pictures=[picture for _, picture in found])
+    data.names = list(names.names)
+    lost = write(data, Path(output), TOOLS[tool])
+    order = [(picture.file_name, round(doubt, 3)) for doubt, picture in found]
+    write_file(Path(output) / "ranking.csv", _table(order, [picture for _, picture in found]))
+    return Annotated(
+        output=Path(output),
+        images=len(found),
+        regions=sum(len(picture.regions) for _, picture in found),
+        failed=failed,
+        order=order,
+        lost={reason: count for reason, count in lost.items() if count},
+    )
+
+
+def _shared_folder(paths: Sequence[str]) -> Path:
+    import os
+
+    return Path(os.path.commonpath([Path(path).resolve().parent for path in paths])) if paths else Path()
+
+
+def _table(order: Sequence[tuple[str, float]], pictures: Sequence[LabelledPicture]) -> bytes:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("image", "expected corrections", "labels"))
+    rows.writerows((name, doubt, len(p.regions)) for (name, doubt), p in zip(order, pictures, strict=True))
+    return text.getvalue().encode(errors="backslashreplace")
