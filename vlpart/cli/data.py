@@ -104,7 +104,7 @@ def download_parsed(
 
 @_commands.command("check")
 def check(
-    paths: Annotated[list[Path], typer.Argument(help="Folder of a data set, or its annotation files.")],
+    paths: Annotated[list[Path], typer.Argument(help="Folder of a data set of any format, or its annotation files.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images; default: found by itself.")] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image: finds those that are cut off.")] = False,
     page: Annotated[bool, typer.Option("--page", help="Write a page of sample images with their masks.")] = False,
@@ -119,7 +119,10 @@ def check(
     ] = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
-    """Check a data set before training on it. The exit code is 1 if there are errors."""
+    """Check a data set before training on it. The exit code is 1 if there are errors.
+
+    COCO files are checked as they are; YOLO, LabelMe, VOC, CVAT, Label Studio and label maps are converted for it.
+    """
     from vlpart.data.check.run import check as run
     from vlpart.jobs import default_processes
 
@@ -138,6 +141,8 @@ def check(
 
 
 def _print(report: CheckReport, classes: int | None) -> None:
+    for line in report.converted:
+        say(line)
     for split in report.splits:
         say(
             f"{split.path}: {len(split.images)} images, {split.total_annotations} annotations, "

@@ -155,7 +155,7 @@ def train(
 
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read when torch starts
 
-    from vlpart.recipes import get_recipe
+    from vlpart.recipes import FINETUNE, get_recipe
 
     options = {
         "accumulate": accumulate,
@@ -171,6 +171,8 @@ def train(
         "patience": patience,
     }
     as_given = {"learning_rate": learning_rate, "checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
+    if recipe == FINETUNE:
+        data = _own_data(data, output or Path("runs") / FINETUNE, resume, dry_run)
     chosen = get_recipe(
         recipe, data, init=init, validation_split=validation_split, teacher_loss_weight=teacher
     ).changed(**options)
@@ -201,6 +203,47 @@ def train(
         else:
             with run_lock(folder) if world.is_main else nullcontext():
                 _run(final, world, folder, resume, time_limit, count, logs)
+
+
+def _own_data(data: Path, run: Path, resume: bool, dry_run: bool) -> Path:
+    """The data of a fine-tuning as COCO: itself, or what a data set of another tool becomes, in the folder of the run.
+
+    A dry run has it in a temporary folder, which goes with the process.
+    """
+    import atexit
+    import os
+    import shutil
+    import tempfile
+
+    from vlpart.data.convert import convert
+    from vlpart.data.folder import foreign_kind
+
+    kind = foreign_kind(data) if data.exists() else None
+    if kind is None or int(os.environ.get("WORLD_SIZE", 1)) > 1:  # several processes: the error names the command
+        return data
+    output = run / "data" / data.resolve().name
+    if resume and output.is_dir():
+        return output
+    if dry_run:
+        folder = tempfile.mkdtemp(prefix="vlpart-data-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        output = Path(folder) / output.name
+    else:
+        from vlpart.training.loop import check_output, refuse_existing_run
+
+        check_output(run)
+        refuse_existing_run(run)
+        shutil.rmtree(output, ignore_errors=True)
+    done = convert(data, output, "coco")
+    say(
+        f"{data}: a data set of the kind {kind}, {done.images} images, {done.regions} regions, as COCO in {output}",
+        err=True,
+    )
+    for reason, count in done.unread.items():
+        say(f"not read: {count} x {reason}", err=True)
+    if done.hint:
+        say(f"hint: {done.hint}", err=True)
+    return output
 
 
 def default_workers(world: World) -> int:

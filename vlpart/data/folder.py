@@ -24,6 +24,9 @@ from vlpart.files import is_folder
 JSON_PLACES = ("*.json", "annotations/*.json", "{split}/*annotations*.json")
 """Where annotation files may be. In the folder of a split, other JSON files are one per image."""
 _SPLITS = ("train", "val", "test")
+_LARGE = 5 << 20
+"""Bytes of a JSON file from which on it is not parsed only to see what it is."""
+_BEFORE_JSON = b"\xef\xbb\xbf\xff\xfe \t\r\n\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +59,39 @@ def json_files(root: Path, fix: str = "put the annotation file there") -> list[P
 
 def conversion(root: Path) -> str | None:
     """What to run on a folder that holds a data set of another tool; None if it holds none that is known."""
+    kind = foreign_kind(root)
+    if kind is None:
+        return None
+    return f"it holds a data set of the kind {kind}: `vlpart data convert {root} --to coco --output NEW` makes it COCO"
+
+
+def foreign_kind(source: Path) -> str | None:
+    """Which other tool's data set a folder or file holds ("yolo", "labelme", ...); None for COCO, or for nothing known.
+
+    A folder with any COCO-style file in a usual place counts as COCO, whatever else lies in it. A broken file counts as
+    COCO, too: whoever reads it says what is wrong.
+    """
+    if is_folder(source):
+        places = [p.format(split=name) for p in JSON_PLACES for name in ("train", "val", "valid", "test")]
+        if any(_looks_like_coco(file) for place in dict.fromkeys(places) for file in source.glob(place)):
+            return None
     try:
-        found = detect(root)
+        found = detect(source)
     except DataError:
         return None
-    if found is None or found[0] == "coco":
-        return None
-    return (
-        f"it holds a data set of the kind {found[0]}: `vlpart data convert {root} --to coco --output NEW` makes it COCO"
-    )
+    return None if found is None or found[0] == "coco" else found[0]
+
+
+def _looks_like_coco(file: Path) -> bool:
+    """Whether a file is COCO, a broken one counting as such; of large ones only the beginning is read."""
+    try:
+        if file.stat().st_size > _LARGE:
+            with file.open("rb") as opened:
+                head = opened.read(1 << 16)
+            return head.lstrip(_BEFORE_JSON).startswith(b"{") and b'"shapes"' not in head
+        return _Reader().is_coco(file)
+    except (OSError, DataError):
+        return True
 
 
 def open_folder(root: Path) -> DataFolder:

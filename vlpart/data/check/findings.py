@@ -66,6 +66,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "warning",
         "an EXIF entry turns or mirrors images and their size does not show it; annotations count as drawn upright",
     ),
+    "not-read": ("warning", "something of another tool's data set has no meaning here and was left out"),
     "images-not-found": ("warning", "no folder with the images was found, so they were not checked: use --images"),
 }
 
@@ -125,10 +126,10 @@ class Findings:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Finding] = {}
 
-    def add(self, kind: str, file: str, example: object) -> None:
-        """Count one."""
+    def add(self, kind: str, file: str, example: object, count: int = 1) -> None:
+        """Count one, or several that have one example."""
         finding = self._found.setdefault((kind, file), Finding(kind=kind, file=file))
-        finding.count += 1
+        finding.count += count
         if len(finding.examples) < EXAMPLES:
             finding.examples.append(_line(str(example)))
 

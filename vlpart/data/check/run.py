@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +16,8 @@ from vlpart.data.check.findings import Finding, Findings
 from vlpart.data.check.images import check_images, find_images
 from vlpart.data.check.leaks import check_categories, check_leaks
 from vlpart.data.check.split import Split, build_split, split_name
-from vlpart.data.folder import conversion, json_files
+from vlpart.data.convert import convert
+from vlpart.data.folder import conversion, foreign_kind, json_files
 from vlpart.data.readers.coco import load_json
 from vlpart.errors import DataError
 from vlpart.files import is_file, is_folder, local_path
@@ -37,11 +41,13 @@ class CheckReport:
         splits: the files that could be read.
         findings: errors first.
         skipped: JSON files of a folder that are no annotation files.
+        converted: data sets of other tools, one line each: what they are, and what was found in them.
     """
 
     splits: list[Split] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
+    converted: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> list[Finding]:
@@ -81,6 +87,7 @@ class CheckReport:
                 for split in self.splits
             ],
             "skipped": [str(path) for path in self.skipped],
+            "converted": self.converted,
             "findings": [finding.to_dict() for finding in self.findings],
             "errors": sum(finding.count for finding in self.errors),
             "warnings": sum(finding.count for finding in self.warnings),
@@ -98,7 +105,8 @@ def check(
     """Check annotation files, their images, and the files against each other.
 
     Args:
-        paths: COCO-style JSON files, or folders with some, see `vlpart.data.folder.json_files`.
+        paths: COCO-style JSON files, or folders with some, see `vlpart.data.folder.json_files`. Data sets of other
+            tools (see `vlpart.data.readers.detect`) are converted into a temporary folder and checked there.
         images: folder that the file names are relative to; default: `images/` and other usual places, whichever holds
             the images.
         decode: decode every image completely, which finds those that are cut off. Without it only headers are read.
@@ -116,7 +124,7 @@ def check(
     report = CheckReport()
     findings = Findings()
     files: dict[str, dict[int, Path]] = {}
-    for root, path, is_named in _annotation_files(given):
+    for root, path, is_named in _annotation_files(_as_coco(given, report, findings)):
         split = _read(path, None if is_named else root, report, findings)
         if split is None:
             continue
@@ -131,6 +139,27 @@ def check(
     check_leaks(report.splits, files, findings, processes=processes, progress=progress)
     report.findings = findings.listed()
     return report
+
+
+def _as_coco(given: Sequence[Path | str], report: CheckReport, findings: Findings) -> list[Path | str]:
+    """The paths, with temporary COCO folders in the place of data sets of other tools."""
+    found: list[Path | str] = []
+    for path in given:
+        place = local_path(path)
+        kind = foreign_kind(place) if is_file(place) or is_folder(place) else None
+        if kind is None:
+            found.append(path)
+            continue
+        folder = Path(tempfile.mkdtemp(prefix="vlpart-check-"))
+        weakref.finalize(report, shutil.rmtree, folder, ignore_errors=True)  # its images are there as long as it is
+        done = convert(place, folder / place.stem, "coco")
+        report.converted.append(f"{path}: a data set of the kind {kind}, {done.images} images, {done.regions} regions")
+        for reason, count in done.unread.items():
+            findings.add("not-read", place.name, reason, count)
+        if done.hint:
+            report.converted.append(f"hint: {done.hint}")
+        found.append(done.output)
+    return found
 
 
 def _annotation_files(given: Sequence[Path | str]) -> list[tuple[Path, Path, bool]]:
