@@ -26,6 +26,7 @@ KINDS = ("good", "good", "good", "good", "good", "good", "slow", "broken", "over
 def request(image: bytes, words: str = "person: hair, eye, nose, mouth") -> bytes:
     """A whole request to predict."""
     field = f'--b\r\nContent-Disposition: form-data; name="vocabulary"\r\n\r\n{words}\r\n'
+    field += '--b\r\nContent-Disposition: form-data; name="short_side"\r\n\r\n192\r\n'  # the server is what is tried
     file = '--b\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n\r\n'
     body = field.encode() + file.encode() + image + b"\r\n--b--\r\n"
     return head(len(body)) + body
@@ -51,38 +52,41 @@ async def status_of(reader: asyncio.StreamReader) -> str:
 async def client(kind: str, number: int, port: int, image: bytes) -> str:
     """What one client gets."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    whole = request(image)
+    answer = asyncio.ensure_future(status_of(reader))
     with contextlib.suppress(ConnectionError):
-        if kind == "slow":  # a byte every now and then, of the head or of the body
-            writer.write(whole[: 300 * (number % 4 > 1)])
-            for at in range(80):
-                writer.write(whole[300 + at : 301 + at])
-                await writer.drain()
-                await asyncio.sleep(0.5)
-        elif kind == "broken" and number % 3 == 0:  # leaves in the middle
-            writer.write(whole[: len(whole) // 2])
-            await writer.drain()
-            writer.close()
-            return "left"
-        elif kind == "broken":  # no HTTP, or no image
-            writer.write(b"\x16\x03\x01 hello\r\n\r\n" if number % 3 == 1 else request(b"\xff\xd8 no photo"))
-        elif kind == "oversized":
-            writer.write(head(80_000_000))
-            for _ in range(80):
-                writer.write(b"x" * 1_000_000)
-                await writer.drain()
-        elif kind == "deaf":  # sends good requests, and does not read
-            writer.write(whole)
-            await writer.drain()
-            await asyncio.sleep(10)
-            writer.close()
-            return "did not listen"
-        else:
-            writer.write(whole)
-        await writer.drain()
-    status = await status_of(reader)
+        await send(kind, number, request(image), writer, answer)
+    if kind == "deaf" or (kind == "broken" and number % 3 == 0):
+        answer.cancel()
+        writer.close()
+        return "left"
+    status = await answer
     writer.close()
     return status
+
+
+async def send(kind: str, number: int, whole: bytes, writer: asyncio.StreamWriter, answer: asyncio.Future[str]) -> None:
+    """Send what a client of that kind sends, until it is answered."""
+    if kind == "slow":  # a byte every now and then, of the head or of the body
+        writer.write(whole[: 300 * (number % 4 > 1)])
+        for at in range(80):
+            if answer.done():
+                return
+            writer.write(whole[300 + at : 301 + at])
+            await asyncio.sleep(0.5)
+    elif kind == "broken" and number % 3 == 0:  # leaves in the middle
+        writer.write(whole[: len(whole) // 2])
+    elif kind == "broken":  # no HTTP, or no image
+        writer.write(b"\x16\x03\x01 hello\r\n\r\n" if number % 3 == 1 else request(b"\xff\xd8 no photo"))
+    elif kind == "oversized":
+        writer.write(head(80_000_000))
+        for _ in range(80):
+            writer.write(b"x" * 1_000_000)
+            await writer.drain()
+    else:
+        writer.write(whole)
+    await writer.drain()
+    if kind == "deaf":  # and does not listen
+        await asyncio.sleep(10)
 
 
 async def storm(clients: int, rounds: int, port: int, image: bytes) -> tuple[dict[str, Counter[str]], list[float]]:

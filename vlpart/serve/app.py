@@ -44,7 +44,6 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (OutputError, 422),
     (VlpartError, 503),
     (MemoryError, 503),
-    (ValueError, 422),
 )
 _COMPLETION_LISTS = ("tiny", "pascal_part", "lvis_paco", "coco")
 
@@ -90,6 +89,7 @@ class Server:
         self.metrics = Metrics()
         self.models = Models(settings)
         self.engine = Engine(self.models, settings, self.metrics)
+        self.device = ""
         self._queue: JobQueue | None = None
 
     @property
@@ -102,7 +102,8 @@ class Server:
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Load the first model, then compute until the server ends."""
-        await run_in_threadpool(self.models.get, self.models.names[0])
+        first = await run_in_threadpool(self.models.get, self.models.names[0])
+        self.device = str(first.device)
         self._queue = JobQueue(self.settings, self.metrics)
         running = asyncio.create_task(self._queue.run())
         yield
@@ -117,7 +118,8 @@ class Server:
             VlpartError: nothing of it can be computed.
         """
         if options.short_side is not None and options.short_side > self.settings.max_side:
-            raise ValueError(f"short_side is {options.short_side}, and this server takes {self.settings.max_side}")
+            taken = self.settings.max_side
+            raise HTTPException(422, f"short_side is {options.short_side}, and this server takes {taken}")
         model = self.models.named(options.model)
         vocabulary = await run_in_threadpool(vocabulary_of, options.vocabulary, self.settings.max_names)
         sizes = await run_in_threadpool(_sizes, images, self.settings.max_pixels)
@@ -188,8 +190,7 @@ def _handle_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return JSONResponse({"detail": lines(error.errors())}, 422)
 
-    for kind in (VlpartError, ValueError):
-        app.add_exception_handler(kind, known)
+    app.add_exception_handler(VlpartError, known)
     app.add_exception_handler(RequestValidationError, invalid)
 
 
@@ -342,8 +343,7 @@ def _add_descriptions(app: FastAPI, server: Server) -> None:
     @app.get("/v1/version", response_model=schema.Version, responses=refused, tags=["about"])
     async def version() -> Any:
         """Of the server."""
-        device = str(server.models.get(server.models.names[0]).device)
-        return {"vlpart": __version__, "torch": importlib.metadata.version("torch"), "device": device}
+        return {"vlpart": __version__, "torch": importlib.metadata.version("torch"), "device": server.device}
 
     @app.get("/health", response_model=schema.Health, responses={403: _FAILURES[403]}, tags=["about"])
     async def health() -> Any:

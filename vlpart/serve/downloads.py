@@ -57,7 +57,7 @@ def _files(wanted: Wanted) -> tuple[str, bytes] | Exception:
             results = [_result(data, path, wanted) for data, path in zip(wanted.results, paths, strict=True)]
             _write(paths, _of_one_vocabulary(results), wanted.formats, output)
             return _packed(output)
-        except (VlpartError, ValueError) as error:
+        except VlpartError as error:
             return error
 
 
@@ -109,7 +109,8 @@ def _stored(images: Sequence[tuple[str, bytes]], folder: Path) -> list[Path]:
     taken: set[str] = set()
     for name, data in images:
         given = Path(name.replace("\\", "/")).name
-        stem = "".join(c if c.isalnum() or c in "-_ ." else "_" for c in Path(given).stem).strip(". ")[:80] or "image"
+        stem = "".join(c if c.isalnum() or c in "-_ ." else "_" for c in Path(given).stem).strip(". ")
+        stem = stem.encode()[:120].decode(errors="ignore") or "image"
         suffix = Path(given).suffix.lower()
         suffix = suffix if suffix[1:].isalnum() and len(suffix) < 7 else ".jpg"
         number, plain = 1, stem

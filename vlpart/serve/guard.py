@@ -9,8 +9,8 @@ import logging
 import time
 import traceback
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +35,7 @@ SECURITY_HEADERS = {
 _OPEN = ("/", "/health", "/openapi.json")
 """Paths that need no token; those below `/static/` neither."""
 
+_WITH_BODY = ("POST", "PUT", "PATCH")
 _DRAIN_SECONDS = 15.0
 
 
@@ -71,30 +72,29 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
-        start = time.monotonic()
-        body: list[bytes] = []
+        answer, body, start = _Answer(send), _Body(), time.monotonic()
         try:
             try:
                 self._check(scope)
-                if scope["method"] in ("POST", "PUT", "PATCH"):
+                if scope["method"] in _WITH_BODY:
                     await self._read(scope, receive, body)
                 await self._app(scope, _replayed(body, receive), answer.send)
             except Refusal as refusal:
                 self._metrics.refused.labels(refusal.reason).inc()
+                sends_on = scope["method"] in _WITH_BODY and not body.complete and not _waits(scope)
+                if sends_on and refusal.reason != "slow":
+                    await _drain(receive, 2 * self._settings.max_body)
                 await answer.refuse(scope, refusal)
             except _ClientLeftError:
                 answer.status = 499
             except Exception as error:
                 answer.status = answer.status or 500
                 _log(scope, error)
-                if not answer.started:
-                    failure = Refusal(500, "the server failed at this; its log says where", "error")
-                    await answer.refuse(scope, failure)
-                else:
+                if answer.started:
                     raise
+                await answer.refuse(scope, Refusal(500, "the server failed at this; its log says where", "error"))
         finally:
-            self._hold(-sum(map(len, body)))
+            self._hold(-body.size)
             path = getattr(scope.get("route"), "path", None) or _known(scope["path"])
             self._metrics.requests.labels(path, _method(scope), str(answer.status)).inc()
             self._metrics.seconds.labels(path).observe(time.monotonic() - start)
@@ -106,57 +106,52 @@ class Guard:
         if self._hosts is not None and _without_port(host) not in self._hosts:
             raise Refusal(403, f"this server is not called {host!r}: see --allow-host", "host")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and origin.partition("://")[2].lower() != host:
             raise Refusal(403, f"pages from {origin} may not ask this server", "origin")
         if self._settings.token is not None and not _is_open(scope["path"]):
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self._settings.token}".encode()):
                 raise Refusal(401, "a token is needed: send the header 'Authorization: Bearer TOKEN'", "token")
 
-    async def _read(self, scope: Scope, receive: Receive, body: list[bytes]) -> None:
-        """Read a body into `body`, as long as it is not too large, too slow, or too much beside what is here."""
-        most, headers = self._settings.max_body, Headers(scope=scope)
-        declared = headers.get("content-length", "")
-        waits = headers.get("expect", "").lower() == "100-continue"
+    async def _read(self, scope: Scope, receive: Receive, body: _Body) -> None:
+        """Read a body, as long as it is not too large, too slow, or too much beside what is here."""
+        most, seconds = self._settings.max_body, self._settings.body_seconds
+        declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > most:
-            if not waits:
-                await _drain(receive, 2 * most)
             raise Refusal(413, f"the request has {int(declared):,} bytes, more than {most:,}", "size")
-        size, deadline = 0, time.monotonic() + self._settings.body_seconds
-        while True:
+        deadline = time.monotonic() + seconds
+        while not body.complete:
             try:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     message = await receive()
             except TimeoutError:
-                raise Refusal(
-                    408, f"the request took longer than {self._settings.body_seconds:g} s to arrive", "slow"
-                ) from None
+                raise Refusal(408, f"the request took longer than {seconds:g} s to arrive", "slow") from None
             if message["type"] == "http.disconnect":
                 self._metrics.refused.labels("broken").inc()
                 raise _ClientLeftError
             chunk = message.get("body", b"")
-            size += len(chunk)
-            more = message.get("more_body", False)
-            if size > most:
-                await _drain(receive, most if more else 0)
+            body.complete = not message.get("more_body", False)
+            if body.size + len(chunk) > most:
                 raise Refusal(413, f"the request has more than {most:,} bytes", "size")
             if self._held + len(chunk) > self._settings.max_held:
-                self._release(body)
-                await _drain(receive, most if more else 0)
+                body.data.clear()
                 raise Refusal(429, "the server holds as much as it can: try again later", "memory")
-            if chunk:
-                body.append(chunk)
-                self._hold(len(chunk))
-            if not more:
-                return
-
-    def _release(self, body: list[bytes]) -> None:
-        self._hold(-sum(map(len, body)))
-        body.clear()
+            body.data += chunk
+            body.size += len(chunk)
+            self._hold(len(chunk))
 
     def _hold(self, size: int) -> None:
         self._held += size
         self._metrics.held.set(self._held)
+
+
+@dataclass
+class _Body:
+    """What has come of a body; its size counts until the request is answered."""
+
+    data: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    complete: bool = False
 
 
 class _ClientLeftError(Exception):
@@ -198,7 +193,7 @@ class _Answer:
         await self.send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})
 
 
-def _replayed(body: list[bytes], receive: Receive) -> Receive:
+def _replayed(body: _Body, receive: Receive) -> Receive:
     """The body that was read as one message, then what comes after it: that the client has left."""
     sent = False
 
@@ -206,7 +201,9 @@ def _replayed(body: list[bytes], receive: Receive) -> Receive:
         nonlocal sent
         if not sent:
             sent = True
-            return {"type": "http.request", "body": b"".join(body), "more_body": False}
+            data = bytes(body.data)
+            body.data.clear()  # the application has it now
+            return {"type": "http.request", "body": data, "more_body": False}
         return await receive()
 
     return again
@@ -232,6 +229,11 @@ def _log(scope: Scope, error: Exception) -> None:
     where = f"{place.filename}:{place.lineno}"
     kind, debug = type(error).__name__, logger.isEnabledFor(logging.DEBUG)
     logger.error("%s %s failed: %s: %s (%s)", scope["method"], scope["path"], kind, error, where, exc_info=debug)
+
+
+def _waits(scope: Scope) -> bool:
+    """Whether a client waits for a word before it sends its body."""
+    return Headers(scope=scope).get("expect", "").lower() == "100-continue"
 
 
 def _is_open(path: str) -> bool:

@@ -196,7 +196,7 @@ function drawScores(detections, threshold) {
 
 function renderTools(photo) {
   const ready = Boolean(runOf(photo)?.detections);
-  for (const button of document.querySelectorAll("[data-tool]")) {
+  for (const button of document.querySelectorAll("#toolbar [data-tool]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === state.tool));
     button.disabled = !ready && button.dataset.tool !== "select";
   }
@@ -213,7 +213,7 @@ function renderTools(photo) {
     corners: target ? "Drag corners; a click between two makes one, Alt and click removes one" : "Select whose corners to move",
   };
   $("hint").textContent = hints[state.tool];
-  document.body.dataset.tool = state.tool;
+  document.body.dataset.using = state.tool;
 }
 
 // ---- the canvases
@@ -416,7 +416,7 @@ function setUpButtons() {
     theme: nextTheme,
   };
   for (const [id, run] of Object.entries(actions)) $(id).addEventListener("click", () => (run(), changed()));
-  for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => setTool(button.dataset.tool));
+  for (const button of document.querySelectorAll("#toolbar [data-tool]")) button.addEventListener("click", () => setTool(button.dataset.tool));
   for (const side of ["A", "B"]) $(`cancel${side}`).addEventListener("click", () => runOf(photoNow(), side)?.abort?.abort());
   for (const button of document.querySelectorAll("dialog [data-do=close]")) button.addEventListener("click", () => button.closest("dialog").close());
   $("threshold").addEventListener("input", (event) => ((setupOf().threshold = Number(event.target.value)), changed()));

@@ -77,7 +77,7 @@ export function renderTray() {
   if (now === shownBefore) return;
   shownBefore = now;
   const focused = tray.contains(document.activeElement) ? document.activeElement.dataset.photo : null;
-  tray.hidden = !state.photos.length;
+  $("strip").hidden = !state.photos.length;
   tray.replaceChildren(
     ...state.photos.map((photo) => {
       const run = photo.runs[state.active];

@@ -76,7 +76,7 @@ function show() {
     ),
   );
   list.hidden = !options.length;
-  field().setAttribute("aria-expanded", String(options.length > 0));
+  if (options.length) announce(`${counted(options.length, "suggestion")}: arrow down, then Enter`);
   field().removeAttribute("aria-activedescendant");
 }
 
@@ -84,7 +84,6 @@ function show() {
 export function hide() {
   options = [];
   $("suggestions").hidden = true;
-  field().setAttribute("aria-expanded", "false");
 }
 
 function mark(i) {
