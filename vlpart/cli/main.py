@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from vlpart import __version__
 from vlpart.cli import (
     annotate,
+    benchmark,
     data,
     doctor,
     evaluate,
@@ -103,6 +104,7 @@ for command in (
     parse_golden,
     serve,
     doctor,
+    benchmark,
 ):
     command.register(app)
 
