@@ -159,7 +159,7 @@ def test_golden_partimagenet_with_swin(run: Run, root: Path, swin_file: Path, tm
     weights = ("--model", swin_file)
     done = run("parse", "find", "--recipe", find.name, "--data", root, "--output", tmp_path / "x.json", *weights)
     assert done.code == 0
-    assert done.out.endswith(f"parts in 1 images -> {tmp_path / 'y.json'}\n")
+    assert done.out.endswith(f"parts in 1 images -> {tmp_path / 'x.json'}\n")
 
 
 @pytest.mark.parametrize("name", ["voc", "coco", "lvis", "partimagenet", "pascal_part", "paco"])
