@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,6 +161,20 @@ def test_lists_models_and_the_rest_describe_themselves(client: TestClient) -> No
     assert "wheel" in client.get("/v1/names").json()["objects"]["car"]
     assert client.get("/v1/version").json()["vlpart"] == vlpart.__version__
     assert client.get("/health").json() == {"status": "ok", "waiting": 0, "queue": 64}
+
+
+def test_a_weight_file_is_a_model_by_its_own_name(tiny_weights: Path, tmp_path: Path, sample: bytes) -> None:
+    shutil.copy(tiny_weights, tmp_path / "mine.safetensors")
+    models = ("tiny", str(tmp_path / "mine.safetensors"))
+    with TestClient(create_app(ServeSettings(hosts=None, models=models))) as two:
+        assert [(each["name"], each["loaded"]) for each in two.get("/v1/models").json()] == [
+            ("tiny", True),
+            ("mine", False),
+        ]
+        first = predict(two, sample, vocabulary="person", model="tiny").json()
+        second = predict(two, sample, vocabulary="person", model="mine").json()
+        assert second["model"] == "mine" and second["detections"] == first["detections"]
+        assert [each["loaded"] for each in two.get("/v1/models").json()] == [True, True]
 
 
 def test_a_vocabulary_is_explained(client: TestClient) -> None:

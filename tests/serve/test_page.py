@@ -32,7 +32,8 @@ def browser() -> Iterator[Any]:
         own = Path(playwright.chromium.executable_path)
         if found is None and not own.is_file():
             pytest.skip("no Chromium: install one, or name it in the variable CHROMIUM")
-        started = playwright.chromium.launch(executable_path=found or str(own), args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        started = playwright.chromium.launch(executable_path=found or str(own), args=["--no-sandbox", *camera])
         yield started
         started.close()
 
@@ -284,6 +285,16 @@ def test_a_pasted_photo_and_zooming(studio: Open) -> None:
     assert page.page.evaluate("vlpart.camera.scale") == pytest.approx(1)
     page.press("0")
     assert page.page.evaluate("vlpart.camera.scale") == pytest.approx(whole)
+
+
+def test_a_photo_from_the_camera(studio: Open) -> None:
+    page = studio(permissions=["camera"])
+    page.page.get_by_role("button", name="Use the camera").click()
+    page.until("document.querySelector('video').videoWidth > 0")
+    page.page.click("#snap")
+    page.until("vlpart.state.photos[0]?.runs.A?.status === 'done'")
+    assert page.page.evaluate("vlpart.state.photos[0].name") == "camera_1.jpg"
+    assert page.page.evaluate("document.querySelector('video').srcObject") is None
 
 
 def test_a_phone_shows_everything_in_its_width(studio: Open) -> None:

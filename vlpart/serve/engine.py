@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Models:
         self._found: dict[str, ResolvedModel] = {}
         for given in settings.models:
             found = resolve(given)
-            name = found.entry.name if found.entry is not None else str(given)
+            name = found.entry.name if found.entry is not None else Path(given).stem
             self._found[name if name not in self._found else str(given)] = found
         self._loaded: dict[str, Predictor] = {}
         self._lock = threading.Lock()
