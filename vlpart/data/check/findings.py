@@ -56,7 +56,10 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "annotation ids occur twice, of which other tools count only one; number the annotations anew",
     ),
     "annotation-id-zero": ("warning", "an annotation has the id 0, which COCO's own scoring takes for 'no match'"),
-    "image-without-annotations": ("warning", "images without annotations; training leaves them out by default"),
+    "image-without-annotations": (
+        "warning",
+        "images without annotations; training leaves them out without --negatives",
+    ),
     "class-without-annotations": ("warning", "categories that nothing is annotated with in any of the files"),
     "category-ids-clash": (
         "warning",
