@@ -347,6 +347,56 @@ def _server(answer: bytes) -> Iterator[str]:
             thread.join()
 
 
+def _voc() -> list[bytes]:
+    box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
+    size = "<size><width>32</width><height>24</height><depth>3</depth></size>"
+    item = f"<object><name>dog</name><difficult>0</difficult>{box}</object>"
+    return [f"<annotation><filename>a.jpg</filename>{size}{item}{item}</annotation>".encode()]
+
+
+def _cvat() -> list[bytes]:
+    box = '<box label="dog" xtl="2" ytl="2" xbr="20" ybr="20" occluded="0"/>'
+    polygon = '<polygon label="dog" points="2,2;20,2;20,20" group_id="1"/>'
+    mask = '<mask label="dog" rle="3, 5, 8" left="2" top="2" width="4" height="4"/>'
+    image = f'<image id="0" name="a.jpg" width="32" height="24">{box}{polygon}{mask}</image>'
+    return [f"<annotations><meta><task/></meta>{image}</annotations>".encode()]
+
+
+def _read_voc(path: Path) -> object:
+    from vlpart.data.readers.voc import parse_voc
+
+    return parse_voc(path)
+
+
+def _read_cvat(path: Path) -> object:
+    from vlpart.data.readers.cvat import read_cvat
+
+    return read_cvat(path).pictures
+
+
+def _read_yaml(path: Path) -> object:
+    from vlpart.data.readers.yolo import read_yolo
+
+    (path.parent / "images").mkdir(exist_ok=True)
+    Image.new("RGB", (32, 24)).save(path.parent / "images" / "a.png")
+    return read_yolo(path).names
+
+
+def _read_job(path: Path) -> object:
+    """A job goes on with what is whole of its lines; the rest is made again."""
+    from vlpart.jobs import Job
+
+    (path.parent / "settings.json").write_text('{"a": 1, "items": 3}')
+    found: list[object] = []
+    job = Job(folder=path.parent, settings={"a": 1}, total=3)
+    job.run(lambda items: ((item, {"made": item}) for item in items), found.extend)
+    assert len(found) == 3, f"{len(found)} records of 3"
+    return found
+
+
+YAML = b"path: .\ntrain: images\nval: images\nnc: 2\nnames:\n  0: dog\n  1: 'dog:head'  # a part\n"
+JOB = b'{"item": 0, "record": {"a": [1, 2]}}\n{"item": 2, "record": {"skipped": "b", "image": "c"}}\n'
+
 KINDS = {
     "images": Kind(_images, "a.img", _read_image),
     "annotations": Kind(_annotations, "a.json", _read_annotations, is_json=True),
@@ -359,5 +409,9 @@ KINDS = {
     "logs": Kind(lambda: [b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'], "log.jsonl", _read_log),
     "saved results": Kind(_results, "r.json", _read_result, is_json=True),
     "text caches": Kind(_cache, "c.safetensors", _read_cache),
+    "VOC": Kind(_voc, "v.xml", _read_voc),
+    "CVAT": Kind(_cvat, "annotations.xml", _read_cvat),
+    "YOLO data": Kind(lambda: [YAML], "data.yaml", _read_yaml),
+    "parser jobs": Kind(lambda: [JOB], "job/items-0-x.jsonl", _read_job),
     "server answers": Kind(_answers, "answer", _read_answer),
 }
