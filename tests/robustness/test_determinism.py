@@ -68,29 +68,29 @@ def has_like(result: Result, other: Result, i: int) -> bool:
     return any((mask & each).sum() >= IOU * (mask | each).sum() for each in result.masks[near])
 
 
-def answers(together: bool) -> list[Result]:
-    options = {"vocabulary": WORDS, "score_threshold": THRESHOLD}
-    if together:
-        return tiny().predict(list(images()), **options)
-    return [tiny().predict(image, **options) for image in images()]
+OPTIONS = {"vocabulary": WORDS, "score_threshold": THRESHOLD, "short_side": 320}
+
+
+@cache
+def one_by_one(threads: int) -> tuple[Result, ...]:
+    """The answers for every image alone."""
+    torch.set_num_threads(threads)
+    return tuple(tiny().predict(image, **OPTIONS) for image in images())
 
 
 def test_a_batch_is_its_images_one_by_one() -> None:
-    singles = answers(together=False)
-    assert sum(map(len, singles)) > 0, "nothing is found that could differ"
-    for one, other in zip(singles, answers(together=True), strict=True):
+    assert sum(map(len, one_by_one(1))) > 0, "nothing is found that could differ"
+    for one, other in zip(one_by_one(1), tiny().predict(list(images()), **OPTIONS), strict=True):
         assert_alike(one, other)
 
 
 def test_two_threads_answer_as_one() -> None:
-    one_thread = answers(together=False)
-    torch.set_num_threads(2)
-    for one, other in zip(one_thread, answers(together=False), strict=True):
+    for one, other in zip(one_by_one(1), one_by_one(2), strict=True):
         assert_alike(one, other)
 
 
 def test_the_same_again_is_the_same_to_the_last_bit() -> None:
-    first, second = (tiny().predict(images()[0], WORDS, THRESHOLD) for _ in range(2))
+    first, second = one_by_one(1)[0], tiny().predict(images()[0], **OPTIONS)
     assert np.array_equal(first.boxes_xyxy, second.boxes_xyxy)
     assert np.array_equal(first.scores, second.scores)
     assert np.array_equal(first.class_ids, second.class_ids)
@@ -98,7 +98,7 @@ def test_the_same_again_is_the_same_to_the_last_bit() -> None:
 
 def test_another_answer_is_told_from_the_same() -> None:
     """The comparison itself can fail."""
-    result = answers(together=False)[0]
+    result = one_by_one(1)[0]
     assert len(result) > 0
     moved = Result(
         image_size=result.image_size,
