@@ -4,7 +4,8 @@
     python benchmarks/table.py plot_300 json_300 --against ../vlpart-before
 
 Times are CPU seconds of one thread, the least of several runs: on a busy machine the clock says little. Every row runs
-in a process of its own; with `--against CHECKOUT`, the two versions take turns, and the last column is the ratio.
+in a process of its own; with `--against CHECKOUT`, the two versions take turns, and the last column is the ratio. What
+other scripts here compare (training step, evaluation, correspondence) they print themselves.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def cold() -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def of_result(count: int, what: Callable[[Any], object]) -> Action:
+def of_result(count: int, what: Callable[[Any], object]) -> Callable[[], float]:
     """Something done with a result of `count` detections on 12 megapixels."""
 
     def measure() -> float:
@@ -74,6 +75,80 @@ def peak() -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
+def network(architecture: str) -> Callable[[], float]:
+    """A photo of 1216x800 through a network with random weights."""
+
+    def measure() -> float:
+        import numpy as np
+        from predict import _load, _vocabulary
+
+        predictor = _load(architecture, "float32")
+        names, photo = _vocabulary(predictor), np.random.default_rng(0).integers(0, 256, (800, 1216, 3), dtype=np.uint8)
+        return least(lambda: predictor(photo, names), runs=2)
+
+    return measure
+
+
+def names() -> float:
+    """How many times as long 5,000 names take as 93."""
+    import numpy as np
+    from predict import SAMPLE
+
+    from vlpart.inference.predictor import load
+    from vlpart.text.vocabulary import Vocabulary
+
+    predictor = load("tiny", device="cpu")
+    image, length = predictor.read(SAMPLE), predictor.embed("car").shape[1]
+    times = []
+    for count in (93, 5000):
+        vectors = np.random.default_rng(0).standard_normal((count, length))
+        listed = Vocabulary.from_embeddings([f"thing {i}" for i in range(count)], vectors)
+        times.append(least(lambda v=listed: predictor.detect([image], v, score_threshold=0.5)))
+    return times[1] / times[0]
+
+
+def folder() -> float:
+    """The share of the network in the CPU time of a folder of 8 photos, pictures and JSON written."""
+    import shutil
+
+    from predict import SAMPLE
+
+    from vlpart.inference.batch import predict_to_folder
+    from vlpart.inference.predictor import load
+
+    predictor = load("tiny", device="cpu")
+    image = predictor.read(SAMPLE)
+    alone = least(lambda: predictor.detect([image], score_threshold=0.5), runs=5)
+    with tempfile.TemporaryDirectory() as place:
+        photos = Path(place) / "photos"
+        photos.mkdir()
+        for number in range(8):
+            shutil.copy(SAMPLE, photos / f"{number}.jpg")
+        whole = least(lambda: predict_to_folder(predictor, photos, output=f"{place}/out", score_threshold=0.5), runs=1)
+    return 8 * alone / whole
+
+
+def loader() -> float:
+    """Images that a CPU second augments strongly."""
+    from loader import per_core, synthesise
+
+    from vlpart.data.indexing import load_source
+    from vlpart.data.source import Source
+
+    with tempfile.TemporaryDirectory() as place:
+        images = Path(place) / "photos"
+        synthesise(images)
+        source = Source(
+            name="photos",
+            annotations=images / "train.json",
+            images=images / "images",
+            batch_size=4,
+            short_sides=(640, 800),
+            strong_augmentation=True,
+        )
+        return per_core(load_source(source), 10)
+
+
 #: Name -> (what it is, unit, aim, how to measure it).
 ROWS: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
     "cold": ("vlpart predict photo.jpg, cold", "s", "<= 3.4", cold),
@@ -85,6 +160,11 @@ ROWS: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
     "coco_300": ("COCO of the same", "s", "<= 0.2", of_result(300, lambda r: r.to_coco())),
     "label_map_300": ("label map of the same", "s", "<= 0.2", of_result(300, lambda r: r.label_map())),
     "peak_300": ("all of them, memory", "MiB", "<= 300", peak),
+    "names": ("5,000 names against 93", "x", "<= 1.05", names),
+    "folder": ("network in a folder of photos, share", "", ">= 0.95", folder),
+    "loader": ("strong augmentation, images / CPU s", "", ">= 25", loader),
+    "r50": ("R50 float32, 1216x800", "s", "", network("r50_mask_rcnn")),
+    "swin": ("Swin-B float32, 1216x800", "s", "", network("swin_b_cascade")),
 }
 
 
