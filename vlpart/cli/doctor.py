@@ -45,6 +45,10 @@ EXTRAS = {
     "uvicorn": "serve",
     "python-multipart": "serve",
     "prometheus-client": "serve",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
+    "openvino": "export",
     "av": "video",
     "trackers": "video",
 }

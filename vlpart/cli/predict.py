@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -12,6 +12,11 @@ from vlpart.cli import predict_options as o
 from vlpart.cli.console import Bars
 from vlpart.cli.predict_report import Reporter
 from vlpart.cli.predict_video import run_videos, video_formats
+
+if TYPE_CHECKING:
+    from vlpart.inference.base import BasePredictor
+    from vlpart.inference.predictor import Predictor
+    from vlpart.zoo.resolve import ResolvedModel
 
 SAMPLE = "sample"
 
@@ -30,6 +35,7 @@ def predict(
     objects: o.Objects = None,
     device: o.Device = None,
     precision: o.Precision = o.PrecisionChoice.AUTO,
+    engine: o.EngineName = None,
     threshold: o.Threshold = None,
     iou: o.Overlap = 0.7,
     nested: o.Nested = False,
@@ -68,6 +74,7 @@ def predict(
     from vlpart.data.image_files import list_images
     from vlpart.data.images import MAX_PIXELS
     from vlpart.data.readers.detect import read_any
+    from vlpart.export.engines import is_exported
     from vlpart.inference.batch import predict_to_folder, readable_threshold
     from vlpart.inference.given_file import PartsOfGiven
     from vlpart.inference.output import check_formats
@@ -81,10 +88,12 @@ def predict(
     share = o.parsed_shard(shard)
     of_videos = video_formats(formats, piped=piped) if videos else ()
     # What may be wrong is looked at before anything large is loaded.
-    found = resolve(model, weights)
+    found = None if is_exported(model) else resolve(model, weights)
     formats = list(check_formats(formats or (["jsonl"] if piped else ["image", "json"]), skip_existing=skip_existing))
     shown = []
     if like:
+        if found is None:
+            raise typer.BadParameter("an exported file cannot look at examples: name a model", param_hint="--like")
         from vlpart.inference.exemplars import parse_exemplar  # needs torch
 
         shown = [parse_exemplar(text) for text in like]
@@ -93,13 +102,9 @@ def predict(
     total = 0
     if images:
         total = sum(1 for _ in list_images(images, recursive=recursive, on_unlisted=lambda error: None))
-    from vlpart.inference.predictor import load
-
-    with Bars(hidden=no_progress, in_bytes=True, transient=True) as progress:
-        found.fetch(progress)
-    predictor = load(found, device=device, precision=precision.value)
+    predictor = _predictor(found, model, engine, device, precision, progress=not no_progress)
     if shown:
-        names = predictor.like(shown, names)
+        names = cast("Predictor", predictor).like(shown, names)
     overlap = None if iou == 1 else iou
     asked: dict[str, Any] = {
         "vocabulary": names,
@@ -148,6 +153,33 @@ def predict(
     )
     if failed:
         raise typer.Exit(1)
+
+
+def _predictor(
+    found: ResolvedModel | None,
+    model: str | None,
+    engine: o.EngineChoice | None,
+    device: str | None,
+    precision: o.PrecisionChoice,
+    *,
+    progress: bool,
+) -> BasePredictor:
+    """The model: an exported file on its engine, everything else on torch."""
+    if found is None:
+        from vlpart.export.predictor import load_exported
+
+        return load_exported(str(model), None if engine is None else engine.value)
+    if engine not in (None, o.EngineChoice.TORCH):
+        raise typer.BadParameter(
+            f"{engine.value} computes exported files: vlpart export {model or 'tiny'} --format onnx, then --model with "
+            "the file",
+            param_hint="--engine",
+        )
+    from vlpart.inference.predictor import load
+
+    with Bars(hidden=not progress, in_bytes=True, transient=True) as bars:
+        found.fetch(bars)
+    return load(found, device=device, precision=precision.value)
 
 
 def _sources(given: list[str] | None) -> tuple[list[str], list[str]]:

@@ -26,6 +26,14 @@ class PrecisionChoice(StrEnum):
     BF16 = "bf16"
 
 
+class EngineChoice(StrEnum):
+    """Choices of --engine."""
+
+    TORCH = "torch"
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+
+
 class Colours(StrEnum):
     """Choices of --colours."""
 
@@ -71,7 +79,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Model name (`vlpart models list`), weight file, or run folder. Default: tiny, or what --weights is.",
+        help="Model name (`vlpart models list`), weight file, run folder, or exported file. Default: tiny, or what "
+        "--weights is.",
         autocompletion=complete_models,
         rich_help_panel=_MODEL,
     ),
@@ -97,6 +106,15 @@ Device = Annotated[
     ),
 ]
 Precision = Annotated[PrecisionChoice, typer.Option(help="Of the computation.", rich_help_panel=_MODEL)]
+EngineName = Annotated[
+    EngineChoice | None,
+    typer.Option(
+        "--engine",
+        help="What computes an exported file (`vlpart export`). Default: onnxruntime for .onnx, openvino for .xml, "
+        "else torch.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(

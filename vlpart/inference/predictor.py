@@ -54,6 +54,7 @@ class Predictor(BasePredictor):
         device: where it runs.
         precision: "float32" or "bf16".
         detector: the network, in evaluation mode.
+        text_encoder, prompt: how names become vectors.
 
     Args:
         entry: what is known about the model.
@@ -74,7 +75,7 @@ class Predictor(BasePredictor):
         # Convolutions of a channels-last network are about a third faster on CPUs; the numbers stay.
         self.detector = loaded.detector.to(device).to(memory_format=torch.channels_last)
         self._batch_pixels = _BATCH_PIXELS_CPU if device.type == "cpu" else _BATCH_PIXELS
-        self._entry = entry
+        self.text_encoder, self.prompt = entry.text_encoder, entry.prompt
         self._note = note
         sizes = get_architecture(loaded.architecture)
         short_side, max_side = entry.image_size or (sizes.short_side, sizes.max_side)
@@ -190,10 +191,10 @@ class Predictor(BasePredictor):
             if key in self._texts:
                 self._texts.move_to_end(key)
                 return self._texts[key]
-        encoded = ready_vectors(vocabulary, self._entry.text_encoder, self._entry.prompt)
+        encoded = ready_vectors(vocabulary, self.text_encoder, self.prompt)
         if encoded is None:
-            encoder = get_text_encoder(self._entry.text_encoder)
-            encoded = encode_vocabulary(encoder, vocabulary, prompt=self._entry.prompt)
+            encoder = get_text_encoder(self.text_encoder)
+            encoded = encode_vocabulary(encoder, vocabulary, prompt=self.prompt)
         text = torch.tensor(encoded, dtype=torch.float32, device=self.device)
         with self._lock:
             self._texts[key] = text

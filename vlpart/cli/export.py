@@ -1,0 +1,75 @@
+"""`vlpart export`: a model for onnxruntime, OpenVINO, or TorchScript."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlpart.cli.completion import complete_models, complete_vocabularies
+from vlpart.cli.console import Bars, megabytes, say
+
+
+class ExportFormat(StrEnum):
+    """Choices of --format."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    TORCHSCRIPT = "torchscript"
+    SAFETENSORS = "safetensors"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the `vlpart` command."""
+    app.command("export")(export)
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Model name (`vlpart models list`), weight file, or run folder.", autocompletion=complete_models
+        ),
+    ] = "tiny",
+    format: Annotated[ExportFormat, typer.Option("--format", "-f", help="Of the file.")] = ExportFormat.ONNX,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file. Default: the name of the model, in this folder.")
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            "--vocabulary",
+            "-v",
+            help="What the file looks for: 'car: wheel, door', a list, or a file. Default: the model's own.",
+            autocompletion=complete_vocabularies,
+        ),
+    ] = None,
+    text_input: Annotated[
+        bool,
+        typer.Option("--text-input", help="Text vectors are an input: any vocabulary can be asked for later."),
+    ] = False,
+    weights: Annotated[Path | None, typer.Option(help="Local weight file instead of the download.")] = None,
+) -> None:
+    """Write a model as a file that other engines run, also without torch.
+
+    vlpart predict photo.jpg --model tiny.onnx uses it. Needs pip install "vlpart[export]", but for torchscript and
+    safetensors.
+    """
+    from vlpart.text.vocabulary import Vocabulary
+    from vlpart.zoo.resolve import resolve
+
+    found = resolve(model, weights)
+    names = None if vocabulary is None else Vocabulary.of(vocabulary)
+    with Bars(in_bytes=True, transient=True) as progress:
+        found.fetch(progress)
+    from vlpart.export.write import FORMATS
+    from vlpart.export.write import export as write
+    from vlpart.inference.predictor import load
+
+    predictor = load(found, device="cpu", precision="float32")
+    target = output or Path(f"{predictor.name}{FORMATS[format.value]}")
+    path = write(predictor, target, format.value, vocabulary=names, text_input=text_input)
+    size = sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.is_file())
+    say(f"{path} ({megabytes(size)}): vlpart predict photo.jpg --model {path}")

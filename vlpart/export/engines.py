@@ -1,0 +1,144 @@
+"""What runs an exported file: onnxruntime, OpenVINO, or torch for TorchScript. Only the one asked for is imported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlpart.errors import VlpartError, WeightsError
+from vlpart.export.facts import FACTS, Facts
+
+Arrays = Sequence[NDArray[Any]]
+
+#: The engine of a file ending.
+ENGINE_OF = {".onnx": "onnxruntime", ".xml": "openvino", ".torchscript": "torch"}
+ENGINES = ("onnxruntime", "openvino", "torch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A loaded file: its facts, and the function from the inputs of `DetectorGraph.forward` to its outputs."""
+
+    name: str
+    facts: Facts
+    run: Callable[[Arrays], list[NDArray[Any]]]
+
+
+def is_exported(name: object) -> bool:
+    """Whether a model is an exported file, by its ending."""
+    return isinstance(name, str | Path) and Path(name).suffix in ENGINE_OF
+
+
+def open_engine(path: Path, engine: str | None = None, threads: int | None = None) -> Engine:
+    """Load an exported file.
+
+    Args:
+        path: .onnx, .xml (OpenVINO, with its .bin beside it) or .torchscript.
+        engine: one of `ENGINES`; None takes that of the ending. OpenVINO reads .onnx as well.
+        threads: processor threads; None leaves it to the engine.
+
+    Raises:
+        WeightsError: no such file, damaged, or not exported by this package.
+        VlpartError: the engine does not read such files, or is not installed.
+    """
+    own = ENGINE_OF.get(path.suffix)
+    if own is None:
+        raise WeightsError(f"{path} is no exported model: its ending must be one of {', '.join(ENGINE_OF)}")
+    chosen = engine or own
+    if chosen not in ENGINES or (chosen != own and (own, chosen) != ("onnxruntime", "openvino")):
+        raise VlpartError(f"the engine {chosen} does not run {path.name}: leave out --engine, or export another format")
+    if not path.is_file():
+        raise WeightsError(f"there is no exported model {path}: vlpart export writes one")
+    opener = {"onnxruntime": _onnxruntime, "openvino": _openvino, "torch": _torch}[chosen]
+    try:
+        facts, run = opener(path, threads)
+    except ImportError as error:
+        raise VlpartError(f'{error.name} is not installed: pip install "vlpart[export]"') from error
+    return Engine(name=chosen, facts=facts, run=run)
+
+
+_Opened = tuple[Facts, Callable[[Arrays], list[NDArray[Any]]]]
+
+
+def _onnxruntime(path: Path, threads: int | None) -> _Opened:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no class of their own
+        raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    facts = Facts.from_json(session.get_modelmeta().custom_metadata_map.get(FACTS, ""), path)
+    names = [each.name for each in session.get_inputs()]
+
+    def run(inputs: Arrays) -> list[NDArray[Any]]:
+        return list(session.run(None, dict(zip(names, inputs, strict=True))))
+
+    return facts, run
+
+
+def _openvino(path: Path, threads: int | None) -> _Opened:
+    import openvino
+
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {"PERFORMANCE_HINT": "LATENCY", **({} if threads is None else {"INFERENCE_NUM_THREADS": threads})},
+        )
+    except RuntimeError as error:
+        raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    if path.suffix == ".onnx":
+        import onnx
+
+        properties = {each.key: each.value for each in onnx.load(path).metadata_props}
+        text = properties.get(FACTS, "")
+    else:
+        text = json.loads(model.get_rt_info(["vlpart"]).astype(str)) if model.has_rt_info(["vlpart"]) else ""
+    facts = Facts.from_json(text, path)
+
+    def run(inputs: Arrays) -> list[NDArray[Any]]:
+        answer = compiled.create_infer_request().infer(list(inputs))
+        return [np.array(answer[output]) for output in compiled.outputs]
+
+    return facts, run
+
+
+def _torch(path: Path, threads: int | None) -> _Opened:
+    import torch
+
+    from vlpart.models.operators import load_operators
+
+    load_operators()
+    import torchvision  # noqa: F401  (registers roi_align)
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    extra = {FACTS: ""}
+    try:
+        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    said = extra[FACTS]
+    facts = Facts.from_json(said.decode() if isinstance(said, bytes) else said, path)
+
+    def run(inputs: Arrays) -> list[NDArray[Any]]:
+        with torch.inference_mode():
+            return [each.numpy() for each in module(*(torch.from_numpy(np.asarray(each)) for each in inputs))]
+
+    return facts, run
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,168 @@
+"""A model as a file that other engines run: ONNX, OpenVINO, TorchScript; or its weights as safetensors.
+
+Each file carries what is needed to use it: the vocabulary, the text encoder and prompt, sizes, thresholds
+(`vlpart.export.facts`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vlpart.errors import OutputError
+from vlpart.export.facts import FACTS, Facts
+from vlpart.export.graph import DetectorGraph
+from vlpart.files import local_path, write_file
+from vlpart.inference.coco_file import make_folder, output_errors
+from vlpart.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from vlpart.inference.predictor import Predictor
+
+#: Formats, and the ending of their files.
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".torchscript", "safetensors": ".safetensors"}
+OPSET = 18
+_INPUTS = ("pixels", "size_hw", "threshold")
+_OUTPUTS = ("boxes_xyxy", "scores", "labels", "masks")
+
+
+def export(
+    predictor: Predictor,
+    path: str | Path,
+    format: str = "onnx",
+    *,
+    vocabulary: Vocabulary | str | None = None,
+    text_input: bool = False,
+) -> Path:
+    """Write a model for another engine.
+
+    The graph takes one image of any size (multiples of 32 after padding) and gives the detections of
+    `Predictor.predict`, with the same numbers but for rounding; see `vlpart.export.graph.DetectorGraph.forward`.
+
+    Args:
+        predictor: on the CPU, in float32.
+        path: the file; its ending is that of the format.
+        format: one of `FORMATS`.
+        vocabulary: what is looked for; None takes the model's own.
+        text_input: the text embeddings are an input, so that other vocabularies can be looked for; `vocabulary` is
+            then the one that is used unless another is asked for.
+
+    Returns:
+        The file. Beside an .xml there is a .bin.
+
+    Raises:
+        OutputError: an unknown format, a package of the extra `export` is missing, or the file cannot be written.
+        VocabularyError, TextEncoderError: see `Predictor.predict`.
+    """
+    if format not in FORMATS:
+        raise OutputError(f"unknown export format {format!r}: choose from {', '.join(FORMATS)}")
+    target = local_path(path)
+    if target.suffix != FORMATS[format]:
+        raise OutputError(f"a file of the format {format} ends in {FORMATS[format]}, not as {target.name}")
+    make_folder(target.parent)
+    names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
+    facts = Facts.of(predictor, names, text_input=text_input)
+    if format == "safetensors":
+        return _write_weights(predictor, facts, target)
+    text = predictor._text(names).cpu().float()
+    graph = DetectorGraph(
+        predictor.detector.to(memory_format=torch.contiguous_format),
+        predictor.defaults.max_detections,
+        None if text_input else text,
+        traced=format == "torchscript",
+    ).eval()
+    inputs = (*_example(predictor), *((text,) if text_input else ()))
+    try:
+        with torch.no_grad(), _quiet():
+            if format == "torchscript":
+                return _write_torchscript(graph, inputs, facts, target)
+            return _write_onnx(graph, inputs, facts, target, as_openvino=format == "openvino")
+    finally:
+        predictor.detector.to(memory_format=torch.channels_last)
+
+
+def _example(predictor: Predictor) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs of a usual size. What is in the image does not matter: no step depends on values."""
+    side = -(-predictor.defaults.short_side // 32) * 32
+    pixels = torch.randn(1, 3, side, side + 64, generator=torch.Generator().manual_seed(0))
+    return pixels, torch.tensor([side - 5.0, side + 57.0]), torch.tensor(0.05)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters talk a lot: hints for their developers, and progress on standard output."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+def _write_weights(predictor: Predictor, facts: Facts, target: Path) -> Path:
+    from safetensors.torch import save
+
+    state = {name: value.detach().cpu().contiguous() for name, value in predictor.detector.state_dict().items()}
+    return write_file(target, save(state, metadata={FACTS: facts.to_json()}))
+
+
+def _write_torchscript(graph: DetectorGraph, inputs: tuple[Tensor, ...], facts: Facts, target: Path) -> Path:
+    traced = torch.jit.trace(graph, inputs, check_trace=False)
+    data = io.BytesIO()
+    torch.jit.save(traced, data, _extra_files={FACTS: facts.to_json()})  # type: ignore[no-untyped-call]
+    return write_file(target, data.getvalue())
+
+
+def _write_onnx(
+    graph: DetectorGraph, inputs: tuple[Tensor, ...], facts: Facts, target: Path, *, as_openvino: bool
+) -> Path:
+    from vlpart.export.operators import onnx_forms
+
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (needed by torch, which says so less plainly)
+    except ImportError as error:
+        raise OutputError(f'{error.name} is not installed: pip install "vlpart[export]"') from error
+    free = torch.export.Dim.DYNAMIC
+    shapes: list[Any] = [{2: free, 3: free}, None, None]
+    if graph.text is None:
+        shapes.append({0: free})
+    program = torch.onnx.export(
+        graph,
+        inputs,
+        dynamo=True,
+        opset_version=OPSET,
+        dynamic_shapes=tuple(shapes),
+        custom_translation_table=onnx_forms(),
+        input_names=[*_INPUTS, *(["text"] if graph.text is None else [])],
+        output_names=list(_OUTPUTS if graph.detector.mask_on else _OUTPUTS[:3]),
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {FACTS: facts.to_json()})
+    if not as_openvino:
+        return write_file(target, model.SerializeToString())
+    try:
+        import openvino
+    except ImportError as error:
+        raise OutputError('openvino is not installed: pip install "vlpart[export]"') from error
+    converted = openvino.convert_model(io.BytesIO(model.SerializeToString()))
+    converted.set_rt_info(json.dumps(facts.to_json()), ["vlpart"])
+    with output_errors(target):
+        openvino.save_model(converted, str(target), compress_to_fp16=False)
+    return target
