@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vlpart.data.image_files import list_images
     from vlpart.errors import (
         DataError,
         DownloadError,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         VocabularyError,
         WeightsError,
     )
+    from vlpart.export.predictor import load_exported
+    from vlpart.export.pretrained import from_pretrained, save_pretrained
     from vlpart.inference.batch import predict_to_folder
     from vlpart.inference.exemplars import Exemplar
     from vlpart.inference.predictor import Predictor, load
@@ -57,9 +60,13 @@ __all__ = [
     "VocabularyError",
     "WeightsError",
     "__version__",
+    "from_pretrained",
+    "list_images",
     "list_models",
     "load",
+    "load_exported",
     "predict_to_folder",
+    "save_pretrained",
 ]
 
 _HOME = {
@@ -67,9 +74,13 @@ _HOME = {
     "Predictor": "vlpart.inference.predictor",
     "Result": "vlpart.results.result",
     "Vocabulary": "vlpart.text.vocabulary",
+    "from_pretrained": "vlpart.export.pretrained",
+    "list_images": "vlpart.data.image_files",
     "list_models": "vlpart.zoo.catalogue",
     "load": "vlpart.inference.predictor",
+    "load_exported": "vlpart.export.predictor",
     "predict_to_folder": "vlpart.inference.batch",
+    "save_pretrained": "vlpart.export.pretrained",
 }
 
 

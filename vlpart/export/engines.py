@@ -125,9 +125,9 @@ def _torch(path: Path, threads: int | None) -> _Opened:
 
     if threads is not None:
         torch.set_num_threads(threads)
-    extra = {FACTS: ""}
+    extra: dict[str, Any] = {FACTS: ""}
     try:
-        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
     said = extra[FACTS]

@@ -76,7 +76,7 @@ class DetectorGraph(nn.Module):
         assert names is not None
         maps = self.detector.backbone(pixels)
         pyramid = self.detector.fpn(maps)
-        evidence = cast(ClassEvidence | None, self.detector.roi_heads.evidence)
+        evidence = self.detector.roi_heads.evidence
         seen = None if evidence is None else self._look(evidence, maps)
         regions, objectness = self._proposals(pyramid, size_hw)
         if seen is not None:
@@ -156,7 +156,7 @@ class DetectorGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(P, C) scores and (P, 4) boxes; see `vlpart.models.roi_heads.RoiHeads.classify_and_refine`."""
         heads = self.detector.roi_heads
-        evidence = cast(ClassEvidence | None, heads.evidence)
+        evidence = heads.evidence
         probabilities: Tensor | None = None
         for module in heads.stages:
             stage = cast(BoxStage, module)
@@ -182,18 +182,19 @@ def clip(boxes_xyxy: Tensor, size_hw: Tensor) -> Tensor:
 def pooled(pyramid: Sequence[Tensor], regions: Tensor, size: int) -> Tensor:
     """(N, C, size, size) features of all regions; see `vlpart.models.roi_align.pool_regions`.
 
-    Every level pools all regions, those of other levels shrunk to a point, where they cost next to nothing: so no shape
-    depends on the values.
+    Every level pools all regions, one cell in the place of those of other levels, which costs next to nothing: so no
+    shape depends on the values.
     """
     from torchvision.ops import roi_align
 
-    levels = level_of(regions)
+    levels = torch.where(boxes.nonempty(regions), level_of(regions), -1)[:, None]  # some engines give NaN for no area
     total: Tensor | None = None
     for level, stride in enumerate(LEVEL_STRIDES):
         own = levels == level
-        rois = torch.cat((torch.zeros_like(regions[:, :1]), regions * own[:, None]), dim=1)
+        cell = regions.new_tensor([0.0, 0.0, stride, stride])
+        rois = torch.cat((torch.zeros_like(regions[:, :1]), torch.where(own, regions, cell)), dim=1)
         features = roi_align(pyramid[level], rois, size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
-        features = features * own[:, None, None, None]
+        features = torch.where(own[:, :, None, None], features, 0.0)
         total = features if total is None else total + features
     assert total is not None
     return total

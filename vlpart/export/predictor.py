@@ -106,7 +106,8 @@ def network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     height, width = image.shape[:2]
     pixels = np.zeros((1, 3, -(-height // _STRIDE) * _STRIDE, -(-width // _STRIDE) * _STRIDE), dtype=np.float32)
-    normalised = (image.astype(np.float32) - np.float32(PIXEL_MEAN)) / np.float32(PIXEL_STD)
+    mean, deviation = (np.array(each, dtype=np.float32) for each in (PIXEL_MEAN, PIXEL_STD))
+    normalised = (image.astype(np.float32) - mean) / deviation
     pixels[0, :, :height, :width] = normalised.transpose(2, 0, 1)
     return pixels
 

@@ -123,7 +123,7 @@ def _write_weights(predictor: Predictor, facts: Facts, target: Path) -> Path:
 def _write_torchscript(graph: DetectorGraph, inputs: tuple[Tensor, ...], facts: Facts, target: Path) -> Path:
     traced = torch.jit.trace(graph, inputs, check_trace=False)
     data = io.BytesIO()
-    torch.jit.save(traced, data, _extra_files={FACTS: facts.to_json()})  # type: ignore[no-untyped-call]
+    torch.jit.save(traced, data, _extra_files={FACTS: facts.to_json()})
     return write_file(target, data.getvalue())
 
 

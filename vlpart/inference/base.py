@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from vlpart.web import shown
 _NMS_IOU = 0.5
 _MAX_INPUT_PIXELS = 50_000_000  # of one image after resizing: beyond, systems end the process for want of memory
 
-AnyVocabulary = Vocabulary | str | Path | Sequence[str]
+AnyVocabulary = Vocabulary | str | Path | Sequence[str] | Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +135,8 @@ class BasePredictor(ABC):
         Args:
             image: a path, URL, bytes, file object, PIL image, numpy array (H, W, 3) uint8 RGB or torch tensor, or a
                 list or tuple of them.
-            vocabulary: a `Vocabulary`, the name of a list, a file, "car: wheel, door; person", or a sequence of names;
-                None takes the model's own.
+            vocabulary: a `Vocabulary`, the name of a list, a file, "car: wheel, door; person", a sequence of names, or
+                {"car": ["wheel", "door"], "person": []}; None takes the model's own.
             score_threshold: keep detections with a score strictly above it; None takes the model's own.
             short_side: resize the shorter side of the image to so many pixels; None takes the model's own.
             max_side: limit of the longer side after resizing; None takes the model's own, larger in the proportion in

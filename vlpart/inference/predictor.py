@@ -103,6 +103,12 @@ class Predictor(BasePredictor):
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
+    def become(self, vocabulary: Vocabulary, text_encoder: str, prompt: Prompt, defaults: Defaults) -> None:
+        """Take over what the file of a model says about it. Before the first call."""
+        self.vocabulary, self.defaults, self._note = vocabulary, defaults, ""
+        self.text_encoder, self.prompt = text_encoder, prompt
+        self._texts.clear()
+
     def embed(self, vocabulary: Vocabulary | str | Path | Sequence[str]) -> NDArray[np.float32]:
         """(C, D) float32 text embeddings of a vocabulary, as the classifier sees them.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import IMAGE_FORMATS, encode_image, is_there, write_file
 from vlpart.masks.stack import MaskStack, checked_size, resolve_indices
 from vlpart.names import did_you_mean
-from vlpart.results import formats
+from vlpart.results import formats, tables
 from vlpart.results import select as selection
 from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import pandas
     import supervision
     from PIL import Image
 
@@ -433,6 +435,27 @@ class Result:
 
         return draw_result(self._image(image), self, **options)
 
+    def show(self, image: Any = None, **options: Any) -> None:
+        """Show the annotated image: in a notebook below the cell, else in the image viewer of the system.
+
+        `image` and `options` as in `plot`.
+
+        Raises:
+            OutputError: see `plot`.
+        """
+        drawn = self.plot(image, **options)
+        notebook = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if notebook is None:
+            drawn.show()
+        else:
+            sys.modules["IPython"].display.display(drawn)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows of a result: the annotated image, where it has one."""
+        if self.image is None:
+            return None
+        return encode_image(self.plot(), "PNG", "picture")
+
     def crop(self, i: int, image: Any = None, margin: float = 0.1) -> Image.Image:
         """The image around detection `i`, in RGB; see `vlpart.visualize.crops.crop_of`. `image` as in `plot`."""
         from vlpart.visualize.crops import crop_of
@@ -545,6 +568,26 @@ class Result:
             OutputError: supervision is not installed.
         """
         return formats.to_supervision(self)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A pandas table, a row per detection: path, name, object, part, score, owner (the row of the object that it is
+        a part of, else -1), x0, y0, x1, y1 and area, in pixels.
+
+        Raises:
+            OutputError: pandas is not installed.
+        """
+        return tables.to_dataframe(self)
+
+    def to_geojson(self, transform: tables.Affine | None = None) -> dict[str, Any]:
+        """A GeoJSON FeatureCollection: the outline of every mask with its holes (of every box, where there are none),
+        name, score, and the `id` of the object that a part belongs to. QuPath reads it as it is.
+
+        Args:
+            transform: (a, b, c, d, e, f) from pixels to coordinates of a map, x = a * column + b * row + c and
+                y = d * column + e * row + f, as rasterio's `dataset.transform` has them first; None keeps pixels, y
+                downwards.
+        """
+        return tables.to_geojson(self, transform)
 
     def to_dict(self, *, full_vocabulary: bool = False) -> dict[str, Any]:
         """Plain data for JSON, everything but the image; `from_dict` reads it back.

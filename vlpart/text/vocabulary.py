@@ -178,8 +178,10 @@ class Vocabulary:
         return replace(cls.from_names(names, objects), embeddings=embeddings)
 
     @classmethod
-    def of(cls, value: Vocabulary | str | Path | Sequence[str]) -> Vocabulary:
-        """What users pass as `vocabulary=`: a Vocabulary, a list of names, a Path, or a string.
+    def of(cls, value: Vocabulary | str | Path | Sequence[str] | Mapping[str, Sequence[str]]) -> Vocabulary:
+        """What users pass as `vocabulary=`: a Vocabulary, a list of names, a dictionary, a Path, or a string.
+
+        A dictionary has objects and their parts: {"car": ["wheel", "door"], "person": []}.
 
         A string is the name of a list, else a file that exists, else the syntax of `parse`. A single phrase that is
         nearly the name of a list is taken as a phrase, with a warning in the log.
@@ -188,6 +190,8 @@ class Vocabulary:
             return value
         if isinstance(value, Path):
             return cls.load(value)
+        if isinstance(value, Mapping):
+            return cls._of_objects(value)
         if not isinstance(value, str):
             if not isinstance(value, list | tuple):
                 kind = type(value).__name__
@@ -201,6 +205,17 @@ class Vocabulary:
         if near:
             logger.warning("'%s' is looked for as a word; there is also the list %s", value, " or ".join(near))
         return cls.parse(value)
+
+    @classmethod
+    def _of_objects(cls, parts_of: Mapping[str, Sequence[str]]) -> Vocabulary:
+        names: list[str] = []
+        for name, parts in parts_of.items():
+            if not isinstance(name, str) or not isinstance(parts, list | tuple):
+                raise VocabularyError(
+                    f"In a dictionary, {name!r} needs a list of its parts, as in {{'car': ['wheel']}}."
+                )
+            names += [name, *(f"{name}:{part}" for part in parts)]
+        return cls.from_names(names)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Vocabulary:
