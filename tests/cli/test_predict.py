@@ -402,6 +402,12 @@ def test_a_share_of_the_images(run: Run, fake_predictor: FakePredictor, photo: P
     assert files_of(tmp_path / "out") == ["b_parts.json", "results_2_of_3.jsonl"]
 
 
+def test_an_engine_needs_an_exported_file(run: Run, fake_predictor: FakePredictor, photo: Path) -> None:
+    outcome = run("predict", photo, "--engine", "openvino")
+    assert (outcome.code, fake_predictor.loaded) == (2, None)
+    assert "vlpart export tiny" in " ".join(outcome.err.replace("│", " ").split())
+
+
 def test_a_picture_through_a_pipe(photo: Path) -> None:
     command = [sys.executable, "-m", "vlpart", "predict", "-", "-o", "-", "-f", "image", "-v", "car"]
     done = subprocess.run(command, input=photo.read_bytes(), capture_output=True, timeout=120, check=True)

@@ -106,6 +106,15 @@ def test_an_onnx_file_needs_no_torch(onnx_file: Path, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("person\n", "")
 
 
+def test_the_command_takes_an_exported_file(onnx_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason='needs pip install "vlpart[export]"')
+    command = [sys.executable, "-m", "vlpart", "predict", str(SAMPLE), "-f", "json", "-o", "out"]
+    asked = ["--model", str(onnx_file), "--engine", "onnxruntime", "-v", "person: hair"]
+    done = subprocess.run([*command, *asked], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "person" in Result.load(tmp_path / "out" / "astronaut_parts.json").names
+
+
 def test_torchscript_finds_the_same_and_has_its_names_inside(
     predictor: Predictor, photo: np.ndarray, tmp_path: Path
 ) -> None:

@@ -1,0 +1,38 @@
+"""The published architectures through ONNX, with random weights: the same detections as from torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import vlpart
+from tests.export.test_export import same
+from vlpart.export.predictor import load_exported
+from vlpart.export.write import export
+from vlpart.inference.predictor import load
+from vlpart.models.build import build_detector
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("architecture", ["r50_mask_rcnn", "swin_b_cascade"])
+def test_a_published_architecture_through_onnx(architecture: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason='needs pip install "vlpart[export]"')
+    pytest.importorskip("onnxruntime", reason='needs pip install "vlpart[export]"')
+    torch.manual_seed(0)
+    detector = build_detector(architecture)
+    save_file(
+        {name: value.contiguous() for name, value in detector.state_dict().items()}, tmp_path / "random.safetensors"
+    )
+    predictor = load(tmp_path / "random.safetensors", device="cpu", precision="float32")
+    vectors = np.random.default_rng(0).normal(size=(3, 1024)).astype(np.float32)
+    words = vlpart.Vocabulary.from_embeddings(["car", "car:wheel", "dog"], vectors)
+    exported = load_exported(export(predictor, tmp_path / "large.onnx", vocabulary=words))
+    image = np.random.default_rng(1).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    for short_side in (128, 200):
+        asked = {"score_threshold": 0.3, "short_side": short_side, "max_detections": 30}
+        same(exported.predict(image, **asked), predictor.predict(image, words, **asked))
