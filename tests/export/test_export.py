@@ -81,6 +81,8 @@ def test_the_graph_is_the_detector(architecture: str, traced: bool) -> None:
     torch.testing.assert_close(masks, expected.mask_logits.sigmoid(), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow  # tracing with free sizes takes a minute of a core
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_other_engines_find_the_same_at_other_sizes_and_for_other_names(
     predictor: Predictor, onnx_file: Path, photo: np.ndarray, engine: str
@@ -94,6 +96,8 @@ def test_other_engines_find_the_same_at_other_sizes_and_for_other_names(
     assert len(exported.predict(photo, "zebra", 0.99)) == 0
 
 
+@pytest.mark.slow  # tracing with free sizes takes a minute of a core
+@pytest.mark.timeout(1800)
 def test_an_onnx_file_needs_no_torch(onnx_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason='needs pip install "vlpart[export]"')
     script = (
@@ -106,6 +110,8 @@ def test_an_onnx_file_needs_no_torch(onnx_file: Path, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("person\n", "")
 
 
+@pytest.mark.slow  # tracing with free sizes takes a minute of a core
+@pytest.mark.timeout(1800)
 def test_the_command_takes_an_exported_file(onnx_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason='needs pip install "vlpart[export]"')
     command = [sys.executable, "-m", "vlpart", "predict", str(SAMPLE), "-f", "json", "-o", "out"]
