@@ -30,7 +30,7 @@ def unsuppressed(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_thresho
     span = (sides.max() - sides.min()).double() + 1
     apart = boxes_xyxy.double() + (groups.double() * span)[:, None]
     kept = torch.ops.torchvision.nms(apart, scores.double(), iou_threshold)
-    return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, kept, True)
+    return torch.zeros_like(scores).index_fill(0, kept, 1.0) > 0.5
 
 
 def chosen(
@@ -59,7 +59,7 @@ def chosen(
 def unsuppressed_operator(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
     """`unsuppressed` as one node of a graph."""
     kept = batched_nms(boxes_xyxy, scores, groups.long(), iou_threshold)
-    return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, kept, True)
+    return torch.zeros_like(scores).index_fill(0, kept, 1.0) > 0.5
 
 
 @unsuppressed_operator.register_fake
