@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import roi_align
 
 from vlpart.export import operators
 from vlpart.models.operators import batched_nms
@@ -17,12 +18,15 @@ IOU = 0.5
 
 
 class Both(nn.Module):
-    """Both operators on the same boxes."""
+    """Both operators, and RoIAlign, on the same boxes."""
 
     def forward(self, boxes: Tensor, scores: Tensor, groups: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
+        features = torch.linspace(0, 1, 2 * 16 * 16).view(1, 2, 16, 16)
+        rois = torch.cat((torch.zeros_like(boxes[:, :1]), boxes), dim=1)
+        pooled = roi_align(features, rois, 7, spatial_scale=0.25, sampling_ratio=0, aligned=True)
         stay = operators.unsuppressed_operator(boxes, scores[:, 0], groups, IOU)
         row, label = operators.chosen_operator(scores, boxes, threshold, IOU, 20)
-        return stay, row, label
+        return stay, row, label, pooled
 
 
 def made_up(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             opset_version=OPSET,
             custom_translation_table=operators.onnx_forms(),
             input_names=["boxes", "scores", "groups", "threshold"],
-            output_names=["stay", "row", "label"],
+            output_names=["stay", "row", "label", "pooled"],
             verbose=False,
         )
     assert program is not None
@@ -75,7 +79,8 @@ def test_every_engine_chooses_the_same(engine: str, threshold: float, model: Pat
     pytest.importorskip(engine, reason='needs pip install "vlpart[export]"')
     boxes, scores, groups = made_up(seed=1)
     inputs = [each.numpy() for each in (boxes, scores, groups)]
-    stay, row, label = answers(engine, model, [*inputs, np.array(threshold, dtype=np.float32)])
+    stay, row, label, pooled = answers(engine, model, [*inputs, np.array(threshold, dtype=np.float32)])
+    np.testing.assert_allclose(pooled, Both()(boxes, scores, groups, torch.tensor(threshold))[3], atol=1e-4)
     expected = batched_nms(boxes, scores[:, 0], groups.long(), IOU)
     assert sorted(np.flatnonzero(stay)) == sorted(expected.tolist())
     rows, labels = operators.chosen(scores, boxes, torch.tensor(threshold), IOU, 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,9 @@ def _torch(path: Path, threads: int | None) -> _Opened:
         torch.set_num_threads(threads)
     extra: dict[str, Any] = {FACTS: ""}
     try:
-        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+        with warnings.catch_warnings():  # torch advises against its own format
+            warnings.simplefilter("ignore")
+            module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
     said = extra[FACTS]

@@ -13,6 +13,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import roi_align
 
 from vlpart.export import operators
 from vlpart.models import boxes
@@ -185,8 +186,6 @@ def pooled(pyramid: Sequence[Tensor], regions: Tensor, size: int) -> Tensor:
     Every level pools all regions, one cell in the place of those of other levels, which costs next to nothing: so no
     shape depends on the values.
     """
-    from torchvision.ops import roi_align
-
     levels = torch.where(boxes.nonempty(regions), level_of(regions), -1)[:, None]  # some engines give NaN for no area
     total: Tensor | None = None
     for level, stride in enumerate(LEVEL_STRIDES):

@@ -85,7 +85,8 @@ def _(
 
 
 def onnx_forms() -> dict[Any, Any]:
-    """How the operators are said in ONNX: `NonMaxSuppression` and what sorts its answer."""
+    """How the operators, and RoIAlign, are said in ONNX: `NonMaxSuppression`, and what sorts its answer."""
+    import torchvision  # noqa: F401  (defines roi_align)
     from onnxscript import opset18 as op
 
     def constant(*values: int) -> Any:
@@ -120,7 +121,24 @@ def onnx_forms() -> dict[Any, Any]:
         _, best = op.TopK(score, op.Min(op.Shape(score), constant(max_detections)))
         return op.Gather(row, best), op.Gather(label, best)
 
+    def roi_align_form(
+        features: Any, rois: Any, scale: float, height: int, width: int, sampling_ratio: int, aligned: bool
+    ) -> Any:
+        images = op.Cast(op.Squeeze(op.Slice(rois, constant(0), constant(1), constant(1)), constant(1)), to=7)  # int64
+        return op.RoiAlign(
+            features,
+            op.Slice(rois, constant(1), constant(5), constant(1)),
+            images,
+            coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
+            mode="avg",
+            output_height=height,
+            output_width=width,
+            sampling_ratio=max(sampling_ratio, 0),
+            spatial_scale=scale,
+        )
+
     return {
+        torch.ops.torchvision.roi_align.default: roi_align_form,
         torch.ops.vlpart.unsuppressed.default: unsuppressed_form,
         torch.ops.vlpart.chosen.default: chosen_form,
     }

@@ -28,6 +28,7 @@ from vlpart.models.postprocess import Detections, rescale
 from vlpart.results.result import Result
 from vlpart.runtime import autocast, choose_device, choose_precision
 from vlpart.text.encoders import encode_vocabulary, get_text_encoder
+from vlpart.text.prompts import Prompt
 from vlpart.text.ready import ready_vectors
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.types import DetectionOptions, ImageBatch
