@@ -48,7 +48,7 @@ def from_pretrained(
     predictor.become(
         Vocabulary.from_dict(facts.vocabulary),
         facts.text_encoder,
-        facts.prompt,
+        facts.prompt,  # type: ignore[arg-type]
         Defaults(
             short_side=facts.short_side,
             max_side=facts.max_side,
