@@ -2,7 +2,8 @@
 
 For every data set below ROOT (`NAME/val.json`, `NAME/images`): mask AP50 of parts and objects, precision and recall
 over 0.5, the first answer when a part is asked for alone (and the best at any rank), absent nouns and random strings
-that are found; and the share of detections that share their region with another name, with the model's own vocabulary.
+that are found; and the share of detections that share their region with another name, with the model's own vocabulary,
+as found and as drawn.
 `--images N` takes an evenly spaced subset of every set. MODEL is a model name, a weight file or a run folder.
 """
 
@@ -70,7 +71,7 @@ def measure(predictor: Predictor, root: Path, name: str, images: int | None, abs
     if absent:
         found = ask_absent(predictor, _fewer(dataset, 20), absent)
         row |= {"absent_per_image": found.per_image, "strings": found.strings_found, "worst": list(found.worst[:5])}
-    row["two_names"] = _two_names(predictor, _fewer(dataset, 40))
+    row["two_names"], row["two_names_drawn"] = _two_names(predictor, _fewer(dataset, 40))
     return row
 
 
@@ -80,10 +81,13 @@ def _fewer(dataset: Dataset, images: int) -> Dataset:
     return replace(dataset, truth=subset(dataset.truth, images))
 
 
-def _two_names(predictor: Predictor, dataset: Dataset) -> list[int]:
-    """[detections that share their region with another name, detections], the model's vocabulary, over 0.5."""
+def _two_names(predictor: Predictor, dataset: Dataset) -> tuple[list[int], list[int]]:
+    """[detections that share their region with another name, detections], the model's vocabulary, over 0.5: of the
+    results as they are, and of what the command line draws (`--iou`).
+    """
     paths = [str(dataset.image_path(image)) for image in dataset.truth["images"]]
-    return list(doubly_named(predictor.predict(path, score_threshold=0.5) for path in paths))
+    results = [predictor.predict(path, score_threshold=0.5) for path in paths]
+    return list(doubly_named(results)), list(doubly_named(each.without_overlapping() for each in results))
 
 
 def show(rows: dict[str, dict[str, Any]]) -> None:
@@ -101,6 +105,7 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
         "absent",
         "strings",
         "2 names",
+        "drawn",
     )
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="left" if i == 0 else "right")
@@ -108,7 +113,10 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
         cells = [
             _percent(row.get(k)) for k in ("parts_ap50", "objects_ap50", "precision", "recall", "first", "any_rank")
         ]
-        shared, total = row["two_names"]
+        named_twice = [
+            f"{100 * shared / total:.1f}" if total else "-"
+            for shared, total in (row["two_names"], row["two_names_drawn"])
+        ]
         absent = row.get("absent_per_image")
         table.add_row(
             name,
@@ -116,7 +124,7 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
             *cells,
             "" if absent is None else f"{absent:.2f}",
             str(row.get("strings", "")),
-            f"{100 * shared / total:.1f}" if total else "-",
+            *named_twice,
         )
     Console(width=150).print(table)
 
