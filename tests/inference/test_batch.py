@@ -396,6 +396,25 @@ def test_pieces_of_every_detection_and_none_of_an_earlier_run(photo: Path, tmp_p
         predict_to_folder(FakePredictor(), photo, output=tmp_path / "out", formats=["crops"], skip_existing=True)
 
 
+def test_no_picture_is_taken_for_a_piece(tmp_path: Path) -> None:
+    """Photos whose names begin with digits, as COCO's do: `000000000540_parts.jpg` looks like a crop."""
+    photos = [tmp_path / "crops" / f"{number:012}.jpg" for number in (540, 575)]
+    photos[0].parent.mkdir()
+    for photo in photos:
+        Image.new("RGB", (40, 30)).save(photo)
+    earlier = tmp_path / "out" / "007_holiday.jpg"
+    earlier.parent.mkdir()
+    earlier.write_bytes(b"somebody's own")
+    pieces = tmp_path / "out" / "crops" / photos[0].stem
+    pieces.mkdir(parents=True)
+    (pieces / "009_dog.jpg").write_bytes(b"earlier")
+    for formats in (["image"], ["image", "crops"]):
+        assert predict_to_folder(FakePredictor(), photos, output=tmp_path / "out", formats=formats).finished == 2
+        pictures = [f"{photo.stem}_parts.jpg" for photo in photos]
+        assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == [*pictures, earlier.name]
+    assert files_of(pieces) == ["001_car.jpg", "002_car_wheel.jpg"]
+
+
 def test_a_phrase_selects_and_an_image_without_it_is_skipped(tmp_path: Path) -> None:
     images = [tmp_path / "a.png", tmp_path / "b.png"]
     for image in images:

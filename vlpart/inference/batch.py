@@ -290,7 +290,7 @@ class _Job:
                 self._fail(item.source, error)
                 continue
             with StopRequest() as stop:  # what is written is also in the COCO file, and reported
-                self.writer.write(item.source, result, files)
+                self.writer.write(item.source, item.stem, result, files)
                 self.on_result(ImageReport(image=item.source, result=result, files=tuple(files)))
             stop.deliver()
 

@@ -262,12 +262,12 @@ class ResultWriter:
     def _targets(self, stem: str) -> dict[str, Path]:
         return {kind: self.names.target(_FILES[kind].format(stem)) for kind in self.formats if kind in _FILES}
 
-    def write(self, image: str, result: Result, files: Mapping[Path, bytes]) -> None:
+    def write(self, image: str, stem: str, result: Result, files: Mapping[Path, bytes]) -> None:
         """Write the files of one result and add it to the COCO file. Raises `OutputError` if the disk refuses."""
         if "yolo" in self.formats and self.yolo is None:
             self.yolo = _write_yolo_data(self.names.target("data.yaml"), result.vocabulary)
-        for folder in {path.parent for path in files if _PIECE.fullmatch(path.name)}:
-            self._drop_earlier_pieces(folder, files)
+        for kind in filter(_PIECES.__contains__, self.formats):
+            self._drop_earlier_pieces(self.names.output / _PIECES[kind][0].format(stem), files)
         for path, data in files.items():
             write_file(path, data)
         if "yolo" in self.formats:
@@ -351,7 +351,7 @@ class PipeWriter:
             raise OutputError(f"the format {self.kind} holds one image only: use --format jsonl, or a folder")
         return {self.output: _encode(self.kind, result, Path("picture.jpg"), self.drawing)}
 
-    def write(self, image: str, result: Result, files: Mapping[Path, bytes]) -> None:
+    def write(self, image: str, stem: str, result: Result, files: Mapping[Path, bytes]) -> None:
         """Write it at once, so that the next program sees it."""
         for data in files.values():
             self.pipe.write(data)

@@ -68,7 +68,7 @@ def _write(paths: Sequence[Path], results: Sequence[Result], formats: Sequence[s
     with writer.stack:
         for path, result in zip(paths, results, strict=True):
             stem = names.stem(str(path)) or path.stem
-            writer.write(str(path), result, writer.encode(stem, result))
+            writer.write(str(path), stem, result, writer.encode(stem, result))
             if "labelme" in formats:  # it looks for the image beside itself, wherever the client puts both
                 text = json.dumps(result.to_labelme(), ensure_ascii=False) + "\n"
                 write_file(output / "labelme" / f"{stem}.json", text.encode(errors="backslashreplace"))
