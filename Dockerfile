@@ -1,5 +1,6 @@
 # The command line in a container, on a CPU: the versions of uv.lock, and the CPU builds of torch in the place of those
 # with CUDA, which are several GB.
+# Written by the book and not built by its authors yet: say so if it fails.
 #   docker build -t vlpart .
 #   docker run --rm -v "$PWD:/work" vlpart predict photo.jpg
 FROM python:3.12-slim AS build

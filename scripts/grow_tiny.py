@@ -3,8 +3,7 @@
     python scripts/import_csp_trunk.py package/models trunk.safetensors
     python scripts/grow_tiny.py vlpart/assets/models/tiny.safetensors trunk.safetensors grown.safetensors
 
-With `--heads training_state/heads.safetensors` the trained tensors take their places: the second edition so far.
-Without, the detector gives the answers of `tiny`, up to rounding and but for the evidence of the trunk.
+The detector gives the answers of `tiny`, up to rounding and but for the evidence of the trunk.
 """
 
 from __future__ import annotations
@@ -47,11 +46,8 @@ def main() -> None:
     parser.add_argument("tiny", type=Path)
     parser.add_argument("trunk", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--heads", type=Path, help="trained tensors to put in: training_state/heads.safetensors")
     options = parser.parse_args()
     state = grown(load_file(options.tiny), load_file(options.trunk))
-    if options.heads is not None:
-        state |= {name: value.float() for name, value in load_file(options.heads).items()}
     build_detector("tiny2").load_state_dict(state)
     save_file(state, options.output)
 

@@ -28,6 +28,6 @@ def test_a_folder_becomes_a_project(run: Run, tmp_path: Path, tiny_weights: Path
     assert "1 images with " in outcome.out and "first: a.jpg, which will probably need " in outcome.out
     assert files_of(tmp_path / "out") == ["images/a.jpg", "labels.xml", "ranking.csv", "tasks.json"]
     (task,) = json.loads((tmp_path / "out" / "tasks.json").read_text())
-    assert {"person", "person:nose"} <= {r["value"][r["type"]][0] for r in task["predictions"][0]["result"]}
+    assert {"person", "person:mouth"} <= {r["value"][r["type"]][0] for r in task["predictions"][0]["result"]}
     outcome = run(*asked)
     assert outcome.code == 1 and "is not empty" in outcome.err

@@ -28,7 +28,7 @@ def words(text: str) -> str:
         (["evaluate", "tiny", "--dataset", "coco"], "did you mean --data or --on?"),
         (["val"], "did you mean vlpart evaluate?"),
         (["detect", "x.jpg"], "did you mean vlpart predict?"),
-        (["export"], "labelme or yolo for results"),
+        (["convert"], "did you mean vlpart data convert?"),
         (["predikt"], "predict"),
     ],
 )

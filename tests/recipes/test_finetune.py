@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def test_one_file_is_split(folder: Path) -> None:
     recipe = finetune(folder)
     (source,), (scored,) = recipe.sources, recipe.evaluate_on
-    assert (recipe.architecture, recipe.text_encoder, recipe.init) == ("tiny", "static", "tiny")
+    assert (recipe.architecture, recipe.text_encoder, recipe.init) == ("tiny2", "phrase", "tiny")
     assert (recipe.teacher_vocabulary, recipe.remembers) == ("tiny", True)
     assert (source.name, source.annotations, source.images) == ("cars", folder / "parts.json", folder / "images")
     assert (source.validation_split, scored.validation_split, source.masks) == (0.1, 0.1, True)
@@ -88,7 +88,7 @@ def test_models_of_the_zoo(folder: Path, init: str, architecture: str, encoder: 
 
 
 def test_a_weight_file(folder: Path, tiny_weights: Path) -> None:
-    assert finetune(folder, str(tiny_weights)).architecture == "tiny"
+    assert finetune(folder, str(tiny_weights)).architecture == "tiny2"
 
 
 def test_the_length_follows_the_number_of_images() -> None:
@@ -141,13 +141,13 @@ def test_an_exported_recipe_does_not_take_any_other_first_weights(folder: Path, 
     path.write_text(to_python(finetune(folder), folder))
     run = tmp_path / "run"
     run.mkdir()
-    recipe = {"name": "a", "architecture": "tiny", "text_encoder": "static", "score_threshold": 0.05}
+    recipe = {"name": "a", "architecture": "tiny2", "text_encoder": "phrase", "score_threshold": 0.05}
     (run / "recipe.json").write_text(json.dumps(recipe | {"detections_per_image": 100}))
     (run / "weights.safetensors").touch()
     for name in ("vocabulary.json", "known_vocabulary.json"):
         (run / name).write_text('["dog"]')
     assert get_recipe(str(path), folder, init="tiny") == finetune(folder)
-    with pytest.raises(TrainingError, match=r"made for tiny .*r50_voc is r50_mask_rcnn .*again with --init r50_voc"):
+    with pytest.raises(TrainingError, match=r"made for tiny2 .*r50_voc is r50_mask_rcnn .*again with --init r50_voc"):
         get_recipe(str(path), folder, init="r50_voc")
     with pytest.raises(TrainingError, match=r"names of tiny, .*known_vocabulary\.json: export it again with --init"):
         get_recipe(str(path), folder, init=str(run))

@@ -92,11 +92,10 @@ COMMANDS: dict[str, str] = {
     "check": "data check",
     "info": "doctor",
     "env": "doctor",
-    "convert": "data prepare",
+    "convert": "data convert",
     "prepare": "data prepare",
     "download": "models download",
     "list": "models list",
-    "export": "predict --format coco, labelme or yolo for results; the weights of a run are its weights.safetensors",
 }
 
 

@@ -134,7 +134,7 @@ class Predictor(BasePredictor):
             >>> predictor = load("tiny")
             >>> eyes = predictor.like(Exemplar(image="photo.jpg", box_xyxy=(200, 100, 230, 120), name="eye"))
             >>> eyes.names, eyes.embeddings.shape
-            (('eye',), (1, 128))
+            (('eye',), (1, 256))
             >>> result = predictor("photo.jpg", vocabulary=eyes)
 
         Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
 from enum import Enum
@@ -116,7 +116,7 @@ def _read(text: str, kind: Any) -> Any:
         return next((value for value in found if value is not _NONE_FITS), _NONE_FITS)
     if origin is Literal:
         return text if text in inner else _NONE_FITS
-    if origin in (tuple, Sequence, frozenset, AbstractSet):
+    if origin in (tuple, Sequence, Collection, frozenset, AbstractSet):
         return _read_several(text, origin, inner)
     if isinstance(kind, type) and issubclass(kind, Enum):
         known = {str(each.value).casefold(): each for each in kind} | {each.name.casefold(): each for each in kind}
@@ -165,7 +165,7 @@ def _described(kind: Any) -> str:
         return " or ".join(map(str, inner))
     if origin is tuple and inner[-1] is not ...:
         return f"{len(inner)} values with commas ({', '.join(map(_described, inner))})"
-    if origin in (tuple, Sequence, frozenset):
+    if origin in (tuple, Sequence, Collection, frozenset, AbstractSet):
         return f"values with commas ({_described(inner[0])} each)"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return " or ".join(str(each.value) for each in kind)

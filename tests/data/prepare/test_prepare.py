@@ -16,6 +16,8 @@ from vlpart.errors import DataError, OutputError
 
 def test_every_data_set_has_its_function() -> None:
     assert set(DATASETS) == {
+        "coco",
+        "lvis",
         "pascal_part",
         "pascal_part_one",
         "partimagenet",
