@@ -27,17 +27,19 @@ def tiny(data_root: Path) -> Recipe:
     Args:
         data_root: holds `car_parts`, `faces`, `ade_parts`, `coco128`, each with `images/`, `train.json`, `val.json`.
     """
-    root = Path(data_root)
+    root, parts, boxes = Path(data_root), AnnotationKind.PARTS, AnnotationKind.BOXES
     return Recipe(
         name="tiny",
         architecture="tiny",
         text_encoder="static",
         init="imagenet",
         sources=(
-            _source(root, "car_parts", 1.0, (0.7, 1.3), AnnotationKind.PARTS, negative_names="all", flip_swaps=True),
-            _source(root, "faces", 0.8, (0.5, 1.2), AnnotationKind.PARTS, negative_names="all"),
-            _source(root, "ade_parts", 3.0, (0.6, 1.4), AnnotationKind.PARTS, unlabelled="unknown"),
-            _source(root, "coco128", 0.6, (0.8, 1.6), AnnotationKind.BOXES),
+            small_source(
+                root, "car_parts", 1.0, (0.7, 1.3), AnnotationKind.PARTS, negative_names="all", flip_swaps=True
+            ),
+            small_source(root, "faces", 0.8, (0.5, 1.2), parts, negative_names="all"),
+            small_source(root, "ade_parts", 3.0, (0.6, 1.4), parts, unlabelled="unknown"),
+            small_source(root, "coco128", 0.6, (0.8, 1.6), boxes),
         ),
         evaluate_on=tuple(
             EvaluationSet(
@@ -68,18 +70,28 @@ def tiny(data_root: Path) -> Recipe:
     )
 
 
-def _source(
+def small_source(
     root: Path,
     name: str,
     ratio: float,
     scale_jitter: tuple[float, float],
     kind: AnnotationKind,
     *,
+    sides: tuple[int, int] = (256, 384),
+    max_side: int = 512,
     flip_swaps: bool = False,
     unlabelled: Literal["absent", "unknown"] = "absent",
-    negative_names: Literal["own_objects", "all"] = "own_objects",
+    negative_names: Literal["none", "own_objects", "all"] = "own_objects",
+    scored_annotations: Literal["exact", "pseudo"] = "exact",
 ) -> Source:
-    """One data set with the sizes and augmentation all four share."""
+    """One data set with the augmentation that the sources of both editions share.
+
+    Args:
+        root: holds a folder of that name, with `images/` and `train.json`.
+        name, ratio, kind, scale_jitter, unlabelled, negative_names, scored_annotations: see `Source`.
+        sides, max_side: the shorter side is drawn from this range; limit of the longer one.
+        flip_swaps: left and right in names change places in mirrored images.
+    """
     return Source(
         name=name,
         annotations=root / name / "train.json",
@@ -87,12 +99,13 @@ def _source(
         kind=kind,
         ratio=ratio,
         batch_size=4,
-        short_sides=(256, 384),
+        short_sides=sides,
         short_side_sampling="range",
-        max_side=512,
+        max_side=max_side,
         scale_jitter=scale_jitter,
         color_jitter=0.3,
         flip_swaps_left_right=flip_swaps,
         unlabelled=unlabelled,
+        scored_annotations=scored_annotations,
         negative_names=negative_names,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vlpart.data.source import Source
 from vlpart.losses.options import LossOptions
+from vlpart.recipes.tiny import small_source
 from vlpart.training.recipe import EvaluationSet, Recipe
 from vlpart.types import AnnotationKind
 
@@ -101,25 +102,11 @@ def _source(
     scale_jitter: tuple[float, float],
     kind: AnnotationKind,
     *,
-    flip_swaps: bool = False,
     unlabelled: Literal["absent", "unknown"] = "unknown",
-    negative_names: Literal["none", "own_objects", "all"] = "own_objects",
+    **options: Any,
 ) -> Source:
-    """One data set with the sizes and augmentation that all share."""
-    return Source(
-        name=name,
-        annotations=root / name / "train.json",
-        images=root / name / "images",
-        kind=kind,
-        ratio=ratio,
-        batch_size=4,
-        short_sides=(256, 352),
-        short_side_sampling="range",
-        max_side=448,
-        scale_jitter=scale_jitter,
-        color_jitter=0.3,
-        flip_swaps_left_right=flip_swaps,
-        unlabelled=unlabelled,
-        scored_annotations="pseudo",
-        negative_names=negative_names,
+    """A source of `tiny`, at sizes that cost less, with pseudo boxes, and not exhaustive unless it is said to be."""
+    sizes: dict[str, Any] = {"sides": (256, 352), "max_side": 448}
+    return small_source(
+        root, name, ratio, scale_jitter, kind, unlabelled=unlabelled, scored_annotations="pseudo", **sizes, **options
     )

@@ -21,7 +21,7 @@ from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import IMAGE_FORMATS, encode_image, is_there, write_file
 from vlpart.masks.stack import MaskStack, checked_size, resolve_indices
 from vlpart.names import did_you_mean
-from vlpart.results import formats, tables
+from vlpart.results import formats, overlaps, tables
 from vlpart.results import select as selection
 from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 
 _TURNED = 128  # columns that become rows at a time, in the cache
-_AROUND = 0.75  # share of a better detection of the same name that is inside, from which on one is around it
 
 
 @dataclass(frozen=True)
@@ -316,13 +315,7 @@ class Result:
         Raises:
             ValueError: no number of at least 0.
         """
-        share = in_range("share", share, 0, math.inf)
-        keep: list[int] = []
-        for i in range(len(self)):
-            better = [k for k in keep if self.class_ids[k] == self.class_ids[i]]
-            if not better or self._inside(i, better).max() < share:
-                keep.append(i)
-        return self[keep]
+        return self[overlaps.not_nested(self, in_range("share", share, 0, math.inf))]
 
     def without_overlapping(self, iou: float = 0.7) -> Result:
         """Without detections that lie on a better one of whatever name: one region, one name. For pictures.
@@ -348,48 +341,7 @@ class Result:
         Raises:
             ValueError: no number in 0..1.
         """
-        limit = in_range("iou", iou, 0, 1)
-        parts = [self.is_part(i) for i in range(len(self))]
-        keep: list[int] = []
-        replaced = np.arange(len(self), dtype=np.int64)
-        for i in range(len(self)):
-            near = [k for k in keep if self._overlap_of_boxes(i, k) > 0]
-            overlaps = self._ious(i, near) if near and limit < 1 else np.zeros(0)
-            rivals = [k for k, overlap in zip(near, overlaps, strict=False) if overlap >= limit]
-            alike = [k for k in near if self.class_ids[k] == self.class_ids[i]] if limit < 1 else []
-            if any(self._inside(k, [i])[0] >= _AROUND for k in alike):
-                continue
-            own = [k for k in rivals if parts[k] and not parts[i] and self.owners[k] == i]
-            if len(own) == len(rivals):
-                keep = [k for k in keep if k not in own] + [i]
-                replaced[own], replaced[i] = i, -1
-        return replaced
-
-    def _overlap_of_boxes(self, i: int, k: int) -> float:
-        sides = np.minimum(self.boxes_xyxy[i, 2:], self.boxes_xyxy[k, 2:]) - np.maximum(
-            self.boxes_xyxy[i, :2], self.boxes_xyxy[k, :2]
-        )
-        return float(np.prod(np.clip(sides, 0, None)))
-
-    def _ious(self, i: int, others: list[int]) -> NDArray[np.float64]:
-        """(len(others),): intersection over union with detection `i`; from the shares each has of the other."""
-        of_this = self._inside(i, others)
-        of_them = np.array(
-            [self._inside(k, [i])[0] if share else 0.0 for k, share in zip(others, of_this, strict=True)]
-        )
-        both = (of_this > 0) & (of_them > 0)
-        a, b = np.where(both, of_this, 1.0), np.where(both, of_them, 1.0)
-        return np.where(both, 1 / (1 / a + 1 / b - 1), 0.0)
-
-    def _inside(self, i: int, others: list[int]) -> NDArray[np.float64]:
-        """(len(others),): which share of detection `i` is inside each of the others."""
-        if self.masks is not None:
-            return self.masks.fractions_inside(i, others)
-        low = np.maximum(self.boxes_xyxy[i, :2], self.boxes_xyxy[others, :2])
-        high = np.minimum(self.boxes_xyxy[i, 2:], self.boxes_xyxy[others, 2:])
-        area = float(np.prod(self.boxes_xyxy[i, 2:] - self.boxes_xyxy[i, :2], dtype=np.float64))
-        shared = np.prod(np.clip(high - low, 0, None), axis=1, dtype=np.float64)
-        return shared / area if area > 0 else np.zeros(len(others))
+        return overlaps.replaced_by(self, in_range("iou", iou, 0, 1))
 
     def _mask_of(self, condition: Callable[[int], bool]) -> NDArray[np.bool_]:
         return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
