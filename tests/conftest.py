@@ -25,9 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests, and tests that need the internet, run only when they are asked for with `-m slow` or `-m network`."""
+    """Slow and long tests, and those that need the internet, run only when they are asked for: `-m slow`, and so on."""
     asked = config.getoption("-m") or ""
-    reasons = {"slow": "slow; run with -m slow", "network": "needs the internet; run with -m network"}
+    reasons = {
+        "slow": "slow; run with -m slow",
+        "long": "takes minutes; run with -m long",
+        "network": "needs the internet; run with -m network",
+    }
     for item in items:
         for mark, reason in reasons.items():
             if mark in item.keywords and mark not in asked:

@@ -17,7 +17,7 @@ from vlpart.inference.predictor import load
 from vlpart.models.build import build_detector
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("architecture", ["r50_mask_rcnn", "swin_b_cascade"])
 def test_a_published_architecture_through_onnx(architecture: str, tmp_path: Path) -> None:

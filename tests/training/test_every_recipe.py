@@ -36,7 +36,7 @@ from vlpart.training.recipe import Recipe
 from vlpart.training.step import Stepper
 from vlpart.types import AnnotationKind
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # up to 40 s of CPU time each, on a busy machine much more
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # up to 40 s of CPU time each, on a busy machine much more
 
 SWIN = "swinbase_cascade_lvis_paco_pascalpart_partimagenet"
 
