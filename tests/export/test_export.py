@@ -141,7 +141,7 @@ def test_the_input_is_that_of_the_detector(photo: np.ndarray) -> None:
     np.testing.assert_allclose(network_input(image), to_batch([image]).pixels.numpy(), atol=1e-5)
 
 
-def test_what_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+def test_what_is_refused(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutputError, match="choose from onnx, openvino"):
         export(predictor, tmp_path / "x.onnx", "tflite")
     with pytest.raises(OutputError, match=r"ends in \.torchscript"):
@@ -156,3 +156,6 @@ def test_what_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(WeightsError, match=r"bad\.onnx cannot be loaded"):
         load_exported(tmp_path / "bad.onnx")
+    monkeypatch.setattr(predictor, "architecture", "swin_b_cascade")
+    with pytest.raises(OutputError, match="swin_b_cascade cannot be written as onnx yet"):
+        export(predictor, tmp_path / "swin.onnx")

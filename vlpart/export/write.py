@@ -35,6 +35,10 @@ _INPUTS = ("pixels", "size_hw", "threshold")
 _OUTPUTS = ("boxes_xyxy", "scores", "labels", "masks")
 
 
+#: Architectures whose traced graph is right for the size that it was traced with alone.
+_FIXED_SIZES = ("swin_b_cascade",)
+
+
 def export(
     predictor: Predictor,
     path: str | Path,
@@ -60,7 +64,8 @@ def export(
         The file. Beside an .xml there is a .bin.
 
     Raises:
-        OutputError: an unknown format, a package of the extra `export` is missing, or the file cannot be written.
+        OutputError: an unknown format, an architecture that no graph for all sizes can be made of,
+            a package of the extra `export` is missing, or the file cannot be written.
         VocabularyError, TextEncoderError: see `Predictor.predict`.
     """
     if format not in FORMATS:
@@ -68,6 +73,11 @@ def export(
     target = local_path(path)
     if target.suffix != FORMATS[format]:
         raise OutputError(f"a file of the format {format} ends in {FORMATS[format]}, not as {target.name}")
+    if format != "safetensors" and predictor.architecture in _FIXED_SIZES:
+        raise OutputError(
+            f"{predictor.architecture} cannot be written as {format} yet: the windows of its backbone would be those "
+            "of one image size; safetensors works, and so does r50_mask_rcnn as a graph"
+        )
     make_folder(target.parent)
     names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
     facts = Facts.of(predictor, names, text_input=text_input)
