@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,17 @@ def test_reading_what_was_typed(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             parse_exemplar(text)
+
+
+def test_a_mask_is_read_like_any_image_of_a_user(tmp_path: Path) -> None:
+    """A pipe does not hold the reader up; a damaged file is one error."""
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(DataError, match="nor a mask that can be read"):
+            parse_exemplar(f"a.jpg@{tmp_path / 'pipe.png'}")
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG nothing")
+    with pytest.raises(DataError, match="nor a mask that can be read"):
+        parse_exemplar(f"a.jpg@{tmp_path / 'bad.png'}")
 
 
 # ---- with the embedded model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 from tests.fakes import FakePredictor, fake_result, files_of
 from vlpart.data.images import ReadImage
 from vlpart.data.readers.detect import read_any
-from vlpart.errors import DataError, OutputError
+from vlpart.errors import DataError, ImageError, OutputError
 from vlpart.integrations.annotate import TOOLS, annotate_folder, expected_corrections, picture_of
 from vlpart.results.result import Result
 
@@ -115,6 +115,23 @@ def test_a_part_knows_its_object() -> None:
     picture = picture_of(fake_result(np.zeros((30, 40, 3), dtype=np.uint8)), "a.png", None)
     assert [(region.name, region.owner) for region in picture.regions] == [("car", None), ("car:wheel", 0)]
     assert picture.masks() is not None
+
+
+def test_a_folder_that_cannot_be_listed_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listed(given: object, *, recursive: bool, on_unlisted: Callable[[ImageError], object]) -> list[Path]:
+        on_unlisted(ImageError("cannot list the folder secret"))
+        return sorted(photos.glob("*.png"))[:1]
+
+    monkeypatch.setattr("vlpart.integrations.annotate.list_images", listed)
+    told: list[tuple[str, str]] = []
+    report = annotated(photos, tmp_path / "out", on_failure=lambda image, error: told.append((image, str(error))))
+    assert told[0] == ("listing", "cannot list the folder secret")
+    assert report.failed == len(told)
+
+
+def test_addresses_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"https://example\.com/a\.jpg: .*download it first"):
+        annotated("https://example.com/a.jpg", tmp_path / "out")  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_done(photos: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from killable import fingerprint
-from made_up import boxes_source, small_recipe, write_dataset
+from made_up import boxes_source, small_recipe
 
 from vlpart.errors import DataError
 from vlpart.losses.by_kind import compute_losses
@@ -22,12 +22,6 @@ from vlpart.training.assemble import (
 )
 from vlpart.training.dry_run import SourceRow, dry_run
 from vlpart.training.recipe import EvaluationSet
-
-
-@pytest.fixture
-def root(tmp_path):
-    write_dataset(tmp_path / "data")
-    return tmp_path / "data"
 
 
 def test_the_real_run_resumes_bit_by_bit(root, tmp_path):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 import torch
 from killable import fingerprint
-from made_up import NAMES, small_recipe, write_dataset
+from made_up import NAMES, small_recipe
 
 import vlpart
-from vlpart.cli.main import main
 from vlpart.errors import TrainingError
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.training.assemble import build_trainer, describe_run, joined
@@ -21,30 +19,6 @@ from vlpart.training.initial_weights import initial_model
 from vlpart.training.recipe import check_same_recipe
 from vlpart.zoo.run_folder import open_run
 from vlpart.zoo.weights import load_state_dict
-
-
-@pytest.fixture
-def root(tmp_path):
-    write_dataset(tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run `vlpart` with arguments in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_three_commands(command, root, tmp_path, tiny_weights):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
-from made_up import SIDE, small_recipe, write_dataset
+from made_up import SIDE, small_recipe
 from PIL import Image
 
-from vlpart.cli.main import main
 from vlpart.errors import DataError
 from vlpart.evaluation.session import open_held_out
 from vlpart.runtime import World
@@ -26,30 +24,6 @@ from vlpart.training.plan import standard_callbacks
 from vlpart.types import AnnotationKind, Batch, ImageBatch, Targets
 from vlpart.visualize.training import draw_batch, draw_curves, nice_ticks
 from vlpart.zoo.run_folder import open_run
-
-
-@pytest.fixture
-def root(tmp_path):
-    write_dataset(tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run `vlpart` with arguments in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def without_annotations(root, *image_ids):

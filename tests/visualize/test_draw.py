@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from vlpart.errors import OutputError
-from vlpart.masks.stack import MaskCrop, MaskStack
+from vlpart.masks.crop import MaskCrop
+from vlpart.masks.stack import MaskStack
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.visualize import labels as typeface

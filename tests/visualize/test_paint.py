@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlpart.masks.stack import MaskCrop
+from vlpart.masks.crop import MaskCrop
 from vlpart.visualize.paint import _depths, box_crop, outline_of, tight
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlpart.masks.stack import MaskCrop
+from vlpart.masks.crop import MaskCrop
 from vlpart.visualize.paint import outline_of
 from vlpart.visualize.placement import Ink, Wish, _crossings, place_labels
 

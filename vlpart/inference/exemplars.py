@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlpart.errors import DataError
+from vlpart.data.images import image_header
+from vlpart.errors import DataError, ImageError
 from vlpart.models import boxes
 from vlpart.models.detector import Detector
 from vlpart.text.vocabulary import Vocabulary
@@ -78,12 +79,10 @@ def parse_exemplar(text: str) -> Exemplar:
 
 
 def _read_mask(path: Path, text: str) -> NDArray[np.bool_]:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with image_header(path) as image:
             mask = np.asarray(image.convert("L")) > 0
-    except (OSError, ValueError) as error:
+    except (ImageError, OSError, ValueError) as error:
         raise DataError(f"{text!r}: {path} is neither x0,y0,x1,y1 nor a mask that can be read ({error})") from error
     if not mask.any():
         raise DataError(f"{text!r}: the mask {path} is empty")

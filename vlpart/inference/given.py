@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from vlpart.data.images import ReadImage
 from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, VocabularyError
-from vlpart.masks.rle import encode_runs, runs_of_bitmap
-from vlpart.masks.stack import MaskCrop, MaskStack
+from vlpart.masks.crop import MaskCrop
+from vlpart.masks.stack import MaskStack
 from vlpart.names import plain
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Entry, Vocabulary
@@ -269,7 +269,7 @@ def _collect(
     region: MaskCrop,
     parts: Result,
     window: tuple[int, int, int, int],
-    size_hw: tuple[int, ...],
+    size_hw: tuple[int, int],
 ) -> None:
     """Add object `i` and those of the parts in its window that lie in its region."""
     box, place = objects.boxes_xyxy[i], len(found.boxes)
@@ -277,25 +277,20 @@ def _collect(
     found.scores.append(float(objects.scores[i]))
     found.class_ids.append(asked[0])
     found.owners.append(-1)
-    found.rles.append(_rle(region, size_hw))
+    found.rles.append(region.rle(size_hw))
     boxes = parts.boxes_xyxy + np.array(window[:2] * 2, dtype=np.float32)
     for k in range(len(parts)):
         crop = MaskCrop(0, 0, np.zeros((0, 0), dtype=bool))
         if parts.masks is not None:
-            crop = _moved(parts.masks.crop(k), window)
+            crop = parts.masks.crop(k).moved(*window[:2])
         precise = objects.masks is not None and crop.bitmap.size
-        if (_share(crop, region) if precise else _box_share(boxes[k], box)) < INSIDE:
+        if (crop.shared(region) / max(crop.area(), 1) if precise else _box_share(boxes[k], box)) < INSIDE:
             continue
         found.boxes.append(boxes[k])
         found.scores.append(float(parts.scores[k]))
         found.class_ids.append(asked[int(parts.class_ids[k])])
         found.owners.append(place)
-        found.rles.append(_rle(crop, size_hw))
-
-
-def _moved(mask: MaskCrop, window: tuple[int, int, int, int]) -> MaskCrop:
-    """From the pixels of a window to those of the image."""
-    return MaskCrop(mask.x0 + window[0], mask.y0 + window[1], mask.bitmap)
+        found.rles.append(crop.rle(size_hw))
 
 
 def _region(objects: GivenObjects, i: int, own: Result, window: tuple[int, int, int, int]) -> MaskCrop:
@@ -303,31 +298,13 @@ def _region(objects: GivenObjects, i: int, own: Result, window: tuple[int, int, 
     if objects.masks is not None:
         return objects.masks.crop(i)
     box = objects.boxes_xyxy[i]
-    x0, y0, x1, y1 = (round(float(side)) for side in box)
-    whole = MaskCrop(x0, y0, np.ones((max(1, y1 - y0), max(1, x1 - x0)), dtype=bool))
+    whole = MaskCrop.of_box(box)
     boxes = own.boxes_xyxy + np.array(window[:2] * 2, dtype=np.float32)
     alike = [(_iou(boxes[k], box), k) for k in range(len(own))]
     if own.masks is None or not alike or max(alike)[0] < OWN_MASK:
         return whole
-    within = _window_of(_moved(own.masks.crop(max(alike)[1]), window), whole)
-    return MaskCrop(x0, y0, within) if within.any() else whole
-
-
-def _window_of(mask: MaskCrop, frame: MaskCrop) -> NDArray[np.bool_]:
-    """The pixels of a mask as a bitmap of the size and place of another."""
-    seen = np.zeros(frame.bitmap.shape, dtype=bool)
-    x0, y0 = max(mask.x0, frame.x0), max(mask.y0, frame.y0)
-    x1, y1 = min(mask.x1, frame.x1), min(mask.y1, frame.y1)
-    if x1 > x0 and y1 > y0:
-        seen[y0 - frame.y0 : y1 - frame.y0, x0 - frame.x0 : x1 - frame.x0] = mask.bitmap[
-            y0 - mask.y0 : y1 - mask.y0, x0 - mask.x0 : x1 - mask.x0
-        ]
-    return seen
-
-
-def _share(part: MaskCrop, region: MaskCrop) -> float:
-    area = int(np.count_nonzero(part.bitmap))
-    return float(np.count_nonzero(_window_of(part, region) & region.bitmap)) / area if area else 0.0
+    inside = own.masks.crop(max(alike)[1]).moved(*window[:2]).within(whole.x0, whole.y0, whole.x1, whole.y1)
+    return inside if inside.bitmap.any() else whole
 
 
 def _box_share(part: NDArray[np.float32], box: NDArray[np.float32]) -> float:
@@ -340,11 +317,6 @@ def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     shared = float(np.prod((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0)))
     union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
     return shared / union if union > 0 else 0.0
-
-
-def _rle(mask: MaskCrop, size_hw: tuple[int, ...]) -> dict[str, Any]:
-    size = (size_hw[0], size_hw[1])
-    return encode_runs(runs_of_bitmap(mask.bitmap, mask.x0, mask.y0, size[0]), size)
 
 
 def _result(found: _Found, vocabulary: Vocabulary, image: ReadImage, with_masks: bool) -> Result:

@@ -4,8 +4,8 @@ put together again.
 Each tile is looked at like an image, and the whole image too, for what is larger than a tile. Two detections of one
 name are one thing if they look alike where both tiles see (IoU of the masks inside the overlap), or if one is cut by a
 border and lies inside the other. A thing that some tile sees whole is taken from there; of one that every tile cuts,
-the pieces are joined. Parts are merged like objects, so
-they find their object in the merged result as in any other. Memory: the image, a few tiles, and compact results.
+the pieces are joined. Parts are merged like objects, so they find their object in the merged result as in any other.
+Memory: the image, a few tiles, and compact results.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from vlpart.data.images import ReadImage
 from vlpart.data.resize import resize_shorter_side
-from vlpart.masks.rle import encode_runs, runs_of_bitmap
-from vlpart.masks.stack import MaskCrop, MaskStack
+from vlpart.masks.crop import MaskCrop
+from vlpart.masks.stack import MaskStack
 from vlpart.results.result import Result
 
 MIN_SIDE = 64
@@ -91,10 +91,8 @@ class _Sighting:
     def mask(self) -> MaskCrop:
         """In the pixels of the image; without masks, the box."""
         if self.result.masks is None:
-            x0, y0, x1, y1 = (round(float(side)) for side in self.box)
-            return MaskCrop(x0, y0, np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), dtype=bool))
-        crop = self.result.masks.crop(self.index)
-        return MaskCrop(crop.x0 + self.tile[0], crop.y0 + self.tile[1], crop.bitmap)
+            return MaskCrop.of_box(self.box)
+        return self.result.masks.crop(self.index).moved(*self.tile[:2])
 
     @property
     def score(self) -> float:
@@ -120,7 +118,7 @@ def merge(found: Sequence[tuple[Box, Result]], image: ReadImage) -> Result:
             boxes.append(box)
             scores.append(score)
             class_ids.append(class_id)
-            rles.append(encode_runs(runs_of_bitmap(mask.bitmap, mask.x0, mask.y0, height), (height, width)))
+            rles.append(mask.rle((height, width)))
     first = found[0][1]
     return Result(
         image_size=(height, width),
@@ -180,25 +178,12 @@ def _alike(sightings: list[_Sighting], one: int, other: int, mask: Callable[[int
     window = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
     if window[0] >= window[2] or window[1] >= window[3]:
         return False
-    first, second = _inside(mask(one), window), _inside(mask(other), window)
-    shared = _shared(first, second)
-    areas = int(np.count_nonzero(first.bitmap)), int(np.count_nonzero(second.bitmap))
+    first, second = mask(one).within(*window), mask(other).within(*window)
+    shared, areas = first.shared(second), (first.area(), second.area())
     if shared >= ALIKE * max(sum(areas) - shared, 1):
         return True
     pieces = [area for area, i in zip(areas, (one, other), strict=True) if sightings[i].cut]
     return len(pieces) == 1 and shared >= PIECE * max(pieces[0], 1)
-
-
-def _inside(mask: MaskCrop, window: Box) -> MaskCrop:
-    x0, y0 = max(mask.x0, window[0]), max(mask.y0, window[1])
-    x1, y1 = max(x0, min(mask.x1, window[2])), max(y0, min(mask.y1, window[3]))
-    return MaskCrop(x0, y0, mask.bitmap[y0 - mask.y0 : y1 - mask.y0, x0 - mask.x0 : x1 - mask.x0])
-
-
-def _shared(one: MaskCrop, other: MaskCrop) -> int:
-    a = _inside(one, (other.x0, other.y0, other.x1, other.y1))
-    b = _inside(other, (one.x0, one.y0, one.x1, one.y1))
-    return int(np.count_nonzero(a.bitmap & b.bitmap)) if a.bitmap.size else 0
 
 
 def _joined(thing: list[_Sighting]) -> tuple[Boxes, float, MaskCrop]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlpart.data.convert.write import write
-from vlpart.data.image_files import list_images
+from vlpart.data.image_files import is_url, list_images
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
 from vlpart.errors import DataError, ImageError
 from vlpart.files import write_file
 from vlpart.inference.batch import readable_threshold
 from vlpart.text.vocabulary import Vocabulary
+from vlpart.web import shown
 
 if TYPE_CHECKING:
     from vlpart.inference.base import BasePredictor
@@ -123,10 +125,12 @@ def annotate_folder(
         top: only the first so many images.
         recursive: go into subfolders.
         on_image: called with an image and all labels of it.
-        on_failure: called with an image that cannot be read, which is left out.
+        on_failure: called with an image that cannot be read, or "listing" and a folder that cannot be listed; both are
+            left out.
 
     Raises:
-        DataError: no such tool or ranking, no image that can be read, or two images of one name.
+        DataError: no such tool or ranking, an address among the sources, no image that can be read, or two images of
+            one name.
         OutputError: the folder cannot be written, or is not empty.
         VlpartError: the vocabulary does not fit the model.
     """
@@ -135,8 +139,16 @@ def annotate_folder(
     names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
     threshold = readable_threshold(len(names)) if score_threshold is None else score_threshold
     given = [sources] if isinstance(sources, str | Path) else list(sources)
-    paths = [str(path) for path in list_images(given, recursive=recursive, on_unlisted=lambda error: None)]
-    failed = 0
+    unlisted: list[ImageError] = []
+    paths = [str(path) for path in list_images(given, recursive=recursive, on_unlisted=unlisted.append)]
+    if address := next((path for path in paths if is_url(path)), None):
+        raise DataError(
+            f"{shown(address)}: a project has links to its images, so they must be files: download it first"
+        )
+    failed = len(unlisted)
+    for error in unlisted:
+        if on_failure is not None:
+            on_failure("listing", error)
     found: list[tuple[float, LabelledPicture]] = []
     root = _shared_folder(paths)
     for path in paths:
@@ -175,8 +187,6 @@ def annotate_folder(
 
 
 def _shared_folder(paths: Sequence[str]) -> Path:
-    import os
-
     return Path(os.path.commonpath([Path(path).resolve().parent for path in paths])) if paths else Path()
 
 

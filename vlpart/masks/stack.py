@@ -11,12 +11,13 @@ import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import EllipsisType
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vlpart.checks import in_range
+from vlpart.masks.crop import MaskCrop
 from vlpart.masks.polygons import Polygon, area, faithful, outlines, simplified
 from vlpart.masks.rle import Runs, bitmap_of_runs, decode_runs, encode_runs, pixels_of_runs, runs_of_bitmap
 from vlpart.masks.stretched import neighbours, pixel_bounds, runs_of_maps
@@ -24,25 +25,6 @@ from vlpart.masks.stretched import neighbours, pixel_bounds, runs_of_maps
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
-
-
-class MaskCrop(NamedTuple):
-    """A mask without its empty surroundings: `bitmap` (h, w) bool has its top left pixel at image (x0, y0)."""
-
-    x0: int
-    y0: int
-    bitmap: BoolArray
-
-    @property
-    def x1(self) -> int:
-        """First column right of the bitmap."""
-        return self.x0 + self.bitmap.shape[1]
-
-    @property
-    def y1(self) -> int:
-        """First row below the bitmap."""
-        return self.y0 + self.bitmap.shape[0]
-
 
 _SURE = np.float32(0.02)  # nearer to 0 and 1 than this, a map counts as equally sure
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vlpart.masks.stack import MaskCrop
+from vlpart.masks.crop import MaskCrop
 from vlpart.visualize import labels as typeface
 from vlpart.visualize.labels import Font, draw_label, draw_leader, label_size, shortened
 from vlpart.visualize.paint import Brush, Layer, Stroke, outline_of, tight

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from vlpart.masks.stack import MaskCrop
+from vlpart.masks.crop import MaskCrop
 from vlpart.visualize.palette import RGB
 
 _WHOLE_PIXELS = 2_200_000  # up to the size of a screen, the layer has all pixels of the image

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.masks.stack import MaskCrop
+from vlpart.masks.crop import MaskCrop
 from vlpart.visualize.paint import Outline
 
 Floats = NDArray[np.float64]

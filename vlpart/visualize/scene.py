@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.masks.stack import MaskCrop
+from vlpart.masks.crop import MaskCrop
 from vlpart.visualize.paint import Outline, box_crop, outline_of, outline_of_box
 from vlpart.visualize.palette import OBJECT_COLOURS, RGB, class_colour, part_colours
 
