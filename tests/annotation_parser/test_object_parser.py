@@ -176,7 +176,7 @@ def test_images_of_another_size_are_left_out(
 ) -> None:
     Image.fromarray(paint(CAT, size=(64, 48))).save(base_data.parent / "cat.png")  # as if it were turned
     parser = ObjectParser(features, bank, None, Renamer(None), ALONE)
-    with pytest.raises(DataError, match=r"cat.png has 48x64 pixels, its annotations are made for 64x48"):
+    with pytest.raises(DataError, match=r"cat.png is 48x64 pixels, its annotations say 64x48"):
         parser.parse_object(paint(TARGET), TIGER)
     failed: list[str] = []
     outcome = build_bank(
@@ -187,6 +187,21 @@ def test_images_of_another_size_are_left_out(
         on_failure=lambda name, _: failed.append(Path(name).name),
     )
     assert (outcome.skipped, failed) == (1, ["cat.png"])
+
+
+def test_images_that_are_annotated_as_stored_are_read_so(
+    bank: ReferenceBank, base_data: Path, features: ColourFeatures
+) -> None:
+    """As in training and evaluation: the annotations tell whether an EXIF orientation was followed."""
+    (cut,) = [bank.reference(i) for i in range(len(bank)) if bank.reference(i).file_name == "cat.png"]
+    parser = ObjectParser(features, bank, None, Renamer(None), ALONE)
+    expected = parser.parse_object(paint(TARGET), TIGER)
+    turned = Image.fromarray(paint(CAT))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(base_data.parent / cut.file_name, exif=exif)
+    again = ObjectParser(features, bank, None, Renamer(None), ALONE).parse_object(paint(TARGET), TIGER)
+    assert [(p.name, p.box_xyxy) for p in again] == [(p.name, p.box_xyxy) for p in expected] != []
 
 
 def test_bad_annotations(bank: ReferenceBank, base_data: Path, features: ColourFeatures, tmp_path: Path) -> None:

@@ -361,7 +361,7 @@ FIELDS: dict[type, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         {
             "short_side": (*NO_COUNT, True),
             "min_iou": (*NO_NUMBER, None, True),
-            "base_objects": (1, None, "x", [1]),
+            "base_objects": (1, "x", [1]),
             "sources": (1, None, "x", {"a": 1}),
             "use_proposals": NOT_BOOL,
         },

@@ -28,7 +28,7 @@ from vlpart.annotation_parser.output import ParsedPart
 from vlpart.annotation_parser.references import Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.checks import check_fields, in_range, whole
-from vlpart.data.images import read_image
+from vlpart.data.images import read_image_file
 from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, ImageError
 from vlpart.names import plain
@@ -52,7 +52,7 @@ class ParserOptions:
         min_iou: a transferred box without a proposal that overlaps it by more is dropped.
         use_proposals: replace transferred boxes by proposals of the detector; False keeps the boxes of the masks.
         keep_masks: keep the transferred masks, which the published parser drops.
-        base_objects: labels whose parts the detector finds by itself.
+        base_objects: labels whose parts the detector finds by itself; None = all labels.
         sources: for a label, the base objects that may serve as references; labels that are not in it may take any.
 
     Raises:
@@ -65,8 +65,13 @@ class ParserOptions:
     min_iou: float = 0.3
     use_proposals: bool = True
     keep_masks: bool = False
-    base_objects: frozenset[str] = frozenset()
+    base_objects: frozenset[str] | None = frozenset()
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def needs_detector(self) -> bool:
+        """Whether parts or proposals of a detector are asked for."""
+        return self.base_objects is None or bool(self.base_objects) or self.use_proposals
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -154,10 +159,10 @@ class ImageParser:
         self._max_side = options.max_side or int(header["max_side"])
         saliency = FOREGROUND if features is None else features.foreground
         self._foreground = saliency if options.foreground is None else options.foreground
-        if detector is None and (options.base_objects or options.use_proposals):
+        if detector is None and options.needs_detector:
             raise DataError("base objects and proposals need a detector: name a model, or switch both off")
         self.features, self.bank, self.detector, self.renamer, self.options = features, bank, detector, renamer, options
-        self._base = {plain(name) for name in options.base_objects}
+        self._base = None if options.base_objects is None else {plain(name) for name in options.base_objects}
         self._sources = {plain(label): tuple(names) for label, names in options.sources.items()}
         self._references: OrderedDict[int, tuple[NDArray[np.uint8], ImageFeatures]] = OrderedDict()
 
@@ -168,7 +173,7 @@ class ImageParser:
             "max_side": self._max_side,
             "foreground": self._foreground,
         }
-        options["base_objects"] = sorted(self.options.base_objects)
+        options["base_objects"] = None if self._base is None else sorted(self.options.base_objects or ())
         options["sources"] = {label: list(names) for label, names in sorted(self.options.sources.items())}
         detector = None
         if self.detector is not None:
@@ -193,7 +198,7 @@ class ImageParser:
 
     def is_base(self, label: str) -> bool:
         """Whether the detector finds the parts of this label by itself."""
-        return plain(label) in self._base
+        return self._base is None or plain(label) in self._base
 
     def check_labels(self, labels: Iterable[str]) -> None:
         """Refuse labels that cannot be parsed, and `sources` of labels or base objects that there are not.
@@ -355,7 +360,7 @@ class ImageParser:
         if index not in self._references:
             assert self.bank is not None
             try:
-                whole = read_image(self.bank.images / reference.file_name)
+                whole = read_image_file(self.bank.images / reference.file_name)
                 image = shrink_reference(whole, self._short_side)
             except ImageError as error:
                 raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +28,8 @@ from vlpart.annotation_parser.references import Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.annotation_parser.voting import Witness, coverage, region, spread, votes
 from vlpart.checks import check_fields, in_range, whole
-from vlpart.data.images import read_image
-from vlpart.errors import DataError, ImageError, WeightsError
+from vlpart.data.upright import read_annotated
+from vlpart.errors import DataError, WeightsError
 from vlpart.names import check_names, plain
 from vlpart.text.vocabulary import Vocabulary
 
@@ -252,7 +251,7 @@ class ObjectParser:
             similarity=float(searched.similarities[0, 0]),
             source=source,
             target=cut,
-            reference_image=_window(read_image(self.bank.images / reference.file_name), source.window),
+            reference_image=_window(self._read(reference), source.window),
             target_image=_window(image, cut.window),
             parts=self._placed(cut, bitmap, names, self._ranked(cut, target.label), seen),
         )
@@ -367,11 +366,7 @@ class ObjectParser:
         """A base object, cut out and described; the last ones are kept. None where nothing of it is in its image."""
         if index not in self._references:
             reference = self.bank.reference(index)
-            try:
-                image = read_image(self.bank.images / reference.file_name)
-                check_size(image, reference.cut_from, self.bank.images / reference.file_name)
-            except ImageError as error:
-                raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
+            image = self._read(reference)
             parts: dict[str, NDArray[np.bool_]] = {}
             for part, bitmap in zip(reference.parts, reference.part_bitmaps(), strict=True):
                 name = plain(part.part)
@@ -384,6 +379,13 @@ class ObjectParser:
         while len(self._references) > REFERENCES_KEPT:
             self._references.popitem(last=False)
         return self._references[index]
+
+    def _read(self, reference: Reference) -> NDArray[np.uint8]:
+        """The whole image of a base object."""
+        try:
+            return read_annotated(self.bank.images / reference.file_name, reference.cut_from)
+        except DataError as error:
+            raise DataError(f"a reference cannot be read ({error}): name its folder with --base-images") from error
 
     def _cut_out(
         self, image: NDArray[np.uint8], bitmap: NDArray[np.bool_], parts: Mapping[str, NDArray[np.bool_]]
@@ -400,17 +402,6 @@ class ObjectParser:
             inside=coverage(_window(bitmap, window), described.grid),
             parts={name: coverage(_window(part, window), described.grid) for name, part in parts.items()},
         )
-
-
-def check_size(image: NDArray[np.uint8], size_hw: tuple[int, int] | None, path: Path) -> None:
-    """Refuse a (H, W, 3) image of another size than its annotations are made for, if that is known.
-
-    Raises:
-        ImageError: the sizes differ.
-    """
-    if size_hw is not None and image.shape[:2] != size_hw:
-        (height, width), (high, wide) = image.shape[:2], size_hw
-        raise ImageError(f"{path} has {width}x{height} pixels, its annotations are made for {wide}x{high}")
 
 
 def object_image(image: NDArray[np.uint8], reference: Reference, long_side: int) -> NDArray[np.uint8]:

@@ -25,13 +25,13 @@ from vlpart.annotation_parser.features.base import FeatureExtractor, check_descr
 from vlpart.annotation_parser.features.load import load_features
 from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest
-from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, check_size, object_image
+from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, object_image
 from vlpart.annotation_parser.output import ParsedPart, image_record, settings_of, write_coco
 from vlpart.annotation_parser.references import BaseData, Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.checks import one_of
-from vlpart.data.images import read_image
 from vlpart.data.resize import resize_shorter_side
+from vlpart.data.upright import read_annotated
 from vlpart.errors import DataError, ImageError, OutputError, VlpartError
 from vlpart.files import is_file, is_folder, is_there
 from vlpart.jobs import SKIPPED, Job, Progress, Record, rank_and_world
@@ -77,14 +77,14 @@ def open_image_parser(
     one_of("options", options, ParserOptions)
     where = choose_device(device)
     precision = choose_precision(precision, where)
-    if bank is None and not options.base_objects:
+    if bank is None and options.base_objects == frozenset():
         raise DataError("a parser needs a reference bank, or labels that are base objects")
     features = None
     if bank is not None:
         features = load_features(bank.features, weights=feature_weights, device=where, precision=precision)
         bank = bank.to(where)
     detector = None
-    if options.base_objects or options.use_proposals:
+    if options.needs_detector:
         predictor = load(model, weights=weights, device=where, precision=precision)
         short_side = get_architecture(predictor.architecture).short_side
         detector_options = DetectorOptions(short_side=short_side, score_threshold=score_threshold)
@@ -193,9 +193,7 @@ def build_bank(
     def seen(item: int) -> NDArray[np.uint8]:
         """What is described of a reference whose image and annotations can be used."""
         reference = references[item]
-        path = images / reference.file_name
-        image = read_image(path)
-        check_size(image, reference.cut_from, path)
+        image = read_annotated(images / reference.file_name, reference.cut_from)
         reference.part_bitmaps()  # `find` needs them
         if reference.object_box_xyxy is not None:
             shown = object_image(image, reference, short)
@@ -278,9 +276,7 @@ def find_parts(
 
     def seen(item: int) -> NDArray[np.uint8]:
         """An image that fits its annotations."""
-        path = images / labelled[item].file_name
-        image = read_image(path)
-        check_size(image, labelled[item].size_hw, path)
+        image = read_annotated(images / labelled[item].file_name, labelled[item].size_hw)
         for each in labelled[item].objects:
             each.bitmap(*image.shape[:2])
         return image

@@ -249,6 +249,7 @@ def find(
     from vlpart.annotation_parser.bank import ReferenceBank
     from vlpart.annotation_parser.image_parser import ParserOptions
     from vlpart.annotation_parser.run import open_image_parser
+    from vlpart.names import check_names
     from vlpart.recipes.parser import check_bank, check_data, get_find_recipe
     from vlpart.text.vocabulary import Vocabulary
 
@@ -264,6 +265,9 @@ def find(
     if known is not None and opened is not None:
         check_bank(known, opened)
     labelled = _read_images(labels, images, label_vocabulary, only_labels, per_folder)
+    by_itself = _base_objects(base_objects, known)
+    if base_objects is not None and by_itself is not None:
+        check_names(by_itself, (label for image in labelled for label in image.labels), "no image has the label")
     vocabulary = part_names(names or (known.names if known else None))
     looked_for = parts or (known.vocabulary if known else None)
     parser = open_image_parser(
@@ -275,7 +279,7 @@ def find(
             min_iou=min_iou,
             use_proposals=_wants_proposals(boxes),
             keep_masks=keep_masks,
-            base_objects=frozenset(_which_base_objects(base_objects, known, labelled)),
+            base_objects=by_itself,
             sources=sources,
         ),
         names=vocabulary,
@@ -397,17 +401,13 @@ def _read_images(
     return read_labels(labels, only=wanted)
 
 
-def _which_base_objects(given: str | None, known: FindRecipe | None, images: list[LabelledImage]) -> tuple[str, ...]:
-    """The labels that the detector parses by itself: as given, else those of the recipe."""
-    if given is None and (known is None or known.base_objects is not None):
-        return () if known is None or known.base_objects is None else known.base_objects
-    if given is None or given.strip().lower() == "all":
-        return tuple(dict.fromkeys(label for image in images for label in image.labels))
-    from vlpart.names import check_names
-
-    names = names_in(given)
-    check_names(names, (label for image in images for label in image.labels), "no image has the label")
-    return tuple(names)
+def _base_objects(given: str | None, known: FindRecipe | None) -> frozenset[str] | None:
+    """The labels that the detector parses by itself: as given, else those of the recipe; None = all of them."""
+    if given is None:
+        names: Iterable[str] | None = () if known is None else known.base_objects
+    else:
+        names = None if given.strip().lower() == "all" else names_in(given)
+    return None if names is None else frozenset(names)
 
 
 def _wants_proposals(boxes: str) -> bool:

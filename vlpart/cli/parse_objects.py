@@ -182,11 +182,10 @@ def _annotated_object(labels: Path | None, image: str, label: str, pixels: NDArr
     """The largest annotated object of a label in an image; without a file the whole (H, W, 3) image.
 
     Raises:
-        DataError: the file cannot be used, or has no such object in that image.
-        ImageError: the image has another size than the one that is annotated.
+        DataError: the file cannot be used, has no such object in that image, or says another size of it.
     """
     from vlpart.annotation_parser.labelled_images import AnnotatedObject, read_objects
-    from vlpart.annotation_parser.object_parser import check_size
+    from vlpart.data.upright import check_size
     from vlpart.names import plain
 
     height, width = pixels.shape[:2]
@@ -196,7 +195,7 @@ def _annotated_object(labels: Path | None, image: str, label: str, pixels: NDArr
     for entry in read_objects(labels, only=[label]):
         listed = Path(entry.file_name).parts
         if here[-len(listed) :] == listed:
-            check_size(pixels, entry.size_hw, Path(image))
+            check_size(Path(image), (height, width), entry.size_hw or (height, width))
             objects = [each for each in entry.objects if plain(each.label) == plain(label)]
             return max(objects, key=lambda each: int(each.bitmap(height, width).sum()))
     raise DataError(f"{labels} annotates no {label} in {image}: name an image that it lists")

@@ -99,7 +99,8 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
         in_range("max_pixels", max_pixels, 1, math.inf)
     in_range("timeout", timeout, 0.001, 86_400)
     if isinstance(source, Image.Image):
-        return _rgb_of_pil(source, "PIL image", max_pixels)
+        check_size(source.width, source.height, "PIL image", max_pixels)
+        return _decoded(source, "PIL image")
     if isinstance(source, np.ndarray):
         return _rgb_of_array(source, "array", max_pixels)
     if type(source).__module__.split(".")[0] == "torch" and hasattr(source, "detach"):
@@ -109,11 +110,23 @@ def read_image(source: Any, *, max_pixels: int | None = MAX_PIXELS, timeout: flo
     if is_url(source):
         return _rgb_of_file(io.BytesIO(_download(source, timeout)), web.shown(source), max_pixels)
     if isinstance(source, (str, os.PathLike)):
-        return _rgb_of_path(_path_of(source), max_pixels)
+        return read_image_file(_path_of(source), max_pixels=max_pixels)
     if callable(getattr(source, "read", None)):
         return _rgb_of_stream(source, max_pixels)
     kinds = "path, URL, bytes, open file, PIL image, array or tensor"
     raise ImageError(f"cannot read an image from {type(source).__name__}: pass one {kinds}")
+
+
+def read_image_file(path: Path, *, max_pixels: int | None = MAX_PIXELS) -> RGBArray:
+    """`read_image` of a file that is known to be one, whatever its name looks like.
+
+    Raises:
+        ImageError: see `read_image`.
+    """
+    if is_folder(path):
+        raise ImageError(f"{path} is a folder, not an image: pass its files, or list them with list_images")
+    with _opened(path) as file:
+        return _rgb_of_file(file, str(path), max_pixels)
 
 
 @contextmanager
@@ -145,13 +158,6 @@ def _path_of(source: str | os.PathLike[str]) -> Path:
     return local_path(name)
 
 
-def _rgb_of_path(path: Path, max_pixels: int | None) -> RGBArray:
-    if is_folder(path):
-        raise ImageError(f"{path} is a folder, not an image: pass its files, or list them with list_images")
-    with _opened(path) as file:
-        return _rgb_of_file(file, str(path), max_pixels)
-
-
 def _rgb_of_stream(stream: Any, max_pixels: int | None) -> RGBArray:
     label = f"file object {getattr(stream, 'name', '') or type(stream).__name__}"
     try:
@@ -167,7 +173,7 @@ def _rgb_of_stream(stream: Any, max_pixels: int | None) -> RGBArray:
 
 def _rgb_of_file(file: IO[bytes], label: str, max_pixels: int | None) -> RGBArray:
     with _header(file, label, max_pixels) as image:
-        return _rgb_of_pil(image, label, max_pixels)
+        return _decoded(image, label)
 
 
 def _header(file: IO[bytes], label: str, max_pixels: int | None) -> Image.Image:
@@ -192,8 +198,7 @@ def _why_unidentified(file: IO[bytes], label: str) -> str:
     return "is not an image of a known format, or its header is damaged: convert it to JPEG or PNG"
 
 
-def _rgb_of_pil(image: Image.Image, label: str, max_pixels: int | None) -> RGBArray:
-    check_size(image.width, image.height, label, max_pixels)
+def _decoded(image: Image.Image, label: str) -> RGBArray:
     try:
         _load_complete(image)
         return np.array(_opaque_rgb(_upright(image), label))
@@ -277,7 +282,7 @@ def _rgb_of_array(array: NDArray[Any], label: str, max_pixels: int | None) -> RG
     if array.dtype != np.uint8:
         raise ImageError(f"{label} is {array.dtype} colour: convert it to uint8 first, (x // 257).astype('uint8')")
     if array.shape[2] == 4:
-        return _rgb_of_pil(Image.fromarray(np.ascontiguousarray(array)), label, None)
+        return _decoded(Image.fromarray(np.ascontiguousarray(array)), label)
     return np.array(array, order="C")
 
 

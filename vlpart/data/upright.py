@@ -21,27 +21,28 @@ EXIF_ORIENTATION = 0x0112
 LOOKED_AT = 5000
 
 
-def read_annotated(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_annotated(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB: upright, unless only the image as stored has the size that the annotations say.
 
     Args:
         path: file.
-        size: (height, width) that the annotations say.
+        size: (height, width) that the annotations say; None where they have no place in the image.
 
     Raises:
         DataError: missing or broken file, or another size than the annotations say.
     """
-    from vlpart.data.images import image_header, read_image
+    from vlpart.data.images import image_header, read_image_file
 
     try:
-        array = read_image(path)
-        if array.shape[:2] != size:
+        array = read_image_file(path)
+        if size is not None and array.shape[:2] != size:
             with image_header(path) as image:
                 if (image.height, image.width) == size:
                     array = np.array(image.convert("RGB"))
     except (ImageError, OSError) as error:
         raise DataError(f"cannot decode {path}: {error}; replace the file or take it out of the annotations") from None
-    check_size(path, (array.shape[0], array.shape[1]), size)
+    if size is not None:
+        check_size(path, (array.shape[0], array.shape[1]), size)
     return array
 
 
