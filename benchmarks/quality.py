@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vlpart.evaluation.absent import ask_absent
+from vlpart.evaluation.dataset import Dataset, open_dataset
 from vlpart.evaluation.operating import counts_over, doubly_named
 from vlpart.evaluation.referring import ask
-from vlpart.evaluation.run import Dataset, Options, open_dataset, predict, score_all
+from vlpart.evaluation.run import Options, predict, score_all
 from vlpart.inference.predictor import Predictor, load
 
 #: Data sets, and whether only the classes annotated in an image count.

@@ -123,7 +123,7 @@ def test_held_out_images_are_not_trained_on(tmp_path: Path) -> None:
     loaded = load_source(source)
     assert len(loaded) == 7
     assert "3 of 10 images are held out for evaluation" in str(loaded.report)
-    from vlpart.evaluation.run import open_dataset
+    from vlpart.evaluation.dataset import open_dataset
 
     held = {image["id"] for image in open_dataset(path, None, validation_split=0.3).truth["images"]}
     assert held == set(range(1, 11)) - set(loaded.store.image_ids.tolist())
@@ -138,7 +138,7 @@ def test_source_images_may_be_numbers(tmp_path: Path) -> None:
     images(tmp_path / "images", *names)
     source = Source(name="own", annotations=path, images=tmp_path / "images", masks=False, validation_split=0.34)
     loaded = load_source(replace(source, unlabelled="unknown"))
-    from vlpart.evaluation.run import open_dataset
+    from vlpart.evaluation.dataset import open_dataset
     from vlpart.recipes.finetune import finetune
 
     held = {image["id"] for image in open_dataset(path, None, validation_split=0.34).truth["images"]}

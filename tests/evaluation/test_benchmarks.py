@@ -13,7 +13,8 @@ from tests.evaluation.made_up import annotation, image, region
 from vlpart.errors import DataError
 from vlpart.evaluation.average_precision import over_classes
 from vlpart.evaluation.benchmarks import BENCHMARKS, custom, figure, get_benchmark, part_split
-from vlpart.evaluation.run import Options, open_dataset, score_predictions, settings_of
+from vlpart.evaluation.dataset import open_dataset
+from vlpart.evaluation.run import Options, score_predictions, settings_of
 from vlpart.evaluation.scores import Evaluation
 from vlpart.recipes.datasets import DATASETS
 from vlpart.text.vocabulary import Vocabulary

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from vlpart.evaluation.run import Options, open_dataset, predict
+from vlpart.evaluation.dataset import open_dataset
+from vlpart.evaluation.run import Options, predict
 
 
 def figures_of(output):

@@ -12,9 +12,9 @@ import pytest
 from tests.evaluation.made_up import annotation, region, rle_of
 from vlpart.evaluation.absent import ask_absent, random_strings
 from vlpart.evaluation.average_precision import check
+from vlpart.evaluation.dataset import open_dataset
 from vlpart.evaluation.operating import counts_over, doubly_named
 from vlpart.evaluation.referring import ask
-from vlpart.evaluation.run import open_dataset
 from vlpart.masks.stack import MaskStack
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary

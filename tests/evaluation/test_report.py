@@ -10,8 +10,9 @@ import pytest
 
 from tests.evaluation.made_up import random_case
 from vlpart.evaluation.benchmarks import custom
+from vlpart.evaluation.dataset import Dataset
 from vlpart.evaluation.report import build_report
-from vlpart.evaluation.run import Dataset, score_all
+from vlpart.evaluation.run import score_all
 from vlpart.evaluation.shards import Predictions
 from vlpart.visualize.page import (
     Bar,

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from vlpart.errors import DataError
-from vlpart.evaluation.run import dataset_vocabulary, evaluate, subset, write_report
+from vlpart.evaluation.run import evaluate, write_report
 from vlpart.evaluation.session import evaluate_sets
+from vlpart.evaluation.truth import subset
+from vlpart.evaluation.vocabularies import dataset_vocabulary
 from vlpart.masks.stack import MaskStack
 from vlpart.results.result import Result
 from vlpart.training.recipe import EvaluationSet

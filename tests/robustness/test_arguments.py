@@ -28,7 +28,7 @@ from vlpart.data.source import Source
 from vlpart.errors import VlpartError
 from vlpart.evaluation.average_precision import score_detections
 from vlpart.evaluation.benchmarks import get_benchmark
-from vlpart.evaluation.run import open_dataset, open_own
+from vlpart.evaluation.dataset import open_dataset, open_own
 from vlpart.losses.options import LossOptions
 from vlpart.masks.stack import MaskStack
 from vlpart.recipes import get_recipe

@@ -20,7 +20,7 @@ from tests.cli.conftest import run as run
 from tests.training.miniature import write_miniature
 from vlpart.data.source import Source
 from vlpart.evaluation.benchmarks import BENCHMARKS
-from vlpart.evaluation.run import open_dataset
+from vlpart.evaluation.dataset import open_dataset
 from vlpart.evaluation.session import Request
 from vlpart.evaluation.session import run as evaluate
 from vlpart.inference.predictor import load

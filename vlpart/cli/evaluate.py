@@ -15,7 +15,7 @@ from vlpart.files import is_folder
 from vlpart.names import config_name
 
 if TYPE_CHECKING:
-    from vlpart.evaluation.run import Dataset
+    from vlpart.evaluation.dataset import Dataset
     from vlpart.evaluation.scores import Evaluation
     from vlpart.evaluation.session import EvaluationOutcome, Request
 
@@ -194,7 +194,7 @@ def _held_out(on: str, model: str | None, max_images: int | None) -> Dataset | N
 def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | None, need_images: bool) -> Dataset:
     from vlpart.errors import DataError
     from vlpart.evaluation.benchmarks import BENCHMARKS, get_benchmark
-    from vlpart.evaluation.run import open_dataset, open_own
+    from vlpart.evaluation.dataset import open_dataset, open_own
 
     if config_name(on) != on:
         from vlpart.recipes import get_recipe

@@ -9,19 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from vlpart.cli import parse_options as o
 from vlpart.cli.console import note, print_table, say
-from vlpart.cli.parse import (
-    DATA,
-    BatchSize,
-    Device,
-    FeatureWeights,
-    NoProgress,
-    Overwrite,
-    ParsePrecision,
-    build,
-    commands,
-    find,
-)
+from vlpart.cli.parse import build, commands, find
 
 
 def register(app: typer.Typer) -> None:
@@ -33,21 +23,21 @@ def golden(
     architecture: Annotated[str, typer.Option(help="Detector: r50, or swin (the _swinbase files).")] = "r50",
     data: Annotated[
         Path,
-        typer.Option("--data", envvar="VLPART_DATA", help="Data root of the published layout.", rich_help_panel=DATA),
+        typer.Option("--data", envvar="VLPART_DATA", help="Data root of the published layout.", rich_help_panel=o.DATA),
     ] = Path("datasets"),
     bank: Annotated[
         Path,
-        typer.Option(help="Reference bank of Pascal Part; built if it is not there.", rich_help_panel=DATA),
+        typer.Option(help="Reference bank of Pascal Part; built if it is not there.", rich_help_panel=o.DATA),
     ] = Path("banks/pascal_part"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done and what is missing; write nothing.")
     ] = False,
-    feature_weights: FeatureWeights = None,
-    batch: BatchSize = 1,
-    device: Device = None,
-    precision: ParsePrecision = "float32",
-    overwrite: Overwrite = False,
-    no_progress: NoProgress = False,
+    feature_weights: o.FeatureWeights = None,
+    batch: o.BatchSize = 1,
+    device: o.Device = None,
+    precision: o.ParsePrecision = "float32",
+    overwrite: o.Overwrite = False,
+    no_progress: o.NoProgress = False,
 ) -> None:
     """Parse the golden ImageNet images as published: the parts of four vocabularies, and the bank that they need.
 

@@ -7,35 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlpart.cli import parse_options as o
 from vlpart.cli.console import names_in
-from vlpart.cli.parse import (
-    COMPUTE,
-    DATA,
-    DETECTOR,
-    BaseImages,
-    BatchSize,
-    Device,
-    Drawing,
-    FeatureWeights,
-    From,
-    ImageToShow,
-    Label,
-    Model,
-    Names,
-    NoProgress,
-    Overwrite,
-    PanelHeight,
-    ParsePrecision,
-    Weights,
-    check_drawing,
-    commands,
-    parse_all,
-    part_names,
-    references_per_label,
-    say_features,
-    tell_transfer,
-    write_drawing,
-)
+from vlpart.cli.parse import commands
 from vlpart.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,11 +21,13 @@ if TYPE_CHECKING:
 _Bank = Annotated[Path, typer.Argument(help="Bank of objects: vlpart parse build --objects.")]
 _LongSide = Annotated[
     int | None,
-    typer.Option(min=8, help="Longer side of a cut-out object, pixels. Default: the bank's.", rich_help_panel=COMPUTE),
+    typer.Option(
+        min=8, help="Longer side of a cut-out object, pixels. Default: the bank's.", rich_help_panel=o.COMPUTE
+    ),
 ]
-_References = Annotated[int, typer.Option(min=1, help="So many vote on a part.", rich_help_panel=COMPUTE)]
+_References = Annotated[int, typer.Option(min=1, help="So many vote on a part.", rich_help_panel=o.COMPUTE)]
 _DetectorShare = Annotated[
-    float, typer.Option(min=0, max=1, help="Weight of the detector beside the votes.", rich_help_panel=DETECTOR)
+    float, typer.Option(min=0, max=1, help="Weight of the detector beside the votes.", rich_help_panel=o.DETECTOR)
 ]
 _MinConfidence = Annotated[float, typer.Option(min=0, max=1, help="Mean score that a part needs.")]
 
@@ -64,25 +40,25 @@ def register(app: typer.Typer) -> None:
 
 def find_objects(
     bank: _Bank,
-    labels: Annotated[Path, typer.Option(help="COCO-format file of annotated objects.", rich_help_panel=DATA)],
-    images: Annotated[Path, typer.Option(help="Folder of its images.", rich_help_panel=DATA)],
+    labels: Annotated[Path, typer.Option(help="COCO-format file of annotated objects.", rich_help_panel=o.DATA)],
+    images: Annotated[Path, typer.Option(help="Folder of its images.", rich_help_panel=o.DATA)],
     output: Annotated[Path, typer.Option("--output", "-o", help="COCO-format file to write.")],
-    names: Names = None,
-    only_labels: Annotated[str | None, typer.Option(help="Take these labels.", rich_help_panel=DATA)] = None,
-    per_label: From = None,
-    base_images: BaseImages = None,
-    model: Model = None,
-    weights: Weights = None,
+    names: o.Names = None,
+    only_labels: Annotated[str | None, typer.Option(help="Take these labels.", rich_help_panel=o.DATA)] = None,
+    per_label: o.From = None,
+    base_images: o.BaseImages = None,
+    model: o.Model = None,
+    weights: o.Weights = None,
     detector_share: _DetectorShare = 0.5,
     references: _References = 8,
     min_confidence: _MinConfidence = 0.2,
-    feature_weights: FeatureWeights = None,
+    feature_weights: o.FeatureWeights = None,
     long_side: _LongSide = None,
-    batch: BatchSize = 1,
-    device: Device = None,
-    precision: ParsePrecision = "float32",
-    overwrite: Overwrite = False,
-    no_progress: NoProgress = False,
+    batch: o.BatchSize = 1,
+    device: o.Device = None,
+    precision: o.ParsePrecision = "float32",
+    overwrite: o.Overwrite = False,
+    no_progress: o.NoProgress = False,
 ) -> None:
     """Parse annotated whole objects into a COCO-format file of these objects and their parts, with masks.
 
@@ -98,11 +74,11 @@ def find_objects(
         references=references,
         detector_share=detector_share,
         min_confidence=min_confidence,
-        sources=references_per_label(per_label),
+        sources=o.references_per_label(per_label),
     )
     opened = ReferenceBank(bank, base_images)
     labelled = read_objects(labels, only=None if only_labels is None else names_in(only_labels))
-    vocabulary = part_names(names)
+    vocabulary = o.part_names(names)
     parser = open_object_parser(
         opened,
         options,
@@ -113,35 +89,35 @@ def find_objects(
         device=device,
         precision=precision,
     )
-    say_features(opened)
-    parse_all(output, labelled, images, parser, vocabulary, batch=batch, overwrite=overwrite, hidden=no_progress)
+    o.say_features(opened)
+    o.parse_all(output, labelled, images, parser, vocabulary, batch=batch, overwrite=overwrite, hidden=no_progress)
 
 
 def show_object(
     bank: _Bank,
-    image: ImageToShow,
-    label: Label,
-    output: Drawing = Path("vlpart-parse.png"),
+    image: o.ImageToShow,
+    label: o.Label,
+    output: o.Drawing = Path("vlpart-parse.png"),
     labels: Annotated[
         Path | None,
         typer.Option(
             help="File of annotated objects; the largest of that label is parsed. Default: the image is the object.",
-            rich_help_panel=DATA,
+            rich_help_panel=o.DATA,
         ),
     ] = None,
-    names: Names = None,
-    per_label: From = None,
-    base_images: BaseImages = None,
-    model: Model = None,
-    weights: Weights = None,
+    names: o.Names = None,
+    per_label: o.From = None,
+    base_images: o.BaseImages = None,
+    model: o.Model = None,
+    weights: o.Weights = None,
     detector_share: _DetectorShare = 0.5,
     references: _References = 8,
     min_confidence: _MinConfidence = 0.2,
-    feature_weights: FeatureWeights = None,
+    feature_weights: o.FeatureWeights = None,
     long_side: _LongSide = None,
-    height: PanelHeight = 420,
-    device: Device = None,
-    precision: ParsePrecision = "float32",
+    height: o.PanelHeight = 420,
+    device: o.Device = None,
+    precision: o.ParsePrecision = "float32",
 ) -> None:
     """Draw how an annotated object is parsed: the most similar reference, correspondences, and the parts."""
     from vlpart.annotation_parser.bank import ReferenceBank
@@ -150,13 +126,13 @@ def show_object(
     from vlpart.annotation_parser.show import draw_object_transfer
     from vlpart.data.images import read_image
 
-    check_drawing(output)
+    o.check_drawing(output)
     options = VotingOptions(
         long_side=long_side,
         references=references,
         detector_share=detector_share,
         min_confidence=min_confidence,
-        sources=references_per_label(per_label),
+        sources=o.references_per_label(per_label),
     )
     opened = ReferenceBank(bank, base_images)
     pixels = read_image(image)
@@ -164,7 +140,7 @@ def show_object(
     parser = open_object_parser(
         opened,
         options,
-        names=part_names(names),
+        names=o.part_names(names),
         model=model or "tiny",
         weights=weights,
         feature_weights=feature_weights,
@@ -172,10 +148,10 @@ def show_object(
         precision=precision,
     )
     parser.check_labels([label])
-    say_features(opened)
+    o.say_features(opened)
     seen = parser.transfer(pixels, target)
-    write_drawing(output, draw_object_transfer(seen, label, parser, height=height))
-    tell_transfer(output, seen.reference, seen.similarity, parser.sure_of(seen.parts))
+    o.write_drawing(output, draw_object_transfer(seen, label, parser, height=height))
+    o.tell_transfer(output, seen.reference, seen.similarity, parser.sure_of(seen.parts))
 
 
 def _annotated_object(labels: Path | None, image: str, label: str, pixels: NDArray[np.uint8]) -> AnnotatedObject:

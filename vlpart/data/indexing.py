@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vlpart.data.locate import ImageFinder
 from vlpart.data.readers import AnnotationEntry, CategoryEntry, ImageEntry, get_reader
-from vlpart.data.readers.problems import Collected
+from vlpart.data.readers.base import Collected
 from vlpart.data.readers.regions import EMPTY_BOX
 from vlpart.data.readers.values import class_key
 from vlpart.data.records import RecordStore, RecordStoreBuilder

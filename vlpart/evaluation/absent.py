@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vlpart.evaluation.run import Dataset, Predicts
+from vlpart.evaluation.dataset import Dataset
+from vlpart.evaluation.run import Predicts
 from vlpart.jobs import Progress
 from vlpart.text.prompts import plain_prompt
 from vlpart.text.static import StaticTextEncoder

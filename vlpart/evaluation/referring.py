@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.run import Dataset, Predicts
+from vlpart.evaluation.dataset import Dataset
+from vlpart.evaluation.run import Predicts
 from vlpart.evaluation.truth import is_part
 from vlpart.evaluation.vocabularies import dataset_vocabulary
 from vlpart.jobs import Progress

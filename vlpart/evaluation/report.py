@@ -16,10 +16,10 @@ from vlpart.data.images import read_image
 from vlpart.evaluation import engine
 from vlpart.evaluation.absent import Absent
 from vlpart.evaluation.average_precision import Checked, class_labels
+from vlpart.evaluation.dataset import Dataset
 from vlpart.evaluation.operating import ThresholdCounts
 from vlpart.evaluation.referring import Answer, Referring
 from vlpart.evaluation.robustness import Variant
-from vlpart.evaluation.run import Dataset
 from vlpart.evaluation.scores import AveragePrecision, Evaluation, PartIou, Scores
 from vlpart.evaluation.truth import is_part, ordered_categories
 from vlpart.masks.rle import coco_rle

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlpart.errors import EvaluationError
-from vlpart.evaluation.run import Dataset, Options, Predicts, predict, score_all
+from vlpart.evaluation.dataset import Dataset
+from vlpart.evaluation.run import Options, Predicts, predict, score_all
 from vlpart.evaluation.scores import Evaluation, Scores
 from vlpart.evaluation.vocabularies import (
     categories_of_classes,

@@ -20,23 +20,13 @@ from vlpart.evaluation.benchmarks import Benchmark, get_benchmark
 from vlpart.evaluation.boundary import boundary_precision
 from vlpart.evaluation.boundary import library as boundary_library
 from vlpart.evaluation.compare import Difference, check_rule, compare
+from vlpart.evaluation.dataset import Dataset, groups_of, open_dataset
 from vlpart.evaluation.detections import listed, read_content
 from vlpart.evaluation.identity import matched
 from vlpart.evaluation.operating import ThresholdCounts, counts_over
 from vlpart.evaluation.referring import Referring, ask
 from vlpart.evaluation.robustness import Variant, evaluate_variant, vocabulary_variants
-from vlpart.evaluation.run import (
-    Dataset,
-    Options,
-    Predicts,
-    fitted,
-    groups_of,
-    open_dataset,
-    predict,
-    score_all,
-    settings_of,
-    write_report,
-)
+from vlpart.evaluation.run import Options, Predicts, fitted, predict, score_all, settings_of, write_report
 from vlpart.evaluation.scores import Evaluation, Rule
 from vlpart.evaluation.shards import Predictions
 from vlpart.evaluation.truth import is_part

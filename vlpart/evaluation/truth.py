@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlpart.data.readers.base import AnnotationEntry, CategoryEntry, ImageEntry
+from vlpart.data.readers.base import AnnotationEntry, CategoryEntry, ImageEntry, refuse
 from vlpart.data.readers.coco import Header, image_name, parse_json, read_header
-from vlpart.data.readers.problems import refuse
 from vlpart.data.readers.regions import Raw, read_regions
 from vlpart.data.readers.values import Id, class_key, identifier
 from vlpart.data.validation_split import held_out, original_image

@@ -12,7 +12,8 @@ from typing import Any
 
 from vlpart.errors import DataError, EvaluationError, VlpartError
 from vlpart.evaluation.benchmarks import BENCHMARKS, Benchmark
-from vlpart.evaluation.run import Options, open_dataset
+from vlpart.evaluation.dataset import open_dataset
+from vlpart.evaluation.run import Options
 from vlpart.evaluation.session import Request, asked_with, run
 from vlpart.files import cache_folder, read_json, write_file
 from vlpart.jobs import Progress

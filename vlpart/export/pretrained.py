@@ -7,14 +7,16 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from vlpart.errors import WeightsError
+from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
 from vlpart.export.facts import FACTS, Facts
 from vlpart.export.write import export
-from vlpart.files import local_path, write_file
+from vlpart.files import is_folder, local_path, write_file
 from vlpart.inference.base import Defaults
 from vlpart.inference.predictor import Predictor, load
 from vlpart.text.vocabulary import Vocabulary
-from vlpart.zoo.pretrained import CARD, WEIGHTS, fetch_pretrained
+
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
 
 
 def from_pretrained(
@@ -98,3 +100,37 @@ Say here what it was trained on, what it is good and bad at, and under which ter
 """
     write_file(target / CARD, card.encode())
     return target
+
+
+def fetch_pretrained(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of a model: a local one as it is, else the files of a repository of the hub, from its cache.
+
+    The hub's own settings hold: HF_ENDPOINT for a mirror, HF_HOME for the cache, HF_TOKEN, HF_HUB_OFFLINE.
+
+    Raises:
+        ModelNotFoundError: no such folder, and no name of a repository ("owner/name").
+        DownloadError: it cannot be fetched, or has no `model.safetensors`.
+    """
+    folder = local_path(name)
+    if not is_folder(folder):
+        parts = str(name).split("/")
+        if len(parts) != 2 or not all(part and not part.startswith(".") for part in parts):
+            raise ModelNotFoundError(f"there is no folder {name}, and a repository is called owner/name")
+        folder = _from_hub(str(name), revision)
+    if not (folder / WEIGHTS).is_file():
+        raise DownloadError(f"{name} has no {WEIGHTS}: vlpart.save_pretrained writes such a folder")
+    return folder
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise DownloadError("huggingface_hub is not installed: pip install huggingface_hub") from error
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[WEIGHTS, CARD]))
+    except (OSError, ValueError) as error:  # its errors are subclasses of these
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DownloadError(f"cannot fetch {name} from the hub: {reason}") from error
+    except RuntimeError as error:
+        raise DownloadError(f"cannot fetch {name} from the hub: {error}") from error

@@ -16,7 +16,7 @@ from typing import IO
 
 from vlpart.data.indexing import map_categories
 from vlpart.data.readers import get_reader
-from vlpart.data.readers.problems import Collected
+from vlpart.data.readers.base import Collected
 from vlpart.data.source import LoadReport, Source
 from vlpart.errors import DataError, OutputError
 from vlpart.files import MAX_JSON_BYTES, cache_folder, is_there

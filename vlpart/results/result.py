@@ -21,7 +21,7 @@ from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import IMAGE_FORMATS, encode_image, is_there, write_file
 from vlpart.masks.stack import MaskStack, checked_size, resolve_indices
 from vlpart.names import did_you_mean
-from vlpart.results import formats, overlaps, tables
+from vlpart.results import formats, overlaps
 from vlpart.results import select as selection
 from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
@@ -528,9 +528,9 @@ class Result:
         Raises:
             OutputError: pandas is not installed.
         """
-        return tables.to_dataframe(self)
+        return formats.to_dataframe(self)
 
-    def to_geojson(self, transform: tables.Affine | None = None) -> dict[str, Any]:
+    def to_geojson(self, transform: formats.Affine | None = None) -> dict[str, Any]:
         """A GeoJSON FeatureCollection: the outline of every mask with its holes (of every box, where there are none),
         name, score, and the `id` of the object that a part belongs to. QuPath reads it as it is.
 
@@ -539,7 +539,7 @@ class Result:
                 y = d * column + e * row + f, as rasterio's `dataset.transform` has them first; None keeps pixels, y
                 downwards.
         """
-        return tables.to_geojson(self, transform)
+        return formats.to_geojson(self, transform)
 
     def to_dict(self, *, full_vocabulary: bool = False) -> dict[str, Any]:
         """Plain data for JSON, everything but the image; `from_dict` reads it back.

@@ -14,7 +14,8 @@ from typing import Any
 from vlpart.data.images import read_image
 from vlpart.errors import DataError, OutputError, VlpartError
 from vlpart.files import write_file
-from vlpart.inference.output import OutputNames, ResultWriter
+from vlpart.inference.output import ResultWriter
+from vlpart.inference.output_names import OutputNames
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Entry, Vocabulary
 

@@ -23,7 +23,8 @@ from vlpart.data.check.run import check
 from vlpart.data.indexing import load_source
 from vlpart.data.source import Source
 from vlpart.errors import DataError, VlpartError
-from vlpart.evaluation.run import open_own, score_all
+from vlpart.evaluation.dataset import open_own
+from vlpart.evaluation.run import score_all
 from vlpart.evaluation.scores import Evaluation
 from vlpart.evaluation.session import _read
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
+from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry, Problem
 from vlpart.data.readers.coco import read_coco, read_lvis
-from vlpart.data.readers.problems import Problem
 from vlpart.data.readers.voc import read_voc
 from vlpart.errors import DataError
 

@@ -3,7 +3,7 @@ JSON (LVIS itself and PACO), whose file names come from `coco_url`.
 
 This and `vlpart.data.readers.regions` are the only places that say what a valid file is: training, the check,
 evaluation and conversion all read through `read_header` and `read_regions`, and differ only in what they do with a
-problem (`vlpart.data.readers.problems`).
+problem (`vlpart.data.readers.base`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart.data.readers import values
-from vlpart.data.readers.base import AnnotationFile, CategoryEntry, ImageEntry
-from vlpart.data.readers.problems import Problem, refuse
+from vlpart.data.readers.base import AnnotationFile, CategoryEntry, ImageEntry, Problem, refuse
 from vlpart.data.readers.regions import Raw, read_regions
 from vlpart.data.readers.values import Id, identifier
 from vlpart.errors import DataError

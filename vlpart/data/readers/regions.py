@@ -11,8 +11,7 @@ from itertools import islice
 from typing import Any
 
 from vlpart.data.readers import values
-from vlpart.data.readers.base import AnnotationEntry, CategoryEntry, ImageEntry
-from vlpart.data.readers.problems import Problem
+from vlpart.data.readers.base import AnnotationEntry, CategoryEntry, ImageEntry, Problem
 from vlpart.data.readers.values import Id, identifier
 from vlpart.masks.rasterise import FAR, MaskError, Segmentation, parse_segmentation, segmentation_box
 from vlpart.masks.rle import check_rles

@@ -13,8 +13,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry
-from vlpart.data.readers.problems import Problem, refuse
+from vlpart.data.readers.base import AnnotationEntry, AnnotationFile, CategoryEntry, ImageEntry, Problem, refuse
 from vlpart.data.readers.values import MAX_PIXELS, MAX_SIDE
 from vlpart.errors import DataError
 from vlpart.files import is_folder, read_regular, read_text, why
