@@ -81,3 +81,50 @@ def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
             more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
             hint = did_you_mean(name, shown, cutoff=0.6) or f"it has {', '.join(shown[:_LISTED])}{more}"
             raise DataError(f"{what} {name!r}: {hint}")
+
+
+_IRREGULAR = dict(
+    pair.split("/")
+    for pair in [
+        "people/person",
+        "persons/person",
+        "men/man",
+        "women/woman",
+        "children/child",
+        "feet/foot",
+        "teeth/tooth",
+        "geese/goose",
+        "mice/mouse",
+        "buses/bus",
+        "lenses/lens",
+        "gases/gas",
+        "potatoes/potato",
+        "tomatoes/tomato",
+        "mangoes/mango",
+        "knives/knife",
+        "leaves/leaf",
+        "shelves/shelf",
+        "wolves/wolf",
+        "hooves/hoof",
+        "scarves/scarf",
+        "loaves/loaf",
+        "calves/calf",
+        "halves/half",
+    ]
+)
+
+
+def singular(word: str) -> str:
+    """One of what an English plural names; a word that is none stays as it is.
+
+    Examples:
+        >>> [singular(word) for word in ("wheels", "buses", "people", "glasses", "bus")]
+        ['wheel', 'bus', 'person', 'glass', 'bus']
+    """
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3 else word

@@ -1,108 +1,24 @@
-"""Detections by a phrase, "left rear wheel of the second car": words into a `Term`, a term into indices.
+"""What a phrase means in an image: a `Term` (`vlpart.results.phrases`) into indices of detections.
 
-A phrase is a name of the vocabulary with words before it: where (left, right, top, bottom, middle, front, rear), how
-large (largest, smallest), how near to the viewer (nearest, farthest: what is near stands lower in an image), which in a
-row (second, last, "third from the right"), how many (two). It may be followed by "of" and the object of a part, or by
-"left of", "above", "nearest to" and another phrase. Left and right are those of the image. Of an object, the
-front is what is nearer to the viewer; of a part, the end of its object where its head, hood or headlight is, or away
-from its tail.
+Left and right are those of the image. Near to the viewer is what stands lower in the image. Of an object, the front is
+what is nearer to the viewer; of a part, the end of its object where its head, hood or headlight is, or away from its
+tail. A corner ("bottom right") is the sum of both ways, each as a share of how far the candidates are spread.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlpart.errors import SelectionError
-from vlpart.names import did_you_mean
-from vlpart.text.vocabulary import Vocabulary
+from vlpart.results.phrases import Term, name_words, parse
 from vlpart.types import NamedDetections
 
-_IGNORED = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "all",
-        "every",
-        "each",
-        "both",
-        "any",
-        "this",
-        "that",
-        "these",
-        "those",
-        "one",
-        "ones",
-        "most",
-        "side",
-    ]
-)
-_AXES = {
-    "left": "left",
-    "leftmost": "left",
-    "right": "right",
-    "rightmost": "right",
-    "top": "top",
-    "topmost": "top",
-    "upper": "top",
-    "uppermost": "top",
-    "highest": "top",
-    "bottom": "bottom",
-    "lower": "bottom",
-    "lowest": "bottom",
-    "middle": "middle",
-    "centre": "middle",
-    "center": "middle",
-    "central": "middle",
-    "front": "front",
-    "nearest": "near",
-    "closest": "near",
-    "rear": "rear",
-    "back": "rear",
-    "hind": "rear",
-    "farthest": "far",
-    "furthest": "far",
-    "largest": "largest",
-    "biggest": "largest",
-    "large": "largest",
-    "big": "largest",
-    "smallest": "smallest",
-    "small": "smallest",
-}
-_NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-_ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
-_NEAREST = ("nearest to", "closest to", "next to", "nearest the", "closest the", "nearest a", "closest a")
-_BESIDE = {
-    "to the left of": "left",
-    "left of": "left",
-    "to the right of": "right",
-    "right of": "right",
-    "above": "top",
-    "over": "top",
-    "below": "bottom",
-    "under": "bottom",
-}
-_LINKS = [*((text.split(), "nearest") for text in _NEAREST), *((text.split(), side) for text, side in _BESIDE.items())]
-_IRREGULAR = {
-    "people": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "feet": "foot",
-    "teeth": "tooth",
-    "geese": "goose",
-    "mice": "mouse",
-    "knives": "knife",
-    "leaves": "leaf",
-    "shelves": "shelf",
-    "wolves": "wolf",
-}
+__all__ = ["Term", "parse", "resolve"]
+
 _FRONT_PARTS = frozenset(
     [
         "head",
@@ -125,199 +41,8 @@ _FRONT_PARTS = frozenset(
 _REAR_PARTS = frozenset(["tail", "taillight", "trunk", "tailgate", "boot", "stern", "rear"])
 _MINIMUM_LEAN = 0.1  # of its diagonal: how far apart the ends of an object must be seen to say which way it faces
 _HALF_SLACK = 0.1  # a single candidate may be this far on the other side of the middle of its frame
-
-
-@dataclass(frozen=True, kw_only=True)
-class Term:
-    """A phrase that was understood.
-
-    Attributes:
-        phrase: as it was typed.
-        class_ids: the classes that it may mean.
-        plural: whether it asks for several.
-        axes: where and how large, the word before the others first: "left", "rear", "largest", ...
-        rank: which in a row along the first axis, from 1; -1 for the last; None without.
-        count: how many along the first axis, or None.
-        link: "of", "nearest", "left", "right", "top" or "bottom", or None: how it is tied to `other`.
-        other: what it is tied to.
-    """
-
-    phrase: str
-    class_ids: frozenset[int]
-    plural: bool
-    axes: tuple[str, ...] = ()
-    rank: int | None = None
-    count: int | None = None
-    link: str | None = None
-    other: Term | None = None
-
-
-# ---- understanding the words
-
-
-def parse(phrase: str, vocabulary: Vocabulary) -> Term:
-    """Understand a phrase.
-
-    Examples:
-        >>> term = parse("left rear wheel of the second car", Vocabulary.parse("car: wheel, door"))
-        >>> term.axes, term.link, term.other.rank
-        (('left', 'rear'), 'of', 2)
-
-    Raises:
-        SelectionError: a word that is neither a name of the vocabulary nor one of those above, or a part of an object
-            that has no such part.
-    """
-    text = " ".join(str(phrase).casefold().replace("’", "'").split())
-    while owned := re.match(r"(.+?)'s? (.+)", text):
-        text = f"{owned[2]} of {owned[1]}"
-    words = re.findall(r"[^\W_]+(?:-[^\W_]+)*", text)
-    if not words:
-        raise SelectionError("an empty phrase selects nothing: say what, as in 'left wheel of the second car'")
-    return _term(words, vocabulary)
-
-
-def _term(words: list[str], vocabulary: Vocabulary) -> Term:
-    at, length, link = _first_link(words)
-    own = _simple(words[:at], vocabulary, " ".join(words))
-    if link is None:
-        return own
-    if at + length >= len(words):
-        raise SelectionError(f"'{' '.join(words)}' ends too early: say what it is {words[at]} of")
-    other = _term(words[at + length :], vocabulary)
-    if link == "of":
-        kept = frozenset(c for c in own.class_ids if _belongs(c, other.class_ids, vocabulary))
-        if not kept:
-            owners = ", ".join(sorted({vocabulary.names[c] for c in other.class_ids}))
-            raise SelectionError(
-                f"'{own.phrase}' is no part of '{other.phrase}'; {_parts_of(other, vocabulary, owners)}"
-            )
-        own = replace(own, class_ids=kept)
-    return replace(own, phrase=" ".join(words), link=link, other=other)
-
-
-def _first_link(words: list[str]) -> tuple[int, int, str | None]:
-    """(place, number of words, kind) of the first link, else (len(words), 0, None)."""
-    for at, word in enumerate(words):
-        if at and word == "of":
-            return at, 1, "of"
-        if at and words[at - 1] in ("from", "the") and word in _AXES and "from" in words[max(0, at - 2) : at]:
-            continue  # "third from the left of ..."
-        for text, kind in _LINKS:
-            if at and words[at : at + len(text)] == text:
-                return at, len(text), kind
-    return len(words), 0, None
-
-
-def _belongs(part: int, owners: frozenset[int], vocabulary: Vocabulary) -> bool:
-    names = {vocabulary.names[c].casefold() for c in owners}
-    return vocabulary.is_part(part) and vocabulary.object_name(part).casefold() in names
-
-
-def _parts_of(term: Term, vocabulary: Vocabulary, owners: str) -> str:
-    names = {
-        n for c in range(len(vocabulary)) if _belongs(c, term.class_ids, vocabulary) and (n := _last(vocabulary, c))
-    }
-    return f"the parts of {owners} are {', '.join(sorted(names))}" if names else f"{owners} has no parts"
-
-
-def _last(vocabulary: Vocabulary, c: int) -> str:
-    return vocabulary.part_name(c) or vocabulary.names[c]
-
-
-def _singular(word: str) -> str:
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if re.search(r"(ss|sh|ch|x|z)es$", word):
-        return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3 else word
-
-
-def _name_words(name: str) -> list[str]:
-    """Words of a name for comparison; what is in brackets ("crane_(machine)") only tells two names apart."""
-    bare = re.sub(r"\([^)]*\)", " ", name.casefold()).strip(" _") or name.casefold()
-    return [_AXES.get(word, _singular(word)) for word in re.findall(r"[^\W_]+(?:-[^\W_]+)*", bare)]
-
-
-def _simple(words: list[str], vocabulary: Vocabulary, whole: str) -> Term:
-    """A name and the words before it."""
-    tail: list[str] = []  # "from the right": the same as the word before the name
-    if "from" in words:
-        at = words.index("from")
-        words, tail = words[:at], [word for word in words[at + 1 :] if word not in _IGNORED]
-        if len(tail) != 1 or tail[0] not in _AXES:
-            raise SelectionError(f"'{whole}': 'from' is followed by left, right, top, bottom, front or rear")
-    counted = [word for i, word in enumerate(words) if word not in _IGNORED or (word == "one" and i == len(words) - 1)]
-    number = f"{counted.pop()}th" if len(counted) > 1 and counted[-1].isdecimal() else None  # "car 2": the second
-    known = [_AXES.get(word, _singular(word)) for word in counted]
-    class_ids, used = _named(known, vocabulary)
-    if not class_ids:
-        raise SelectionError(_unknown(counted or words, vocabulary, whole))
-    rest = [*known, *([number] if number else [])]
-    for word in used:
-        rest.remove(word)
-    head = next(i for i in reversed(range(len(known))) if known[i] in used)
-    plural = (
-        counted[head] not in {w for c in class_ids for w in _as_typed(vocabulary, c)} and counted[head] != known[head]
-    )
-    axes, rank, count = _qualifiers(rest, [_AXES[word] for word in tail], vocabulary, whole)
-    return Term(phrase=" ".join(words), class_ids=class_ids, plural=plural, axes=axes, rank=rank, count=count)
-
-
-def _as_typed(vocabulary: Vocabulary, c: int) -> list[str]:
-    return re.findall(r"[^\W_]+", vocabulary.names[c].casefold())
-
-
-def _named(words: list[str], vocabulary: Vocabulary) -> tuple[frozenset[int], list[str]]:
-    """The classes whose whole name is in the words, as much of it as possible; else those whose last word is the last
-    of the words. With the words that were used for it."""
-    best, found, used = (False, 0), set[int](), list[str]()
-    for c in range(len(vocabulary)):
-        for name in filter(None, (vocabulary.names[c], vocabulary.part_name(c))):
-            parts = list(dict.fromkeys(_name_words(name)))
-            shared = [word for word in parts if word in words]
-            whole = len(shared) == len(parts)
-            if not shared or not (whole or parts[-1] == words[-1]) or (whole, len(shared)) < best:
-                continue
-            if (whole, len(shared)) > best:
-                best, found, used = (whole, len(shared)), set(), shared
-            found.add(c)
-    return frozenset(found), used
-
-
-def _qualifiers(
-    words: list[str], tail: list[str], vocabulary: Vocabulary, whole: str
-) -> tuple[tuple[str, ...], int | None, int | None]:
-    axes, rank, count = list(tail), None, None
-    for word in words:
-        digits = re.fullmatch(r"(\d+)(st|nd|rd|th)?", word)
-        if word in _ORDINALS or word == "last":
-            rank = -1 if word == "last" else _ORDINALS.index(word) + 1
-        elif digits and digits[2]:
-            rank = int(digits[1])
-        elif digits or word in _NUMBERS:
-            count = int(digits[1]) if digits else _NUMBERS.index(word) + 1
-        elif word in _AXES.values():
-            axes.append(word)
-        else:
-            raise SelectionError(_unknown([word], vocabulary, whole))
-    if rank == 0 or count == 0:
-        raise SelectionError(f"'{whole}': what is counted begins with 1")
-    return tuple(axes), rank, count
-
-
-def _unknown(words: Sequence[str], vocabulary: Vocabulary, whole: str) -> str:
-    names = sorted({_last(vocabulary, c) for c in range(len(vocabulary))} | set(vocabulary.names))
-    word = words[-1] if words else whole
-    hint = did_you_mean(word, names, cutoff=0.6)
-    listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"'{whole}': '{word}' is no name of the vocabulary and no word of place, size or order; " + (
-        hint or f"names are {listed}"
-    )
-
-
-# ---- finding what they mean
+_IN_IMAGE = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}
+"""Of a place, the coordinate, and the sign with which it grows away from there."""
 
 
 def resolve(term: Term, result: NamedDetections) -> list[int]:
@@ -326,7 +51,19 @@ def resolve(term: Term, result: NamedDetections) -> list[int]:
     Raises:
         SelectionError: there is no such thing; the message says what there is.
     """
-    return sorted(_Resolver(result).resolve(term))
+    resolver = _Resolver(result)
+    chosen: set[int] = set()
+    errors: list[SelectionError] = []
+    for each in (term, *term.also):
+        try:
+            chosen.update(resolver.resolve(each))
+        except SelectionError as error:
+            if term.every:
+                raise
+            errors.append(error)
+    if not chosen:
+        raise errors[0]
+    return sorted(chosen)
 
 
 class _Resolver:
@@ -373,10 +110,13 @@ class _Resolver:
             if near:
                 return near[: term.count or 1]
         else:
-            axis, edge, sign = {"left": (0, 0, 1), "right": (0, 2, -1), "top": (1, 1, 1), "bottom": (1, 3, -1)}[
-                str(term.link)
-            ]
-            on_it = [i for i in found if any(sign * (boxes[k, edge] - self.centres[i, axis]) > 0 for k in others)]
+            if term.link in ("near", "far"):
+                sign = 1 if term.link == "near" else -1
+                on_it = [i for i in found if any(sign * (boxes[i, 3] - boxes[k, 3]) > 0 for k in others)]
+            else:
+                axis, sign = _IN_IMAGE[str(term.link)]
+                edge = axis if sign > 0 else axis + 2
+                on_it = [i for i in found if any(sign * (boxes[k, edge] - self.centres[i, axis]) > 0 for k in others)]
             if on_it:
                 return self._choose(term, on_it, None)
         raise self._none(term, "nothing of that name is there")
@@ -384,22 +124,34 @@ class _Resolver:
     def _choose(self, term: Term, found: list[int], owner: int | None) -> list[int]:
         """What the words before the name leave of the candidates."""
         first, inner = term.axes[:1], term.axes[1:]
+        one = term.rank is None and term.count is None and not term.plural
+        if one and len(found) > 1 and inner and all(axis in _IN_IMAGE for axis in term.axes):
+            return [self._in_corner(found, term.axes)]
         for axis in reversed(inner):
             found = self._half(term, found, axis, owner)
         if term.rank is not None or term.count is not None:
             order = sorted(found, key=self._along(term, first[0] if first else "left", owner))
-            wanted = term.rank if term.rank is not None else term.count
-            assert wanted is not None
+            wanted = max(abs(term.rank or 1), term.count or 1)
             if len(order) < wanted:
                 raise self._none(term, f"there is only {len(order)}" if len(order) == 1 else f"there are {len(order)}")
-            if term.rank is None:
-                return order[:wanted]
-            return [order[-1 if term.rank < 0 else term.rank - 1]]
+            if term.count is not None:
+                return order[-term.count :] if (term.rank or 1) < 0 else order[: term.count]
+            assert term.rank is not None
+            return [order[term.rank if term.rank < 0 else term.rank - 1]]
         if not first:
             return found
         if term.plural or len(found) == 1:
             return self._half(term, found, first[0], owner)
         return [min(found, key=self._along(term, first[0], owner))]
+
+    def _in_corner(self, found: list[int], axes: tuple[str, ...]) -> int:
+        """The candidate that is furthest in a corner ("bottom right")."""
+        away = np.zeros(len(found))
+        for axis in axes:
+            column, sign = _IN_IMAGE[axis]
+            values = sign * self.centres[found, column]
+            away += (values - values.min()) / max(float(np.ptp(values)), 1e-9)
+        return found[int(away.argmin())]
 
     def _half(self, term: Term, found: list[int], axis: str, owner: int | None) -> list[int]:
         """The candidates nearer to one end; a single one must not lie in the other half of its object or image."""
@@ -441,7 +193,11 @@ class _Resolver:
             return lambda i: sign * self._towards_front(term, i, owner, at(i))
         if axis == "middle":
             return lambda i: float(np.linalg.norm(at(i) - self._frame(i, owner).reshape(2, 2).mean(axis=0)))
-        column, sign = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}[axis]
+        if axis in ("tallest", "shortest", "widest", "narrowest"):
+            side = 1 if axis in ("tallest", "shortest") else 0
+            sign = -1 if axis in ("tallest", "widest") else 1
+            return lambda i: sign * float(self.result.boxes_xyxy[i, side + 2] - self.result.boxes_xyxy[i, side])
+        column, sign = _IN_IMAGE[axis]
         return lambda i: sign * float(at(i)[column])
 
     def _towards_front(self, term: Term, i: int, owner: int | None, point: NDArray[np.float64]) -> float:
@@ -463,7 +219,7 @@ class _Resolver:
         for i, name in enumerate(self.result.names):
             if self.result.owners[i] != owner:
                 continue
-            words = set(_name_words(name.rpartition(":")[2]))
+            words = set(name_words(name.rpartition(":")[2]))
             if words & _FRONT_PARTS:
                 ends["front"].append(self.centres[i])
             elif words & _REAR_PARTS:
