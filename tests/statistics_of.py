@@ -7,7 +7,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import pytest
+import torch
+
 SIGMAS = 5.0
+
+
+def recorded_draws() -> pytest.MarkDecorator:
+    """For tests of recorded random draws: older versions of torch draw other numbers from the same seed."""
+    drawn = torch.multinomial(torch.arange(1.0, 41.0), 5, generator=torch.Generator().manual_seed(0))
+    other = drawn.tolist() != [33, 22, 32, 29, 24]
+    reason = f"torch {torch.__version__} draws other numbers than those that were recorded (torch.multinomial)"
+    return pytest.mark.skipif(other, reason=reason)
 
 
 def check_share(hits: int, draws: int, probability: float) -> None:

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.conftest import Command, Outcome
 from tests.fakes import FakePredictor
 
-Run = Callable[..., "Outcome"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
+Run = Command
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(command: Command) -> Run:
     """Run `vlpart` with arguments in this process."""
-    from vlpart.cli.main import SPIN, main
-
-    monkeypatch.setenv("GOMP_SPINCOUNT", SPIN)  # set here, so that what the command sets does not stay
-
-    def command(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
-
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)
     return command
 
 

@@ -78,7 +78,7 @@ def test_bad_detections_name_their_place(command, data, perfect):
 def test_a_real_network_is_resumed(command, data, random_weights, tmp_path):
     """Predictions with a network, its proposals, other words and distractors; a second run reads them all."""
     output = tmp_path / "out"
-    options = ("--weights", random_weights, "--device", "cpu", "--threshold", 0.1, "-o", output)
+    options = ("--weights", random_weights, "--device", "cpu", "--threshold", 0.1, "--short-side", 96, "-o", output)
     variants = ("--paraphrase", "default", "--distractors", 5, "--proposals")
     line = ("evaluate", "tiny", "--on", "car_parts", "--data", data, *options, *variants)
     code, out, err = command(*line)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.statistics_of import recorded_draws
 from vlpart.losses.weak_labels import class_mask, federated_classes, frequency_weights
 
 DRAWS = json.loads((Path(__file__).parent / "federated_draws.json").read_text())
 
 
+@recorded_draws()
 @pytest.mark.parametrize("vocabulary", ["lvis", "paco"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_original_draw(vocabulary: str, seed: int) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.parity.reference import deterministic_detector, fixture, text_embeddings
+from tests.statistics_of import recorded_draws
 from vlpart.data.preprocess import normalise_and_pad
 from vlpart.losses import by_kind
 from vlpart.losses.by_kind import LossOptions, compute_losses
@@ -171,6 +172,7 @@ def test_losses_and_gradients(shared: Path, case: Case, monkeypatch: pytest.Monk
         assert norm == pytest.approx(recorded[0] if recorded is not None else 0.0, rel=1e-3, abs=tie), key
 
 
+@recorded_draws()
 @pytest.mark.parametrize("vocabulary", ["lvis", "paco"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_federated_classes_are_the_published_draw(shared: Path, vocabulary: str, seed: int) -> None:

@@ -5,14 +5,11 @@ and the command in this process that several modules use.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vlpart.cli.main import main
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.conftest import Command
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -27,18 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run `vlpart` with arguments in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+def command(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run `vlpart` with arguments in this process, in a folder of the test."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return command

@@ -23,7 +23,20 @@ from vlpart.zoo.weights import load_state_dict
 
 def test_three_commands(command, root, tmp_path, tiny_weights):
     assert command("data", "check", root)[0] == 0
-    quick = ("--iterations", 2, "--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv")
+    quick = (
+        "--iterations",
+        2,
+        "--batch-size",
+        1,
+        "--image-size",
+        96,
+        "--workers",
+        0,
+        "--device",
+        "cpu",
+        "--log-to",
+        "csv",
+    )
     code, out, err = command("train", "finetune", "--data", root, *quick)
     assert (code, "weights: runs/finetune/weights.safetensors" in out) == (0, True), err
     assert "1 of 6 images are held out for evaluation" in err
@@ -146,7 +159,8 @@ def test_a_resumed_run_keeps_its_teacher_and_its_share(root, tmp_path, options):
 
 
 def test_going_on_with_a_finished_run(command, root, tmp_path, tiny_weights):
-    quick = ("--batch-size", 1, "--workers", 0, "--device", "cpu", "--log-to", "csv", "--validation-split", 0)
+    quick = ("--batch-size", 1, "--image-size", 96, "--workers", 0, "--device", "cpu", "--log-to", "csv")
+    quick += ("--validation-split", 0)
     train = ("train", "finetune", "--data", root, *quick, "--iterations")
     code, _, err = command(*train, 1)
     assert code == 0 and "teacher: " in err and "389 are held, 64 a batch" in err, err

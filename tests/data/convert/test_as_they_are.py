@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vlpart.cli.main import main
+from tests.conftest import Command
 from vlpart.data.check.run import check
 from vlpart.data.convert import FORMS, write_set
 from vlpart.data.folder import foreign_kind
@@ -76,28 +75,19 @@ def test_coco_stays_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+def command(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return command
 
 
-def test_a_folder_of_labels_is_trained_on_and_evaluated(command: Any, tmp_path: Path, tiny_weights: Path) -> None:
+def test_a_folder_of_labels_is_trained_on_and_evaluated(command: Command, tmp_path: Path, tiny_weights: Path) -> None:
     """YOLO in, figures out; the converted set lies in the run folder and is used again."""
     write_set([sample(tmp_path / "source", splits=False)], tmp_path / "mine", "yolo")
     code, out, err = command("data", "check", "mine")
     assert code == 0 and "a data set of the kind yolo, 4 images, 15 regions" in out, err
-    quick = ("--init", tiny_weights, "--batch", 1, "--workers", 0, "--device", "cpu", "--teacher", 0, "--log-to", "csv")
+    quick = ("--init", tiny_weights, "--batch", 1, "--image-size", 96, "--workers", 0, "--device", "cpu")
+    quick += ("--teacher", 0, "--log-to", "csv")
+
     train = ("train", "finetune", "--data", "mine", *quick, "--iterations")
     code, _, err = command(*train, 1, "--dry-run")
     assert code == 0 and not (tmp_path / "runs").exists(), err
