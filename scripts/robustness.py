@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -209,11 +209,11 @@ def kills(options: argparse.Namespace) -> bool:
     return faults == 0
 
 
-def faulty_writes(every: int) -> bool:
-    """Every n-th write of every command."""
+def faulty_writes(every: int, names: Sequence[str], journal: Path | None) -> bool:
+    """Every n-th write of some commands."""
     good, struck = True, 0
-    for name in faults.COMMANDS:
-        cases, wrong = faults.run(name, every)
+    for name in names:
+        cases, wrong = faults.run(name, every, journal, seconds=24 * 3600)
         print(*wrong, f"{name}: {cases} faults, two processes at once, {len(wrong)} problems", sep="\n", flush=True)
         good, struck = good and not wrong, struck + cases
     print(f"faults at writes: {struck}", flush=True)
@@ -228,6 +228,8 @@ def main() -> None:
     parser.add_argument(
         "--faults", type=int, default=0, metavar="N", help="strike every N-th write; 1 = each by every kind; 0 = none"
     )
+    parser.add_argument("--command", choices=list(faults.COMMANDS), action="append", help="faults in this one only")
+    parser.add_argument("--journal", type=Path, help="remembers the faults that were struck: a stopped run goes on")
     parser.add_argument("--first", type=int, default=0, help="number of the first input, and seed of the kills")
     parser.add_argument("--kind", choices=list(KINDS), action="append", help="only this kind; may be repeated")
     parser.add_argument("--seconds", type=float, default=10, help="an input may take")
@@ -241,7 +243,7 @@ def main() -> None:
         for name in options.kind or KINDS:
             good = inputs_of(name, options) and good
     if options.faults:
-        good = faulty_writes(options.faults) and good
+        good = faulty_writes(options.faults, options.command or list(faults.COMMANDS), options.journal) and good
     if options.kills:
         good = kills(options) and good
     sys.exit(0 if good else 1)

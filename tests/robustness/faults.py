@@ -24,8 +24,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -40,14 +41,13 @@ UNCLEAR = re.compile(r"Traceback|unexpected|vlpart --debug|[A-Z]\w+Error\b")
 
 @dataclass(frozen=True)
 class Command:
-    """What is run, in a folder of its own that also holds its inputs; and the modules that it needs.
+    """What is run, in a folder of its own that also holds its inputs.
 
     Both functions are called with the folder.
     """
 
     prepare: Callable[[Path], None]
     run: Callable[[Path], object]
-    modules: tuple[str, ...] = ()
 
 
 def inject(folder: Path, kind: str | None, at: int, count: int) -> None:
@@ -114,6 +114,8 @@ def start(command: Command, folder: Path, kind: str | None = None, at: int = 0) 
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(says, 2)
+        # The streams of the parent know whether its own could be wound back.
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
         os.environ["VLPART_CACHE"] = str(folder / "cache")
         os.chdir(folder)
         inject(folder, kind, at, counts)
@@ -205,37 +207,85 @@ def problems(command: Command, wanted: dict[str, Path], folder: Path, kind: str,
     elif code != 0:
         yield from unclear(text)
     yield from broken(folder)
-    code, text, _ = start(command, folder).end()
+    if code != 0:  # otherwise the fault met nothing that failed, and there is nothing to be done again
+        code, text, _ = start(command, folder).end()
     if code != 0:
         yield f"the next run ends with {code}: {text[-600:]}"
     if missing := set(wanted) - set(outputs(folder)):
         yield f"after the next run there is no {sorted(missing)[:5]}"
 
 
-def sweep(name: str, *, every: int = 1, kinds: Sequence[str] = KINDS) -> tuple[int, list[str]]:
-    """All faults at every n-th write of a command, then two of it at once: how many faults, and what went wrong."""
+class Journal:
+    """What was struck already, in a file of JSON lines, so that a long sweep can be stopped and taken up again."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path is not None and path.is_file() else []
+        self._known = {(name, kind, at): wrong for name, kind, at, wrong in map(json.loads, lines)}
+
+    def once(self, name: str, kind: str, at: int, strike: Callable[[], list[str]]) -> list[str]:
+        """What goes wrong at a strike, which is not made again if it is known."""
+        if (name, kind, at) not in self._known:
+            self._known[name, kind, at] = wrong = strike()
+            if self._path is not None:
+                with self._path.open("a") as file:
+                    file.write(json.dumps([name, kind, at, wrong]) + "\n")
+        return self._known[name, kind, at]
+
+
+def undisturbed(name: str, folder: Path) -> tuple[dict[str, Path], int]:
+    """The files that a command leaves without any fault, and how many writes it makes.
+
+    It is run twice: what it imports is imported here after the first run, once and for all children to come.
+    """
     command = COMMANDS[name]
-    wrong: list[str] = []
-    with tempfile.TemporaryDirectory() as base:
-        first = Path(base).resolve() / "undisturbed"
-        first.mkdir()
-        command.prepare(first)
-        code, text, writes = start(command, first).end()
+
+    def telling(folder: Path) -> None:
+        try:
+            command.run(folder)
+        finally:
+            (folder / ".modules").write_text("\n".join(sys.modules))
+
+    for run in (telling, command.run):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        command.prepare(folder)
+        code, text, writes = start(Command(command.prepare, run), folder).end()
         assert code == 0, f"{name} ends with {code} without any fault: {text[-800:]}"
         assert writes > 0, f"{name} writes nothing"
-        wanted, cases = outputs(first), 0
+        if run is telling:
+            for module in (folder / ".modules").read_text().splitlines():
+                with suppress(Exception):  # some are made while others are imported
+                    importlib.import_module(module)
+    return outputs(folder), writes
+
+
+def sweep(
+    name: str, *, every: int = 1, kinds: Sequence[str] = KINDS, journal: Path | None = None
+) -> tuple[int, list[str]]:
+    """All faults at every n-th write of a command, then two of it at once: how many faults, and what went wrong."""
+    command, known = COMMANDS[name], Journal(journal)
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as base:
+        top = Path(base).resolve()
+        wanted, writes = undisturbed(name, top / "undisturbed")
+        cases = 0
+
+        def struck(kind: str, at: int) -> list[str]:
+            folder = top / f"{kind}{at}"
+            folder.mkdir()
+            try:
+                return list(problems(command, wanted, folder, kind, at))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
         for number, at in enumerate(range(1, writes + 1, every)):
             # With every write only some of which are struck, each fault meets others of them.
             for kind in kinds if every == 1 else [kinds[number % len(kinds)]]:
-                folder = Path(base).resolve() / f"{kind}{at}"
-                folder.mkdir()
                 cases += 1
-                wrong += [
-                    f"{name}, {kind} at write {at} of {writes}: {each}"
-                    for each in problems(command, wanted, folder, kind, at)
-                ]
-                shutil.rmtree(folder, ignore_errors=True)
-        both = Path(base).resolve() / "both"
+                found = known.once(name, kind, at, partial(struck, kind, at))
+                wrong += [f"{name}, {kind} at write {at} of {writes}: {each}" for each in found]
+        both = top / "both"
         both.mkdir()
         wrong += [f"{name}, two at once: {each}" for each in neighbours(command, wanted, both)]
     return cases, wrong
@@ -370,18 +420,15 @@ FORMATS = "image,json,labels,coco,labelme,yolo"
 COMMANDS = {
     "predict": Command(
         make_data,
-        vlpart("predict", "data/images", "--output", "out", "--format", FORMATS),
-        ("vlpart.inference.batch", "vlpart.visualize.draw", "contourpy"),
+        vlpart("predict", "data/images", "--output", "out", "--format", FORMATS, "--short-side", "64"),
     ),
     "evaluate": Command(
         make_data,
         vlpart("evaluate", "tiny", "--on", "data", "--output", "out", "--quick"),
-        ("vlpart.evaluation.session", "hotcoco"),
     ),
     "convert": Command(
         make_data,
         vlpart("data", "convert", "data/val.json", "--to", "yolo", "--output", "out"),
-        ("vlpart.data.convert",),
     ),
     "parse build": Command(
         make_data,
@@ -389,20 +436,20 @@ COMMANDS = {
             *("parse", "build", "out", "--annotations", "data/val.json", "--images", "data/images"),
             *("--features", "embedded", "--overwrite"),
         ),
-        ("vlpart.annotation_parser.run", "vlpart.annotation_parser.features.maps"),
     ),
-    "recipes export": Command(make_out, export, ("vlpart.recipes",)),
-    "download": Command(lambda folder: None, download, ("vlpart.zoo.download",)),
-    "checkpoints": Command(make_out, checkpoints, ("vlpart.training.loop",)),
-    "text vectors": Command(lambda folder: None, text_vectors, ("vlpart.text.encoders", "safetensors.numpy")),
+    "recipes export": Command(make_out, export),
+    "download": Command(lambda folder: None, download),
+    "checkpoints": Command(make_out, checkpoints),
+    "text vectors": Command(lambda folder: None, text_vectors),
 }
 
 
-def run(name: str, every: int) -> tuple[int, list[str]]:
+def run(name: str, every: int, journal: Path | None = None, seconds: float = 1200) -> tuple[int, list[str]]:
     """`sweep` in a fresh process with one thread, from which the children can be forked safely."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     command = [sys.executable, "-m", "tests.robustness.faults", name, "--every", str(every), "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+    command += [] if journal is None else ["--journal", str(journal)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
     assert done.stdout, done.stderr[-2000:]
     cases, wrong = json.loads(done.stdout.splitlines()[-1])
     return cases, wrong
@@ -414,6 +461,7 @@ def main() -> None:
     parser.add_argument("command", choices=list(COMMANDS))
     parser.add_argument("--every", type=int, default=1, help="only every n-th write, with one kind of fault each")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind of fault; may be repeated")
+    parser.add_argument("--journal", type=Path, help="file that remembers what was struck: a stopped sweep goes on")
     parser.add_argument("--json", action="store_true", help="print (cases, what went wrong) as JSON")
     options = parser.parse_args()
     import torch
@@ -421,12 +469,10 @@ def main() -> None:
     import vlpart.cli.main  # noqa: F401 - once, not in every child
     from vlpart.inference.predictor import load
 
-    for module in COMMANDS[options.command].modules:
-        importlib.import_module(module)
     torch.set_num_threads(1)
     if options.command in ("predict", "evaluate", "parse build"):
         load("tiny")
-    cases, wrong = sweep(options.command, every=options.every, kinds=options.kind or KINDS)
+    cases, wrong = sweep(options.command, every=options.every, kinds=options.kind or KINDS, journal=options.journal)
     if options.json:
         print(json.dumps([cases, wrong]))
     else:

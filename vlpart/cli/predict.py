@@ -148,7 +148,7 @@ def predict(
         report.summary(summary)
         failed = summary.failed
     which: dict[str, Any] = {"stride": stride, "start": start, "end": end, "smoothing": smoothing}
-    run_videos(
+    failed += run_videos(
         predictor, videos, output=output, piped=piped, formats=of_videos, progress=not no_progress, **asked, **which
     )
     if failed:

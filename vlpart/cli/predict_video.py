@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vlpart.cli.console import Bars, say
+from vlpart.cli.console import Bars, say, skipped
+from vlpart.errors import VideoError
+from vlpart.web import shown
 
 if TYPE_CHECKING:
     from vlpart.inference.base import BasePredictor
@@ -42,17 +44,21 @@ def run_videos(
     drawing: Mapping[str, Any],
     progress: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Write what is in videos, one after the other; Ctrl-C completes the files of the current one and ends.
 
     Args:
         options: those of `vlpart.video.run.track_video`.
+
+    Returns:
+        How many could not be read; each gets a line on standard error.
     """
     from vlpart.video.run import predict_video
 
     names: dict[str, int] = {}
+    failed = 0
     for source in videos:
-        counted = _Counted()
+        counted, told = _Counted(), shown(source) if "://" in source else source
         with Bars(hidden=not progress, transient=True) as counted.bars:
             try:
                 summary = predict_video(
@@ -70,14 +76,19 @@ def run_videos(
                 where = "" if piped else f", results in {output}"
                 say(f"interrupted: {counted.done} frames finished{where}", err=True)
                 raise typer.Exit(130) from None
+            except VideoError as error:
+                skipped(told, error)
+                failed += 1
+                continue
         files = [path.name for path in (summary.video, summary.lines) if path is not None]
         where = f" -> {output}: {', '.join(files)}" if files else ""
         rate = summary.frames / max(summary.seconds, 1e-9)
         say(
-            f"{source}: {summary.frames} frames, {summary.objects} objects, {summary.seconds:.1f} s "
+            f"{told}: {summary.frames} frames, {summary.objects} objects, {summary.seconds:.1f} s "
             f"({rate:.1f} frames per second){where}",
             err=piped,
         )
+    return failed
 
 
 class _Counted:

@@ -13,15 +13,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.checks import in_range, one_of, position
 from vlpart.data.image_files import CAMERA
 from vlpart.errors import VideoError
-from vlpart.files import is_there, local_path
+from vlpart.files import is_there, local_path, open_regular, why
 from vlpart.web import shown
 
 if TYPE_CHECKING:
     import av.container
 
+MAX_PIXELS = 50_000_000
+"""Pixels of a frame that are read at most; 8K has 33 million."""
+
 _SECONDS = 20.0  # to open an address, and between two packets of it
+_LONGEST = 1e9  # seconds; later times are damage
+_RATES = (Fraction(1, 1000), Fraction(1000))  # frames per second that are believed
+_USUAL_RATE = Fraction(25)
+
+# A playlist (HLS, DASH, concat, SDP) or a description can name files of this machine and addresses of its network, and
+# FFmpeg would open them. So a film is one file or one connection, in one of the containers that hold films.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,ogg,mjpeg,h264,hevc,ivf,obu,mxf,nut,"
+    "dv,gif,apng,yuv4mpegpipe"
+)
+_PROTOCOLS = {
+    "http": ("http,tcp", _CONTAINERS),
+    "https": ("https,http,tls,tcp", _CONTAINERS),
+    "rtsp": ("rtp,rtcp,udp,tcp", "rtsp"),
+    "rtsps": ("rtp,rtcp,udp,tcp,tls", "rtsp"),
+    "rtmp": ("rtmp,tcp", f"{_CONTAINERS},live_flv"),
+    "udp": ("udp", _CONTAINERS),
+    "srt": ("srt", _CONTAINERS),
+}
+"""Kinds of addresses: the protocols that FFmpeg may use for one, and the forms that it may find."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +83,7 @@ class Video:
         """
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         first: float | None = None
         taken = 0
         with _refusals(self.name):
@@ -67,6 +92,9 @@ class Video:
             for number, frame in enumerate(self._container.decode(stream)):
                 origin = float((stream.start_time or 0) * (stream.time_base or 0))
                 seconds = number / float(self.rate) if frame.time is None else frame.time - origin
+                if not abs(seconds) < _LONGEST:
+                    seconds = number / float(self.rate)
+                _check_size(self.name, frame)
                 if seconds < self._start - 0.5 / float(self.rate):
                     continue
                 if self._end is not None and seconds >= self._end:
@@ -81,6 +109,14 @@ class Video:
             raise VideoError(f"{self.name} has no frame from second {self._start:g} on")
 
 
+def _check_size(name: str, shown: Any) -> None:
+    """Refuse what is too large; `shown` is a stream or a frame, whose size need not be that of the stream."""
+    if shown.width * shown.height > MAX_PIXELS:
+        raise VideoError(
+            f"{name} has frames of {shown.width}x{shown.height}, more than {MAX_PIXELS:,} pixels: make it smaller first"
+        )
+
+
 def _upright(frame: Any) -> NDArray[np.uint8]:
     """The pixels as a player shows them: telephones store a film of their own orientation and an angle with it."""
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
@@ -92,14 +128,24 @@ def _upright(frame: Any) -> NDArray[np.uint8]:
 def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float | None = None) -> Iterator[Video]:
     """Open a video file, an address, or a webcam by its number.
 
+    Playlists (HLS, DASH, concat ...) are not read: they name other files and addresses.
+
     Args:
         source: a path, `rtsp://...`, `https://...`, or "0" for the first webcam.
         stride: take every so many frames.
         start, end: seconds of the video.
 
     Raises:
-        VideoError: PyAV is not installed, there is no such file or camera, it is no video, or a value is out of range.
+        VideoError: PyAV is not installed, there is no such file or camera, it is no video, its frames are too large, or
+            a value is out of range.
+        TypeError, ValueError: an argument of a wrong type, or that is no number.
     """
+    one_of("source", source, str, Path)
+    source = str(source)
+    position("stride", stride)
+    for value_name, value in (("start", start), ("end", end)):
+        if value is not None:
+            in_range(value_name, value, -_LONGEST, _LONGEST)
     if stride < 1 or start < 0 or (end is not None and end <= start):
         raise VideoError(
             f"a stride is at least 1 and an end after its start, got stride {stride}, start {start:g}, end {end}"
@@ -108,12 +154,18 @@ def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float |
     name = shown(source) if "://" in source else source
     address, options = _address(source)
     with _refusals(name):
-        container = av.open(address, timeout=_SECONDS if "://" in source else None, **options)
+        try:
+            container = av.open(address, timeout=_SECONDS if "://" in source else None, **options)
+        except av.error.ArgumentError as error:  # of a form that is not among ours
+            reason = "it is no film (a playlist, which names other files, is not read)"
+            raise VideoError(f"cannot read the video {name}: {reason}") from error
     with container:
         if not container.streams.video:
             raise VideoError(f"{name} has no pictures, only sound: name a video")
         stream = container.streams.video[0]
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        _check_size(name, stream)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
+        rate = rate if _RATES[0] <= rate <= _RATES[1] else _USUAL_RATE
         yield Video(
             name=name,
             rate=rate,
@@ -141,14 +193,24 @@ def _address(source: str) -> tuple[str, dict[str, Any]]:
         if sys.platform == "win32":
             return f"video={source}", {"format": "dshow"}
         return f"/dev/video{source}", {"format": "v4l2"}
-    if source.lower().startswith(("rtsp://", "rtsps://")):
-        return source, {"options": {"rtsp_transport": "tcp"}}
     if "://" in source:
-        return source, {}
+        scheme = source.partition("://")[0].lower()
+        if scheme not in _PROTOCOLS:
+            known = ", ".join(f"{each}://" for each in _PROTOCOLS)
+            raise VideoError(f"the address {shown(source)} is none of {known}: name a file by its path")
+        options = dict(zip(("protocol_whitelist", "format_whitelist"), _PROTOCOLS[scheme], strict=True))
+        if scheme.startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"
+        return source, {"options": options}
     path = local_path(source)
-    if not path.is_file():
-        raise VideoError(f"there is no video file {path}")
-    return str(path if path.is_absolute() else Path.cwd() / path), {}
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        raise VideoError(f"there is no video file {path}") from None
+    except (OSError, ValueError) as error:
+        raise VideoError(f"cannot read the video {path}: {why(error)}") from error
+    whole = path if path.is_absolute() else Path.cwd() / path
+    return str(whole), {"options": {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}}
 
 
 def import_av() -> Any:
@@ -167,6 +229,6 @@ def _refusals(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (FFmpegError, OSError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise VideoError(f"cannot read the video {name}: {reason}") from error

@@ -234,7 +234,8 @@ class _Files:
             self.lines.add(frame_record(done.frame, done.result, tracks))
         if self.video_path is not None:
             if self.video is None:
-                self.video = VideoFile(self.video_path, Fraction(self.rate).limit_denominator(1001))
+                rate = max(Fraction(self.rate).limit_denominator(1001), Fraction(1, 1001))
+                self.video = VideoFile(self.video_path, rate)
             picture = done.result.plot(done.frame.pixels, legend=False, tracks=tracks, **self.drawing)
             self.video.add(np.asarray(picture), done.frame.seconds - self.start)
 
@@ -247,6 +248,9 @@ class _Files:
 
 def name_of(source: str) -> str:
     """What the results of a video are called."""
-    if "://" in source:
-        return Path(source.partition("?")[0]).stem or "stream"
+    if "://" in source:  # without the user and the password that the first part may have
+        place = source.partition("://")[2].partition("?")[0]
+        host, _, path = place.partition("/")
+        plain = Path(path).stem or host.rpartition("@")[2].replace(":", "-")
+        return plain.strip("[].") or "stream"
     return f"camera{source}" if source.isdecimal() else local_path(source).stem

@@ -37,16 +37,11 @@ def frame_record(frame: Frame, result: Result, numbers: Sequence[int]) -> dict[s
 
 
 class LinesFile:
-    """JSON lines, each written whole. `path` None writes into `pipe`."""
+    """JSON lines, each written whole. `path` None writes into `pipe`; a file is there from the first line on."""
 
     def __init__(self, path: Path | None, pipe: Any = None) -> None:
         self._path = path
-        if path is None:
-            self._file = pipe
-        else:
-            make_folder(path.parent)
-            with output_errors(path):
-                self._file = path.open("wb")
+        self._file = pipe
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a line. Raises `OutputError`."""
@@ -56,12 +51,15 @@ class LinesFile:
             self._file.flush()
             return
         with output_errors(self._path):
+            if self._file is None:
+                make_folder(self._path.parent)
+                self._file = self._path.open("wb")
             self._file.write(line)
             self._file.flush()
 
     def close(self) -> None:
         """Close a file; a pipe stays open."""
-        if self._path is not None:
+        if self._path is not None and self._file is not None:
             self._file.close()
 
 
