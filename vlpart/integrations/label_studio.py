@@ -14,7 +14,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 from vlpart.data.convert.write import labelstudio_config, labelstudio_result
+from vlpart.data.images import MAX_FILE_BYTES
 from vlpart.errors import DataError, ImageError
+from vlpart.files import read_regular, why
 from vlpart.integrations.annotate import picture_of
 from vlpart.masks.stack import MaskStack
 from vlpart.text.vocabulary import Vocabulary
@@ -97,15 +99,16 @@ def prediction_of(
     return {"result": shapes, "score": score, "model_version": model_version}
 
 
-def image_of_task(task: Mapping[str, Any], root: Path | None) -> bytes:
+def image_of_task(task: Mapping[str, Any], root: Path | None, most: int = MAX_FILE_BYTES) -> bytes:
     """The image file of a task: `data:` addresses, local files and uploads; nothing is fetched from anywhere.
 
     Args:
         task: of Label Studio; the first value of its data that is an address of an image counts.
         root: folder that local files (`/data/local-files/?d=images/a.jpg`) and uploads (`/data/upload/1/a.jpg`) are in.
+        most: bytes that a file may have.
 
     Raises:
-        ImageError: there is no such image, or it is elsewhere.
+        ImageError: there is no such image, it is elsewhere, too large, or a pipe or device.
     """
     data = task.get("data")
     address = next((v for v in data.values() if isinstance(v, str) and v), None) if isinstance(data, dict) else None
@@ -113,17 +116,27 @@ def image_of_task(task: Mapping[str, Any], root: Path | None) -> bytes:
         raise ImageError("a task has no image in its data")
     if address.startswith("data:"):
         return bytes_of_data_address(address)
-    parts = urlsplit(address)
-    name = parse_qs(parts.query).get("d", [unquote(parts.path)])[0].removeprefix("/data/").lstrip("/")
     if root is None:
         raise ImageError(f"the image {address[:100]!r} is not in the request: start vlpart serve with --images FOLDER")
-    place = (root / name).resolve()
-    if (parts.scheme and not parts.path.startswith("/data/")) or not place.is_relative_to(root.resolve()):
+    place = _place_of(address, root)
+    if place is None:
         raise ImageError(f"the image {address[:100]!r} is not below the folder of --images")
     try:
-        return place.read_bytes()
+        return read_regular(place, most)
     except OSError as error:
-        raise ImageError(f"cannot read {name[:100]!r} below the folder of --images: {error.strerror}") from error
+        raise ImageError(f"cannot read {address[:100]!r} below the folder of --images: {why(error)}") from error
+
+
+def _place_of(address: str, root: Path) -> Path | None:
+    """The file below a folder that an address of a task names; None for what is elsewhere, or no address."""
+    try:
+        parts = urlsplit(address)
+        name = parse_qs(parts.query).get("d", [unquote(parts.path)])[0].removeprefix("/data/").lstrip("/")
+        place = (root / name).resolve()
+    except (OSError, RuntimeError, ValueError):  # links in circles, no name of a file, no address
+        return None
+    is_local = not (parts.scheme or parts.netloc) or parts.path.startswith("/data/")
+    return place if is_local and place.is_relative_to(root.resolve()) else None
 
 
 def bytes_of_data_address(address: str) -> bytes:

@@ -21,7 +21,7 @@ from vlpart.errors import DataError, ImageError, ModelNotFoundError, OutputError
 from vlpart.inference.batch import readable_threshold
 from vlpart.serve import engine, schema
 from vlpart.serve.batching import JobQueue, QueueFullError, TooSlowError
-from vlpart.serve.bodies import accepts, body, checked, lines
+from vlpart.serve.bodies import MAX_VALUES, accepts, body, checked, is_dense, lines
 from vlpart.serve.downloads import Wanted, files_of
 from vlpart.serve.engine import Engine, Models, TooLargeError, pixels_of, vocabulary_of
 from vlpart.serve.guard import Guard
@@ -179,7 +179,7 @@ def _failed(error: BaseException) -> Response:
         raise error
     headers = {"Retry-After": "1"} if status in (429, 503) else None
     detail = " ".join(str(error).split()) or type(error).__name__
-    return JSONResponse({"detail": detail}, status, headers)
+    return JSONResponse({"detail": detail.encode(errors="backslashreplace").decode()}, status, headers)
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -269,6 +269,8 @@ def _add_predictions(app: FastAPI, server: Server) -> None:
         """The files of `vlpart predict --format`: one as it is, several in a ZIP file."""
         fields, files = await body(request, "images")
         if isinstance(fields.get("results"), str):
+            if is_dense(fields["results"].encode(errors="replace")):
+                raise HTTPException(413, f"results: more than {MAX_VALUES:,} values")
             try:
                 fields["results"] = json.loads(fields["results"])
             except (ValueError, RecursionError):

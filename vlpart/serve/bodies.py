@@ -14,6 +14,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
 _MOST_FIELDS, _MOST_TEXT = 64, 64_000_000  # of a form; the whole of it is bounded by the settings
+MAX_VALUES = 1_000_000
+"""Values in one JSON text: a small one that holds many empty lists takes twenty times its size, and minutes."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -21,6 +23,11 @@ def lines(errors: Sequence[Any]) -> str:
     """What pydantic found, in one line."""
     found = [f"{'.'.join(str(each) for each in error['loc'])}: {error['msg']}".lstrip(": ") for error in errors[:5]]
     return "; ".join(found)
+
+
+def is_dense(text: bytes | bytearray) -> bool:
+    """Whether a JSON text has more values than are read; commas in its strings count as well."""
+    return sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES
 
 
 def checked(kind: type[_Model], data: Any) -> _Model:

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vlpart.serve.bodies import MAX_VALUES, is_dense
 from vlpart.serve.metrics import Metrics
 from vlpart.serve.settings import ServeSettings
 
@@ -78,6 +79,8 @@ class Guard:
                 self._check(scope)
                 if scope["method"] in _WITH_BODY:
                     await self._read(scope, receive, body)
+                    if not _is_form(scope) and is_dense(body.data):
+                        raise Refusal(413, f"the JSON text has more than {MAX_VALUES:,} values", "values")
                 await self._app(scope, _replayed(body, receive), answer.send)
             except Refusal as refusal:
                 self._metrics.refused.labels(refusal.reason).inc()
@@ -229,6 +232,10 @@ def _log(scope: Scope, error: Exception) -> None:
     where = f"{place.filename}:{place.lineno}"
     kind, debug = type(error).__name__, logger.isEnabledFor(logging.DEBUG)
     logger.error("%s %s failed: %s: %s (%s)", scope["method"], scope["path"], kind, error, where, exc_info=debug)
+
+
+def _is_form(scope: Scope) -> bool:
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
 
 
 def _waits(scope: Scope) -> bool:

@@ -80,7 +80,8 @@ def _add_label_studio(app: FastAPI, server: Server, images: Path | None) -> None
             raise HTTPException(413, f"tasks: {len(tasks)}, and this server takes {server.settings.max_images}")
         names = await run_in_threadpool(label_studio.names_of_config, config) if isinstance(config, str) else None
         controls = label_studio.controls_of_config(config) if isinstance(config, str) else None
-        files = [await run_in_threadpool(label_studio.image_of_task, task, images) for task in tasks]
+        most = server.settings.max_body
+        files = [await run_in_threadpool(label_studio.image_of_task, task, images, most) for task in tasks]
         options = checked(schema.Options, {"vocabulary": names, "masks": ["rle"]})
         results = await _results(server, request, files, options)
         return {
