@@ -28,7 +28,7 @@ LAYERS = [
     {"inference", "losses"},
     {"integrations"},
     {"annotation_parser", "evaluation", "export", "serve", "video"},
-    {"training"},
+    {"bulk", "training"},
     {"recipes"},
     {"cli"},
     {"__main__"},

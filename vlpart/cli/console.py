@@ -112,6 +112,11 @@ class Bars:
         else:
             self._bars.console.print(printable(text), markup=False, highlight=False)
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is a terminal for them."""
+        return not self._bars.disable
+
     def __enter__(self) -> Self:
         self._bars.start()
         return self

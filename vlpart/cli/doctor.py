@@ -51,6 +51,8 @@ EXTRAS = {
     "openvino": "export",
     "av": "video",
     "trackers": "video",
+    "ray": "ray",
+    "pyarrow": "ray",
 }
 VARIABLES = (
     *("VLPART_", "OMP_", "GOMP_", "MKL_", "TORCH_"),

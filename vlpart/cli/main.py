@@ -23,6 +23,7 @@ from vlpart import __version__
 from vlpart.cli import (
     annotate,
     benchmark,
+    bulk,
     data,
     doctor,
     evaluate,
@@ -93,6 +94,7 @@ app = typer.Typer(
 for command in (
     predict,
     annotate,
+    bulk,
     models,
     vocabularies,
     evaluate,
