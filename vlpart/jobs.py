@@ -235,12 +235,12 @@ class Job:
         return True
 
 
-def _records(found: Mapping[int, tuple[Path, int]]) -> Iterator[Record]:
+def _records(blocks: Mapping[int, tuple[Path, int]]) -> Iterator[Record]:
     """The records of all items in order, read one at a time."""
     files: dict[Path, Any] = {}
     try:
-        for item in sorted(found):
-            path, offset = found[item]
+        for item in sorted(blocks):
+            path, offset = blocks[item]
             if path not in files:
                 files[path] = open_regular(path)
             files[path].seek(offset)

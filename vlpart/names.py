@@ -63,11 +63,11 @@ def config_name(name: str) -> str:
     return name
 
 
-def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
+def check_names(typed: Iterable[str], known: Iterable[str], what: str) -> None:
     """Refuse names that are not among the known ones; case, spaces and underscores aside.
 
     Args:
-        given: the names that were typed.
+        typed: the names to look for.
         known: the names that there are.
         what: begins the message, for example "train.json has no object".
 
@@ -75,7 +75,7 @@ def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
         DataError: an unknown name; the message has the nearest known ones.
     """
     names = {plain(name): name for name in known}
-    for name in given:
+    for name in typed:
         if plain(name) not in names:
             shown = sorted(names.values())
             more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""

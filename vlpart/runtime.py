@@ -155,17 +155,17 @@ class World:
         """The values of all processes, in the order of ranks, on every one of them."""
         if self.size == 1:
             return [value]
-        found: list[T] = [value] * self.size
-        dist.all_gather_object(found, value, group=self.group)
-        return found
+        gathered: list[T] = [value] * self.size
+        dist.all_gather_object(gathered, value, group=self.group)
+        return gathered
 
     def gather(self, value: T) -> list[T] | None:
         """The values of all processes on the main one, None on the others."""
         if self.size == 1:
             return [value]
-        found: list[T] | None = [value] * self.size if self.is_main else None
-        dist.gather_object(value, found, dst=0, group=self.group)
-        return found
+        gathered: list[T] | None = [value] * self.size if self.is_main else None
+        dist.gather_object(value, gathered, dst=0, group=self.group)
+        return gathered
 
     def from_main(self, value: T) -> T:
         """The main process's value."""

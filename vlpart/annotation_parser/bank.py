@@ -144,11 +144,11 @@ class ReferenceBank:
 
     def parts_by_object(self) -> dict[str, list[str]]:
         """The part names that are annotated on some reference of an object, by object."""
-        found: dict[str, dict[str, None]] = {}
+        parts_of: dict[str, dict[str, None]] = {}
         for index in range(len(self)):
             reference = self.reference(index)
-            found.setdefault(reference.object, {}).update(dict.fromkeys(part.part for part in reference.parts))
-        return {name: list(parts) for name, parts in found.items()}
+            parts_of.setdefault(reference.object, {}).update(dict.fromkeys(part.part for part in reference.parts))
+        return {name: list(parts) for name, parts in parts_of.items()}
 
     def parts_of(self, index: int) -> frozenset[tuple[str, str]]:
         """(object, part) names, in the form of `plain`, that are annotated on reference `index`."""
@@ -176,12 +176,12 @@ class ReferenceBank:
             DataError: no image of these objects, or a class token that is not finite.
         """
         keys, numbers = self._subset(objects)
-        found = nearest(normalised(tokens).to(keys.device), keys, min(k, len(keys)))
-        if not torch.isfinite(found.similarities).all():
+        matches = nearest(normalised(tokens).to(keys.device), keys, min(k, len(keys)))
+        if not torch.isfinite(matches.similarities).all():
             raise DataError(
                 f"similarities to the references of {self.folder} are not finite: build the bank again, in float32"
             )
-        return Matches(indices=numbers[found.indices], similarities=found.similarities)
+        return Matches(indices=numbers[matches.indices], similarities=matches.similarities)
 
     def to(self, device: str | torch.device) -> ReferenceBank:
         """Move the tokens to a device; on the CPU they stay mapped."""
@@ -198,17 +198,17 @@ class ReferenceBank:
         """Tokens of the images of some objects, and their numbers."""
         if objects is None:
             return self.tokens, self._everything.to(self.tokens.device)
-        wanted = frozenset(plain(name) for name in objects)
-        if wanted not in self._subsets:
-            ids = [i for i, name in enumerate(self.objects) if plain(name) in wanted]
+        chosen = frozenset(plain(name) for name in objects)
+        if chosen not in self._subsets:
+            ids = [i for i, name in enumerate(self.objects) if plain(name) in chosen]
             numbers = torch.from_numpy(np.flatnonzero(np.isin(self._object_ids, ids))).to(self.tokens.device)
             if not len(numbers):
                 raise DataError(
-                    f"the reference bank {self.folder} has no {' or '.join(sorted(wanted))}; it has "
+                    f"the reference bank {self.folder} has no {' or '.join(sorted(chosen))}; it has "
                     f"{', '.join(self.objects)}"
                 )
-            self._subsets[wanted] = (self.tokens[numbers], numbers)
-        return self._subsets[wanted]
+            self._subsets[chosen] = (self.tokens[numbers], numbers)
+        return self._subsets[chosen]
 
 
 def write_bank(

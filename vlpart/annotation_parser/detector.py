@@ -111,8 +111,8 @@ class PartDetector:
         limits = DetectionOptions(
             score_threshold=self.options.score_threshold, nms_iou=self.options.nms_iou, max_detections=self.options.kept
         )
-        found = select_detections(scores, regions, limits)
-        return rescale(found, size_hw, image_hw)
+        detections = select_detections(scores, regions, limits)
+        return rescale(detections, size_hw, image_hw)
 
     @torch.inference_mode()
     def refined_proposals(self, target: NDArray[np.uint8]) -> Tensor:

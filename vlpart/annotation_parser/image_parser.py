@@ -227,7 +227,7 @@ class ImageParser:
         for target, features in zip(described, self._describe([t.image for t in described]), strict=True):
             target.features = features
         references = iter(self._search(novel))
-        found: list[list[ParsedPart]] = []
+        parts_by_image: list[list[ParsedPart]] = []
         for image, target, names in zip(images, targets, labels, strict=True):
             parts: list[ParsedPart] = []
             for label in names:
@@ -235,8 +235,8 @@ class ImageParser:
                     parts += self._detected(target, image.shape[:2], label)
                 else:
                     parts += self.named(self._transfer(target, *next(references)), image.shape[:2], label)
-            found.append(parts)
-        return found
+            parts_by_image.append(parts)
+        return parts_by_image
 
     def transfer(self, image: NDArray[np.uint8], label: str) -> Transfer:
         """The transfer to one image with all its intermediate results."""
@@ -273,10 +273,10 @@ class ImageParser:
         assert self.detector is not None
         if target.base_parts is None:
             target.base_parts = self.detector.base_parts(target.image, image_hw)
-        found = target.base_parts
+        detections = target.base_parts
         vocabulary, parts = self.detector.vocabulary, []
         for box, score, index in zip(
-            found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+            detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
         ):
             name = self.renamer.found(label, vocabulary, index)
             if name is not None:
@@ -293,22 +293,22 @@ class ImageParser:
             raise DataError("labels that are no base objects need a reference bank: vlpart parse build")
         return self.features.describe(images)
 
-    def _search(self, wanted: Sequence[tuple[_Target, str]]) -> list[tuple[int, float]]:
+    def _search(self, queries: Sequence[tuple[_Target, str]]) -> list[tuple[int, float]]:
         """The most similar reference of every target and label: its number and the cosine of the class tokens.
 
         Targets that may take the same references are looked up together, which reads a large bank once.
         """
-        found: list[tuple[int, float]] = [(0, 0.0)] * len(wanted)
+        references: list[tuple[int, float]] = [(0, 0.0)] * len(queries)
         groups: dict[tuple[str, ...] | None, list[int]] = {}
-        for i, (_, label) in enumerate(wanted):
+        for i, (_, label) in enumerate(queries):
             groups.setdefault(self._sources.get(plain(label)), []).append(i)
         for objects, members in groups.items():
             assert self.bank is not None
-            tokens = torch.stack([wanted[i][0].described.class_token for i in members])
+            tokens = torch.stack([queries[i][0].described.class_token for i in members])
             nearest_ones = self.bank.search(tokens, objects=objects)
             for row, i in enumerate(members):
-                found[i] = (int(nearest_ones.indices[row, 0]), float(nearest_ones.similarities[row, 0]))
-        return found
+                references[i] = (int(nearest_ones.indices[row, 0]), float(nearest_ones.similarities[row, 0]))
+        return references
 
     def _transfer(self, target: _Target, index: int, similarity: float) -> Transfer:
         assert self.bank is not None

@@ -65,17 +65,17 @@ def read_labels(path: Path, *, only: Iterable[str] | None = None) -> list[Labell
     file = get_reader("coco")(Path(path))
     names = {c.id: (c.name or c.object_name) for c in file.categories}
     parts = {c.id for c in file.categories if c.part is not None}
-    wanted = _wanted(only, (name for identifier, name in names.items() if identifier not in parts), path)
-    found = []
+    chosen = _wanted(only, (name for identifier, name in names.items() if identifier not in parts), path)
+    labelled = []
     for image in file.images:
         ids = dict.fromkeys(image.positive_ids or [a.category_id for a in image.annotations])
         unknown = [i for i in ids if i not in names]
         if unknown:
             raise DataError(f"{path}: image {image.id} has the unknown category {unknown[0]}")
-        labels = tuple(names[i] for i in ids if i not in parts and (wanted is None or plain(names[i]) in wanted))
+        labels = tuple(names[i] for i in ids if i not in parts and (chosen is None or plain(names[i]) in chosen))
         if labels:
-            found.append(LabelledImage(image_id=image.id, file_name=image.file_name, labels=labels))
-    return _not_empty(found, path, only)
+            labelled.append(LabelledImage(image_id=image.id, file_name=image.file_name, labels=labels))
+    return _not_empty(labelled, path, only)
 
 
 def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[LabelledImage]:
@@ -90,12 +90,12 @@ def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[Label
     """
     file = get_reader("coco")(Path(path))
     names = {c.id: c.object_name for c in file.categories}
-    wanted = _wanted(only, names.values(), path)
-    found = []
+    chosen = _wanted(only, names.values(), path)
+    labelled = []
     for image, entries in annotated_objects(file, path):
         objects = []
         for entry in entries:
-            if entry.box_xyxy is None or (wanted is not None and plain(names[entry.category_id]) not in wanted):
+            if entry.box_xyxy is None or (chosen is not None and plain(names[entry.category_id]) not in chosen):
                 continue
             try:
                 parse_segmentation(entry.segmentation, image.height, image.width)
@@ -104,7 +104,7 @@ def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[Label
             label = names[entry.category_id]
             objects.append(AnnotatedObject(label=label, box_xyxy=entry.box_xyxy, segmentation=entry.segmentation))
         if objects:
-            found.append(
+            labelled.append(
                 LabelledImage(
                     image_id=image.id,
                     file_name=image.file_name,
@@ -113,7 +113,7 @@ def read_objects(path: Path, *, only: Iterable[str] | None = None) -> list[Label
                     size_hw=(image.height, image.width),
                 )
             )
-    return _not_empty(found, path, only)
+    return _not_empty(labelled, path, only)
 
 
 def read_labelled_folders(
@@ -140,16 +140,16 @@ def read_labelled_folders(
         folder: (folder.name.replace("_", " "),) if known is None else known.get(plain(folder.name), ())
         for folder in folders
     }
-    wanted = _wanted(only, (label for given in named.values() for label in given), root)
-    found: list[LabelledImage] = []
-    for folder, given in named.items():
-        chosen = tuple(label for label in given if wanted is None or plain(label) in wanted)
+    taken = _wanted(only, (label for folder_labels in named.values() for label in folder_labels), root)
+    labelled: list[LabelledImage] = []
+    for folder, folder_labels in named.items():
+        chosen = tuple(label for label in folder_labels if taken is None or plain(label) in taken)
         if not chosen:
             continue
         for path in _images(folder)[:per_folder]:
             file_name = path.relative_to(root).as_posix()
-            found.append(LabelledImage(image_id=len(found) + 1, file_name=file_name, labels=chosen))
-    return _not_empty(found, root, only)
+            labelled.append(LabelledImage(image_id=len(labelled) + 1, file_name=file_name, labels=chosen))
+    return _not_empty(labelled, root, only)
 
 
 def digest(images: Sequence[LabelledImage]) -> str:
@@ -164,7 +164,7 @@ def digest(images: Sequence[LabelledImage]) -> str:
 
 def _label_of_folder(labels: Vocabulary) -> dict[str, tuple[str, ...]]:
     """Labels by what a folder may be called, in the form of `plain`."""
-    found: dict[str, list[str]] = {}
+    labels_by_folder: dict[str, list[str]] = {}
     wnids: list[str] = []
     if any(entry.imagenet_id for entry in labels.entries):
         wnids = [str(entry.wnid) for entry in Vocabulary.load("imagenet_1k").entries]
@@ -173,8 +173,8 @@ def _label_of_folder(labels: Vocabulary) -> dict[str, tuple[str, ...]]:
             continue
         ranges = (wnids[number - 1] for first, last in entry.imagenet_id for number in range(first, last + 1))
         for folder in (entry.name, *((entry.wnid,) if entry.wnid else ()), *ranges):
-            found.setdefault(plain(folder), []).append(entry.name)
-    return {folder: tuple(dict.fromkeys(names)) for folder, names in found.items()}
+            labels_by_folder.setdefault(plain(folder), []).append(entry.name)
+    return {folder: tuple(dict.fromkeys(names)) for folder, names in labels_by_folder.items()}
 
 
 def _images(folder: Path) -> list[Path]:
@@ -193,8 +193,8 @@ def _wanted(only: Iterable[str] | None, known: Iterable[str], where: Path) -> se
     return {plain(name) for name in only}
 
 
-def _not_empty(found: list[LabelledImage], where: Path, only: Iterable[str] | None) -> list[LabelledImage]:
-    if not found:
-        wanted = f" with the label {' or '.join(only)}" if only is not None else ""
-        raise DataError(f"{where} has no labelled image{wanted}")
-    return found
+def _not_empty(labelled: list[LabelledImage], where: Path, only: Iterable[str] | None) -> list[LabelledImage]:
+    if not labelled:
+        which = f" with the label {' or '.join(only)}" if only is not None else ""
+        raise DataError(f"{where} has no labelled image{which}")
+    return labelled

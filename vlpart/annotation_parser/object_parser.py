@@ -184,17 +184,17 @@ class ObjectParser:
         Raises:
             DataError: no base object may vote on a label, or a reference image cannot be read.
         """
-        found = []
+        parts_by_image = []
         for seen, image in zip(pixels, images, strict=True):
             detected = cache(partial(self._detected, seen))  # objects of one label share a pass of the detector
-            found.append(
+            parts_by_image.append(
                 [
                     replace(part, object_index=index)
                     for index, each in enumerate(image.objects)
                     for part in self.parse_object(seen, each, detected)
                 ]
             )
-        return found
+        return parts_by_image
 
     def check_labels(self, labels: Iterable[str]) -> None:
         """Refuse `sources` of labels or base objects that there are not.
@@ -267,10 +267,10 @@ class ObjectParser:
         """Every part that scores anywhere, by votes and detector."""
         x0, y0, x1, y1 = cut.window
         size, inside = (y1 - y0, x1 - x0), bitmap[y0:y1, x0:x1]
-        share, found = self.options.detector_share, []
-        for name, wanted in names.items():
+        share, placed_parts = self.options.detector_share, []
+        for name, base_parts in names.items():
             score_map = np.zeros(size, dtype=np.float32)
-            if (said := self._votes(cut, ranked, wanted)) is not None:
+            if (said := self._votes(cut, ranked, base_parts)) is not None:
                 score_map += (1 - share) * spread(said, cut.grid, size)
             if name in seen:
                 score_map += share * seen[name]
@@ -280,26 +280,26 @@ class ObjectParser:
             mask = np.zeros(bitmap.shape, dtype=bool)
             mask[y0:y1, x0:x1] = placed[0]
             a, b, c, d = tight_box(mask)
-            found.append(
+            placed_parts.append(
                 ParsedPart(
                     name=name,
-                    found_as=", ".join(sorted(f"{base}:{part}" for base, part in wanted)),
+                    found_as=", ".join(sorted(f"{base}:{part}" for base, part in base_parts)),
                     box_xyxy=(a + 0.5, b + 0.5, c + 0.5, d + 0.5),  # from pixel centres to edges
                     score=placed[1],
                     mask=mask,
                 )
             )
-        return found
+        return placed_parts
 
     def _names(self, label: str) -> dict[str, set[tuple[str, str]]]:
         """Names to write -> the base parts (object, part) that they may come from."""
         allowed = self._sources.get(plain(label))
-        wanted = None if allowed is None else {plain(name) for name in allowed}
+        bases = None if allowed is None else {plain(name) for name in allowed}
         if allowed is not None:
             check_names(allowed, self._parts_of, f"the reference bank {self.bank.folder} has no")
         names: dict[str, set[tuple[str, str]]] = {}
         for base, parts in self._parts_of.items():
-            if wanted is not None and plain(base) not in wanted:
+            if bases is not None and plain(base) not in bases:
                 continue
             for part in parts:
                 if (name := self.renamer(label, part)) is not None:
@@ -308,12 +308,12 @@ class ObjectParser:
 
     def _ranked(self, target: CutOut, label: str) -> list[int]:
         """All references that may vote on a label, the most similar one first."""
-        found = self.bank.search(target.class_token[None], k=len(self.bank), objects=self._sources.get(plain(label)))
-        return [int(index) for index in found.indices[0].tolist()]
+        matches = self.bank.search(target.class_token[None], k=len(self.bank), objects=self._sources.get(plain(label)))
+        return [int(index) for index in matches.indices[0].tolist()]
 
-    def _votes(self, target: CutOut, ranked: Sequence[int], wanted: set[tuple[str, str]]) -> Tensor | None:
+    def _votes(self, target: CutOut, ranked: Sequence[int], base_parts: set[tuple[str, str]]) -> Tensor | None:
         """(N,) votes of the first references that have a part annotated; None where there are none."""
-        pairs = {(plain(base), plain(part)) for base, part in wanted}
+        pairs = {(plain(base), plain(part)) for base, part in base_parts}
         witnesses: list[Witness] = []
         for index in ranked:
             if not pairs & self.bank.parts_of(index):
@@ -335,8 +335,8 @@ class ObjectParser:
         if self.predictor is None or self.options.detector_share == 0:
             return None
         asked: dict[tuple[str, ...], tuple[str, str]] = {}  # case and spaces aside, each once
-        for name, wanted in self._names(label).items():
-            for phrase in (*(f"{base}:{part}" for base, part in sorted(wanted)), name):
+        for name, base_parts in self._names(label).items():
+            for phrase in (*(f"{base}:{part}" for base, part in sorted(base_parts)), name):
                 asked[tuple(plain(piece) for piece in phrase.partition(":")[::2])] = (phrase, name)
         vocabulary = Vocabulary.from_categories({"id": i, "name": p} for i, (p, _) in enumerate(asked.values(), 1))
         threshold = self.options.sure_score / 10
@@ -353,12 +353,12 @@ class ObjectParser:
         result = detected.result
         x0, y0, x1, y1 = window
         assert result.masks is not None
-        for number, (found, score) in enumerate(zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)):
+        for number, (class_id, score) in enumerate(zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)):
             mask = result.masks[number]
             if 2 * np.count_nonzero(mask & bitmap) < np.count_nonzero(mask) or not mask.any():
                 continue  # of another object
             weight = min(1.0, score / self.options.sure_score)
-            before = seen.setdefault(detected.written[found], np.zeros((y1 - y0, x1 - x0), dtype=np.float32))
+            before = seen.setdefault(detected.written[class_id], np.zeros((y1 - y0, x1 - x0), dtype=np.float32))
             np.maximum(before, weight * mask[y0:y1, x0:x1], out=before)
         return seen
 

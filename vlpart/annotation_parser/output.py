@@ -107,18 +107,18 @@ class _Numbering:
 
     def __call__(self, record: Record, first: int) -> list[Record]:
         """The annotations of a record; `first` is the id that the first of them will have."""
-        found: list[Record] = []
+        annotations: list[Record] = []
         owners: dict[int, int] = {}
         for index, each in enumerate(record.get("objects", ())):
             name = self._known.get(plain(each["name"]), None if self._vocabulary else each["name"])
             if name is not None:
-                owners[index] = first + len(found)
-                found.append(self._annotation(name, each))
+                owners[index] = first + len(annotations)
+                annotations.append(self._annotation(name, each))
         for part in record["parts"]:
             self.parts += 1
             owner = {"object_annotation_id": owners[part["object"]]} if part.get("object") in owners else {}
-            found.append(self._annotation(part["name"], part) | owner)
-        return found
+            annotations.append(self._annotation(part["name"], part) | owner)
+        return annotations
 
     def open_ended(self, labels: Iterable[str]) -> list[int]:
         """The ids of the part classes of some labels, once all categories are known."""
@@ -126,11 +126,11 @@ class _Numbering:
 
     @cached_property
     def _parts_of(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        ids_by_object: dict[str, list[int]] = {}
         for category in _categories(self._vocabulary, self.ids):
             if category.get("part"):
-                found.setdefault(plain(category["object"]), []).append(category["id"])
-        return found
+                ids_by_object.setdefault(plain(category["object"]), []).append(category["id"])
+        return ids_by_object
 
     def _annotation(self, name: str, content: Record) -> Record:
         category = self.ids.setdefault(name, len(self.ids) + 1)
@@ -149,12 +149,12 @@ def settings_of(output: Path) -> Any:
 
 def _categories(vocabulary: Vocabulary | None, ids: Mapping[str, int]) -> list[dict[str, Any]]:
     if vocabulary is None:
-        found = [(name, number, *name.partition(":")[::2]) for name, number in ids.items()]
+        rows = [(name, number, *name.partition(":")[::2]) for name, number in ids.items()]
     else:
-        found = [(e.name, e.id, e.object or "", e.part or "") for e in vocabulary.entries]
+        rows = [(e.name, e.id, e.object or "", e.part or "") for e in vocabulary.entries]
     return [
         {"id": number, "name": name} | ({"object": owner, "part": part} if part else {})
-        for name, number, owner, part in found
+        for name, number, owner, part in rows
     ]
 
 

@@ -307,14 +307,14 @@ def parts_of(
     """The parts of an object: those that name it, or (naming none) lie in it and in no other object of its name."""
     name = categories[entry.category_id].object_name
     rivals = [o for o in objects if o is not entry and categories[o.category_id].object_name == name]
-    found = []
+    own = []
     for part in parts:
         if categories[part.category_id].object_name != name:
             continue
         alone = _lies_in(part, entry) and not any(_lies_in(part, rival) for rival in rivals)
         if part.owner_id == entry.id or (part.owner_id is None and alone):
-            found.append(part)
-    return found
+            own.append(part)
+    return own
 
 
 def _lies_in(part: AnnotationEntry, entry: AnnotationEntry) -> bool:

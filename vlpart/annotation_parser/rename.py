@@ -48,9 +48,9 @@ class Renamer:
             return f"{object_name}:{part_name}"
         part = plain(part_name)
         for candidate in self.renames.get(part, (part,)):
-            found = self._parts.get((plain(object_name), candidate))
-            if found is not None:
-                return found
+            class_name = self._parts.get((plain(object_name), candidate))
+            if class_name is not None:
+                return class_name
         return None
 
     def whole(self, name: str) -> str | None:

@@ -323,14 +323,14 @@ def _readable(
     on_failure: OnFailure | None,
 ) -> dict[int, NDArray[np.uint8]]:
     """What is seen of some items, without those whose image or annotations cannot be used."""
-    found: dict[int, NDArray[np.uint8]] = {}
+    pixels: dict[int, NDArray[np.uint8]] = {}
     for item in items:
         try:
-            found[item] = seen(item)
+            pixels[item] = seen(item)
         except (ImageError, DataError) as error:
             if on_failure is not None:
                 on_failure(name(item), error)
-    return found
+    return pixels
 
 
 def _check_folder(images: Path) -> None:

@@ -48,9 +48,9 @@ def votes(target: Tensor, witnesses: Sequence[Witness], neighbours: int) -> Tens
     kept = [witness.inside | (witness.cover > 0) for witness in witnesses]
     keys = torch.cat([w.descriptors[k] for w, k in zip(witnesses, kept, strict=True)])
     cover = torch.cat([w.cover[k] for w, k in zip(witnesses, kept, strict=True)])
-    found = nearest(target, keys, min(neighbours, len(keys)))
-    weights = torch.softmax(found.similarities / TEMPERATURE, dim=1)
-    return (weights * cover[found.indices]).sum(dim=1)
+    matches = nearest(target, keys, min(neighbours, len(keys)))
+    weights = torch.softmax(matches.similarities / TEMPERATURE, dim=1)
+    return (weights * cover[matches.indices]).sum(dim=1)
 
 
 def coverage(bitmap: NDArray[np.bool_], grid: tuple[int, int]) -> Tensor:

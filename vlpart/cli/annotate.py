@@ -87,14 +87,14 @@ def annotate(
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.resolve import resolve
 
-    found = resolve(model)
+    resolved = resolve(model)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     total = sum(1 for _ in list_images(sources, recursive=recursive, on_unlisted=lambda error: None))
     from vlpart.inference.predictor import load
 
     with Bars(hidden=no_progress, in_bytes=True, transient=True) as progress:
-        found.fetch(progress)
-    predictor = load(found, device=device)
+        resolved.fetch(progress)
+    predictor = load(resolved, device=device)
     done = 0
     with Bars(hidden=no_progress, transient=True) as progress:
 

@@ -218,18 +218,18 @@ def _dataset(on: str, data: Path | None, images: Path | None, max_images: int | 
     return open_dataset(file, images or folder, benchmark, max_images=max_images)
 
 
-def _vocabulary(given: str | None) -> Any:
-    if given is None:
+def _vocabulary(text: str | None) -> Any:
+    if text is None:
         return None
     from vlpart.text.vocabulary import Vocabulary
 
-    return Vocabulary.of(given)
+    return Vocabulary.of(text)
 
 
-def _wordings(given: str | None) -> dict[str, str] | None:
+def _wordings(text: str | None) -> dict[str, str] | None:
     from vlpart.evaluation.robustness import DEFAULT_WORDINGS, read_wordings
 
-    return None if given is None else read_wordings(DEFAULT_WORDINGS if given == "default" else Path(given))
+    return None if text is None else read_wordings(DEFAULT_WORDINGS if text == "default" else Path(text))
 
 
 def _with_predictor(

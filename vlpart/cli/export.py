@@ -60,15 +60,15 @@ def export(
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.resolve import resolve
 
-    found = resolve(model, weights)
+    resolved = resolve(model, weights)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     with Bars(in_bytes=True, transient=True) as progress:
-        found.fetch(progress)
+        resolved.fetch(progress)
     from vlpart.export.write import FORMATS
     from vlpart.export.write import export as write
     from vlpart.inference.predictor import load
 
-    predictor = load(found, device="cpu", precision="float32")
+    predictor = load(resolved, device="cpu", precision="float32")
     target = output or Path(f"{predictor.name}{FORMATS[format.value]}")
     path = write(predictor, target, format.value, vocabulary=names, text_input=text_input)
     size = sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.is_file())

@@ -94,16 +94,16 @@ def build(
     annotations = annotations or o.below(data, known.annotations if known else None, "--annotations")
     images = images or o.below(data, known.images if known else None, "--images")
     listed = vocabulary or (known.vocabulary if known else None)
-    wanted = None if only_objects is None else names_in(only_objects)
+    chosen = None if only_objects is None else names_in(only_objects)
     if objects:
         if listed is not None:
             raise typer.BadParameter("--objects takes the names in the file", param_hint="--vocabulary")
-        base = read_base_objects(annotations, only_objects=wanted, exclude_objects=names_in(exclude_objects))
+        base = read_base_objects(annotations, only_objects=chosen, exclude_objects=names_in(exclude_objects))
     else:
         base = read_base_data(
             annotations,
             vocabulary=None if listed is None else Vocabulary.of(listed),
-            only_objects=wanted,
+            only_objects=chosen,
             exclude_objects=names_in(exclude_objects),
         )
     extractor = load_features(
@@ -298,22 +298,22 @@ def _read_images(
     from vlpart.annotation_parser.labelled_images import read_labelled_folders, read_labels
     from vlpart.text.vocabulary import Vocabulary
 
-    wanted = None if only is None else names_in(only)
+    chosen = None if only is None else names_in(only)
     if labels is None:
         known = None if vocabulary is None else Vocabulary.of(vocabulary)
-        return read_labelled_folders(images, labels=known, per_folder=per_folder, only=wanted)
+        return read_labelled_folders(images, labels=known, per_folder=per_folder, only=chosen)
     for value, option in ((vocabulary, "--label-vocabulary"), (per_folder, "--per-folder")):
         if value is not None:
             raise typer.BadParameter(f"{option} is for one folder per label, not for --labels", param_hint=option)
-    return read_labels(labels, only=wanted)
+    return read_labels(labels, only=chosen)
 
 
-def _base_objects(given: str | None, known: FindRecipe | None) -> frozenset[str] | None:
+def _base_objects(text: str | None, known: FindRecipe | None) -> frozenset[str] | None:
     """The labels that the detector parses by itself: as given, else those of the recipe; None = all of them."""
-    if given is None:
+    if text is None:
         names: Iterable[str] | None = () if known is None else known.base_objects
     else:
-        names = None if given.strip().lower() == "all" else names_in(given)
+        names = None if text.strip().lower() == "all" else names_in(text)
     return None if names is None else frozenset(names)
 
 

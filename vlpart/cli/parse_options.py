@@ -85,26 +85,26 @@ def below(root: Path | None, place: str | None, option: str) -> Path:
 
 def references_per_label(text: str | None) -> dict[str, tuple[str, ...]]:
     """The references of labels: "bench: chair, sofa; bus: car"."""
-    found: dict[str, tuple[str, ...]] = {}
+    bases_of: dict[str, tuple[str, ...]] = {}
     for piece in (text or "").split(";"):
         label, colon, names = piece.partition(":")
         if not piece.strip():
             continue
         if not colon or not label.strip() or not names_in(names):
             raise DataError(f"--from needs 'label: object, object; label: object', not {piece.strip()!r}")
-        found[label.strip()] = tuple(names_in(names))
-    return found
+        bases_of[label.strip()] = tuple(names_in(names))
+    return bases_of
 
 
-def part_names(given: str | None) -> Vocabulary | None:
+def part_names(text: str | None) -> Vocabulary | None:
     """The names to write, of which some must be parts; None takes every part as it comes."""
     from vlpart.text.vocabulary import Vocabulary
 
-    if given is None:
+    if text is None:
         return None
-    vocabulary = Vocabulary.of(given)
+    vocabulary = Vocabulary.of(text)
     if not any(entry.part for entry in vocabulary.entries):
-        raise typer.BadParameter(f"{given!r} names no parts; 'bench: leg, seat' does", param_hint="--names")
+        raise typer.BadParameter(f"{text!r} names no parts; 'bench: leg, seat' does", param_hint="--names")
     return vocabulary
 
 

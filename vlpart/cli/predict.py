@@ -182,17 +182,17 @@ def _predictor(
     return load(found, device=device, precision=precision.value)
 
 
-def _sources(given: list[str] | None) -> tuple[list[str], list[str]]:
+def _sources(sources: list[str] | None) -> tuple[list[str], list[str]]:
     """Images and videos, `sample` being the photo in the package unless there is a file of that name here."""
     from vlpart.data.image_files import is_video
     from vlpart.files import is_there, local_path
 
-    if not given:
+    if not sources:
         raise typer.BadParameter(
             "no image given: name a file, a folder or an address, or try the photo that comes with the package: "
             "vlpart predict sample",
             param_hint="SOURCE",
         )
     photo = Path(__file__).parents[1] / "assets" / "samples" / "astronaut.jpg"
-    named = [str(photo) if each == SAMPLE and not is_there(local_path(each)) else each for each in given]
+    named = [str(photo) if each == SAMPLE and not is_there(local_path(each)) else each for each in sources]
     return [each for each in named if not is_video(each)], [each for each in named if is_video(each)]

@@ -254,13 +254,13 @@ def default_workers(world: World) -> int:
     return max(1, min(4, (os.cpu_count() or 2) // here - 1))
 
 
-def _batch(given: str | None) -> int | None:
+def _batch(text: str | None) -> int | None:
     """The number of `--batch-size`; None for "auto" and where it is not given."""
-    if given in (None, "auto"):
+    if text in (None, "auto"):
         return None
-    if not (given or "").isdecimal() or int(given or 0) < 1:
-        raise typer.BadParameter(f"--batch-size is a number of images or auto, not {given!r}")
-    return int(given or 0)
+    if not (text or "").isdecimal() or int(text or 0) < 1:
+        raise typer.BadParameter(f"--batch-size is a number of images or auto, not {text!r}")
+    return int(text or 0)
 
 
 def _shaped(

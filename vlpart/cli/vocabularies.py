@@ -42,9 +42,9 @@ def show(
     """Show the entries of a vocabulary: id, name, and for a part its object and its own name."""
     from vlpart.text.vocabulary import Vocabulary
 
-    found = Vocabulary.of(vocabulary)
+    resolved = Vocabulary.of(vocabulary)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(resolved.to_dict(), indent=1, ensure_ascii=False))
         return
-    rows = [(entry.id, entry.name, entry.object or "", entry.part or "") for entry in found.entries]
+    rows = [(entry.id, entry.name, entry.object or "", entry.part or "") for entry in resolved.entries]
     print_table(("id", "name", "part of", "part"), rows, right=("id",))

@@ -51,10 +51,10 @@ def json_files(root: Path, fix: str = "put the annotation file there") -> list[P
     if not is_folder(root):
         raise DataError(f"there is no folder {root}; give the folder of your data set (--data)")
     places = [p.format(split=name) for p in JSON_PLACES for name in ("train", "val", "valid", "test")]
-    found = [file for place in dict.fromkeys(places) for file in sorted(root.glob(place))]
-    if not found:
+    files = [file for place in dict.fromkeys(places) for file in sorted(root.glob(place))]
+    if not files:
         raise DataError(f"no JSON files in {root}, its annotations/ or train/; {conversion(root) or fix}")
-    return found
+    return files
 
 
 def conversion(root: Path) -> str | None:
@@ -76,10 +76,10 @@ def foreign_kind(source: Path) -> str | None:
         if any(_looks_like_coco(file) for place in dict.fromkeys(places) for file in source.glob(place)):
             return None
     try:
-        found = detect(source)
+        known_format = detect(source)
     except DataError:
         return None
-    return None if found is None or found[0] == "coco" else found[0]
+    return None if known_format is None or known_format[0] == "coco" else known_format[0]
 
 
 def _looks_like_coco(file: Path) -> bool:
@@ -114,14 +114,14 @@ def open_folder(root: Path) -> DataFolder:
             f"{root}: none of its JSON files is a train split ({names}); call the annotation file train.json"
         )
     val = _pick(files, "val", root, read)
-    found = DataFolder(
+    folder = DataFolder(
         root=root,
         train=_usable(train, read.content(train), root),
         val=None if val is None else _usable(val, read.content(val), root),
     )
-    if found.val is not None:
-        _refuse_overlap(found.train, found.val, root)
-    return found
+    if folder.val is not None:
+        _refuse_overlap(folder.train, folder.val, root)
+    return folder
 
 
 def find_val(root: Path) -> Path:
@@ -130,10 +130,10 @@ def find_val(root: Path) -> Path:
     Raises:
         DataError: there is none, or there are several, or a file that could be it is no JSON.
     """
-    found = _pick(json_files(root), "val", root, _Reader())
-    if found is None:
+    val = _pick(json_files(root), "val", root, _Reader())
+    if val is None:
         raise DataError(f"{root} has no val split: call the annotation file val.json, or name the file itself")
-    return found
+    return val
 
 
 class _Reader:

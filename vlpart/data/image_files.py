@@ -68,11 +68,11 @@ def list_images(
         ImageError: at the call, before anything is yielded: no source at all, one that is empty or no path, a folder
             without images or one that cannot be listed, a pattern that matches none.
     """
-    given = named_sources(sources)
-    for source in given:
+    named = named_sources(sources)
+    for source in named:
         if next(_expand(source, recursive, _nobody if on_unlisted else None), None) is None:
             _refuse_empty(source, recursive)
-    return _stream(given, recursive, on_unlisted)
+    return _stream(named, recursive, on_unlisted)
 
 
 _Told = Callable[[ImageError], object] | None
@@ -89,12 +89,12 @@ def named_sources(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[s
         ImageError: nothing at all, an empty name, or something that is no path (an image in memory, None).
     """
     if isinstance(sources, (str, os.PathLike)):
-        given: list[Any] = [sources]
+        listed: list[Any] = [sources]
     else:
-        given = list(sources) if isinstance(sources, Iterable) else [sources]
-    if not given:
+        listed = list(sources) if isinstance(sources, Iterable) else [sources]
+    if not listed:
         raise ImageError("no images given: name files, folders, patterns or URLs")
-    names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else source for source in given]
+    names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else source for source in listed]
     for name in names:
         if not isinstance(name, str):
             raise ImageError(
@@ -216,13 +216,13 @@ def _folders(top: Path) -> Iterator[Path]:
     level, seen = [top], {os.path.realpath(top)}
     while level:
         yield from level
-        found = []
+        deeper = []
         for path in (subfolder for folder in level for subfolder in _subfolders(folder)):
             real = os.path.realpath(path)
             if real not in seen:
                 seen.add(real)
-                found.append(path)
-        level = found
+                deeper.append(path)
+        level = deeper
 
 
 def _subfolders(folder: Path) -> list[Path]:

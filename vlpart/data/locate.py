@@ -27,17 +27,17 @@ class ImageFinder:
     def find_all(self, file_names: Iterable[str]) -> dict[str, str | None]:
         """`find` for the different names of a file; None too where the names of two images lead to one file."""
         names = list(dict.fromkeys(file_names))
-        found = {name: name if self.has(name) else None for name in names}
-        taken = {name for name, place in found.items() if place is not None}
+        place_of = {name: name if self.has(name) else None for name in names}
+        taken = {name for name, place in place_of.items() if place is not None}
         shortened: dict[str, list[str]] = {}
-        for name in (name for name, place in found.items() if place is None):
+        for name in (name for name, place in place_of.items() if place is None):
             if (place := self.find(name)) is not None:
                 shortened.setdefault(os.path.normpath(place), []).append(name)
-                found[name] = place
+                place_of[name] = place
         for place, same in shortened.items():
             if len(same) > 1 or place in taken:
-                found.update(dict.fromkeys(same))
-        return found
+                place_of.update(dict.fromkeys(same))
+        return place_of
 
     def has(self, name: str) -> bool:
         """Whether `root` holds an entry of exactly this name."""

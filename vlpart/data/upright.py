@@ -79,32 +79,32 @@ def unclear_note(paths: Sequence[Path]) -> str | None:
     """
     from vlpart.data.images import image_header
 
-    found: list[Path] = []
+    unclear: list[Path] = []
     step = max(1, -(-len(paths) // LOOKED_AT))
     for path in paths[::step]:
         try:
             with image_header(path, max_pixels=None) as image:
                 if is_unclear(image.getexif().get(EXIF_ORIENTATION, 1), image.size):
-                    found.append(path)
+                    unclear.append(path)
         except Exception:  # noqa: BLE001 - decoders raise anything on a damaged header
             continue
-    if not found:
+    if not unclear:
         return None
     among = f" of {len(paths[::step])} looked at" if step > 1 else ""
     return (
-        f"{len(found)} images{among} have an EXIF entry that turns or mirrors them and not their size (first: "
-        f"{found[0].name}): annotations count as drawn upright, as viewers show them"
+        f"{len(unclear)} images{among} have an EXIF entry that turns or mirrors them and not their size (first: "
+        f"{unclear[0].name}): annotations count as drawn upright, as viewers show them"
     )
 
 
-def check_size(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> None:
+def check_size(path: Path, actual: tuple[int, int], stated: tuple[int, int]) -> None:
     """Refuse an image of another size than its annotations say.
 
     Raises:
         DataError: it has another size.
     """
-    if found != stated:
+    if actual != stated:
         raise DataError(
-            f"{path} is {found[1]}x{found[0]} pixels, its annotations say {stated[1]}x{stated[0]}; "
+            f"{path} is {actual[1]}x{actual[0]} pixels, its annotations say {stated[1]}x{stated[0]}; "
             "correct width and height in the annotation file"
         )

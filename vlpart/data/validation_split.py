@@ -21,9 +21,9 @@ def original_image(source_image: object, file_name: str) -> str:
 
 def made_from(source_image: object, file_name: str) -> str | None:
     """As `original_image`; None for an image that is an original, as far as the file says."""
-    given = source_image is not None and source_image != ""
-    original, variant, _ = (str(source_image) if given else file_name).partition(_VARIANT)
-    return original if given or variant else None
+    stated = source_image is not None and source_image != ""
+    original, variant, _ = (str(source_image) if stated else file_name).partition(_VARIANT)
+    return original if stated or variant else None
 
 
 def held_out(names: Mapping[int, str], fraction: float) -> frozenset[int]:

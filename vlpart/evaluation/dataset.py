@@ -59,8 +59,8 @@ class Dataset:
         """See `vlpart.data.upright.unclear_note`; None where the images are not known."""
         if self.images is None:
             return None
-        found = [self.images / place for place in self._places.values() if place is not None]
-        return unclear_note(found)
+        files = [self.images / place for place in self._places.values() if place is not None]
+        return unclear_note(files)
 
     @cached_property
     def _places(self) -> dict[str, str | None]:

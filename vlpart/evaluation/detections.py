@@ -245,18 +245,18 @@ def read_detections(path: Path) -> list[dict[str, Any]]:
     return listed(content.get("annotations") if isinstance(content, Mapping) else content, path)
 
 
-def listed(found: Any, path: Path) -> list[dict[str, Any]]:
+def listed(content: Any, path: Path) -> list[dict[str, Any]]:
     """The entries of a list of detections.
 
     Raises:
         EvaluationError: it is no list, or an entry is no object.
     """
-    if not isinstance(found, list):
+    if not isinstance(content, list):
         raise EvaluationError(f"{path} is neither a list of detections nor an object with annotations")
-    for place, each in enumerate(found):
+    for place, each in enumerate(content):
         if not isinstance(each, dict):
             raise EvaluationError(f"{path}: detection {place} is no JSON object: {str(each)[:60]}")
-    return found
+    return content
 
 
 def read_content(path: Path) -> Any:

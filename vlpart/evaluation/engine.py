@@ -56,10 +56,10 @@ class Index:
         """The detections in the form of the library; the size of a detection is that of its mask or of its box."""
         columns = (table.image_ids[:, None], table.boxes_xywh, table.scores[:, None], table.category_ids[:, None])
         rows = np.hstack([np.asarray(column, dtype=np.float64) for column in columns])
-        found = self.coco.load_res(rows, segmentation=table.masks if kind == "masks" else None)
+        results = self.coco.load_res(rows, segmentation=table.masks if kind == "masks" else None)
         if kind == "masks" and len(table):
-            found.update_anns(ids=np.arange(1, len(table) + 1), area=table.areas(kind))
-        return found
+            results.update_anns(ids=np.arange(1, len(table) + 1), area=table.areas(kind))
+        return results
 
 
 def library() -> Any:

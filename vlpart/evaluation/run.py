@@ -117,7 +117,7 @@ def predict(
     folder = ShardFolder(asked.output, dataset.truth["images"], key)
     folder.open(together)
 
-    given: dict[str, Any] = {
+    limits: dict[str, Any] = {
         key: getattr(settings, key)
         for key in ("score_threshold", "max_detections")
         if getattr(settings, key) is not None
@@ -130,7 +130,7 @@ def predict(
 
     def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
         read = predictor.read(dataset.pixels_or_path(image), **sides)
-        (result,) = predictor.detect([read], names, **given)
+        (result,) = predictor.detect([read], names, **limits)
         _check_frame(result, image)
         found = detections_of(result, file_id(image), file_classes, "masks" in dataset.benchmark.kinds)
         line: dict[str, Any] = {"image_id": file_id(image), "detections": list(found)}

@@ -71,15 +71,15 @@ class GivenObjects:
         Raises:
             DataError: neither boxes nor masks, other numbers of them, or a region that is not in the image.
         """
-        found, stack = regions_of(image_size, boxes, masks)
-        count = len(found)
+        boxes_xyxy, stack = regions_of(image_size, boxes, masks)
+        count = len(boxes_xyxy)
         called = [names] * count if isinstance(names, str) else names
         sure = np.ones(count, dtype=np.float32) if scores is None else np.asarray(scores, dtype=np.float32)
         if (called is not None and len(called) != count) or sure.shape != (count,):
             raise DataError(f"there are {count} given objects: give as many names and scores, or none")
         if not ((sure >= 0) & (sure <= 1)).all():
             raise DataError("scores of given objects must be in 0..1")
-        return cls(boxes_xyxy=found, names=called, masks=stack, scores=sure)
+        return cls(boxes_xyxy=boxes_xyxy, names=called, masks=stack, scores=sure)
 
 
 def regions_of(
@@ -94,24 +94,25 @@ def regions_of(
     stack = None if masks is None else _stack(masks, image_size)
     if boxes is not None:
         try:
-            found = np.array(boxes, dtype=np.float32)
+            boxes_xyxy = np.array(boxes, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise DataError(f"boxes must be (K, 4) numbers x0, y0, x1, y1 in pixels: {error}") from error
-        found = found.reshape(1, 4) if found.shape == (4,) else found.reshape(-1, 4) if not found.size else found
+        if boxes_xyxy.shape == (4,) or not boxes_xyxy.size:
+            boxes_xyxy = boxes_xyxy.reshape(-1, 4)
     elif stack is not None:
-        found = np.array([_box(stack.crop(i)) for i in range(len(stack))], dtype=np.float32).reshape(-1, 4)
+        boxes_xyxy = np.array([_box(stack.crop(i)) for i in range(len(stack))], dtype=np.float32).reshape(-1, 4)
     else:
         raise DataError("no region is given: pass boxes or masks")
-    if found.ndim != 2 or found.shape[1] != 4 or not np.isfinite(found).all():
-        raise DataError(f"boxes must be (K, 4) numbers x0, y0, x1, y1 in pixels, not {found.shape}")
-    if stack is not None and len(stack) != len(found):
-        raise DataError(f"there are {len(found)} boxes and {len(stack)} masks: give one of each per object")
-    clipped = np.concatenate([found[:, :2].clip(0), np.minimum(found[:, 2:], (width, height))], axis=1)
+    if boxes_xyxy.ndim != 2 or boxes_xyxy.shape[1] != 4 or not np.isfinite(boxes_xyxy).all():
+        raise DataError(f"boxes must be (K, 4) numbers x0, y0, x1, y1 in pixels, not {boxes_xyxy.shape}")
+    if stack is not None and len(stack) != len(boxes_xyxy):
+        raise DataError(f"there are {len(boxes_xyxy)} boxes and {len(stack)} masks: give one of each per object")
+    clipped = np.concatenate([boxes_xyxy[:, :2].clip(0), np.minimum(boxes_xyxy[:, 2:], (width, height))], axis=1)
     for i, (x0, y0, x1, y1) in enumerate(clipped.tolist()):
         if x1 - x0 < 1 or y1 - y0 < 1:
             raise DataError(
                 f"region {i} is empty or not in the image of {width}x{height} pixels (boxes are x0, y0, x1, y1): "
-                f"{[round(float(side), 1) for side in found[i]]}"
+                f"{[round(float(side), 1) for side in boxes_xyxy[i]]}"
             )
     return clipped.astype(np.float32), stack
 
@@ -231,7 +232,7 @@ def find_parts(
     vocabulary, owners = vocabulary_for(vocabulary, objects.names)
     if objects.names is None:
         owners = owners * len(objects.boxes_xyxy)
-    found = _Found([], [], [], [], [])
+    collected = _Found([], [], [], [], [])
     with_masks = True
     for start in range(0, len(owners), _AT_ONCE):
         some = range(start, min(start + _AT_ONCE, len(owners)))
@@ -244,8 +245,8 @@ def find_parts(
                 with_masks &= result.masks is not None
                 own, parts = result[result.class_ids == 0], tidy(result[result.class_ids != 0])[: max_detections - 1]
                 region = _region(objects, i, own, windows[i])
-                _collect(found, objects, i, asked, region, parts, windows[i], image.pixels.shape[:2])
-    return _result(found, vocabulary, image, with_masks)
+                _collect(collected, objects, i, asked, region, parts, windows[i], image.pixels.shape[:2])
+    return _result(collected, vocabulary, image, with_masks)
 
 
 def _window(box: NDArray[np.float32], size_hw: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -262,7 +263,7 @@ def _piece(image: ReadImage, window: tuple[int, int, int, int], sides: tuple[int
 
 
 def _collect(
-    found: _Found,
+    collected: _Found,
     objects: GivenObjects,
     i: int,
     asked: Sequence[int],
@@ -272,12 +273,12 @@ def _collect(
     size_hw: tuple[int, int],
 ) -> None:
     """Add object `i` and those of the parts in its window that lie in its region."""
-    box, place = objects.boxes_xyxy[i], len(found.boxes)
-    found.boxes.append(box)
-    found.scores.append(float(objects.scores[i]))
-    found.class_ids.append(asked[0])
-    found.owners.append(-1)
-    found.rles.append(region.rle(size_hw))
+    box, place = objects.boxes_xyxy[i], len(collected.boxes)
+    collected.boxes.append(box)
+    collected.scores.append(float(objects.scores[i]))
+    collected.class_ids.append(asked[0])
+    collected.owners.append(-1)
+    collected.rles.append(region.rle(size_hw))
     boxes = parts.boxes_xyxy + np.array(window[:2] * 2, dtype=np.float32)
     for k in range(len(parts)):
         crop = MaskCrop(0, 0, np.zeros((0, 0), dtype=bool))
@@ -286,11 +287,11 @@ def _collect(
         precise = objects.masks is not None and crop.bitmap.size
         if (crop.shared(region) / max(crop.area(), 1) if precise else _box_share(boxes[k], box)) < INSIDE:
             continue
-        found.boxes.append(boxes[k])
-        found.scores.append(float(parts.scores[k]))
-        found.class_ids.append(asked[int(parts.class_ids[k])])
-        found.owners.append(place)
-        found.rles.append(crop.rle(size_hw))
+        collected.boxes.append(boxes[k])
+        collected.scores.append(float(parts.scores[k]))
+        collected.class_ids.append(asked[int(parts.class_ids[k])])
+        collected.owners.append(place)
+        collected.rles.append(crop.rle(size_hw))
 
 
 def _region(objects: GivenObjects, i: int, own: Result, window: tuple[int, int, int, int]) -> MaskCrop:
@@ -319,15 +320,15 @@ def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def _result(found: _Found, vocabulary: Vocabulary, image: ReadImage, with_masks: bool) -> Result:
+def _result(collected: _Found, vocabulary: Vocabulary, image: ReadImage, with_masks: bool) -> Result:
     size = (image.pixels.shape[0], image.pixels.shape[1])
     return Result(
         image_size=size,
-        boxes_xyxy=np.array(found.boxes, dtype=np.float32).reshape(-1, 4),
-        scores=np.array(found.scores, dtype=np.float32),
-        class_ids=np.array(found.class_ids, dtype=np.int64),
-        masks=MaskStack.from_rles(found.rles, size) if with_masks else None,
-        owners=np.array(found.owners, dtype=np.int64),
+        boxes_xyxy=np.array(collected.boxes, dtype=np.float32).reshape(-1, 4),
+        scores=np.array(collected.scores, dtype=np.float32),
+        class_ids=np.array(collected.class_ids, dtype=np.int64),
+        masks=MaskStack.from_rles(collected.rles, size) if with_masks else None,
+        owners=np.array(collected.owners, dtype=np.int64),
         vocabulary=vocabulary,
         image=image.pixels,
         path=image.path,

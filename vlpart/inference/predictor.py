@@ -217,9 +217,9 @@ class Predictor(BasePredictor):
         for indices in _batches([image.resized.shape[:2] for image in images], self._batch_pixels):
             batch = to_batch([images[i].resized for i in indices])
             detections = self._forward(batch, text, options)
-            for index, size_hw, found in zip(indices, batch.sizes_hw, detections, strict=True):
+            for index, size_hw, of_image in zip(indices, batch.sizes_hw, detections, strict=True):
                 image = images[index]
-                results[index] = _to_result(image, rescale(found, size_hw, image.pixels.shape[:2]), names)
+                results[index] = _to_result(image, rescale(of_image, size_hw, image.pixels.shape[:2]), names)
         return [results[i] for i in range(len(images))]
 
     @torch.inference_mode()
@@ -239,14 +239,14 @@ def _batches(sizes: Sequence[tuple[int, ...]], pixels: int) -> Iterator[list[int
         yield from (indices[start : start + count] for start in range(0, len(indices), count))
 
 
-def _to_result(image: ReadImage, found: Detections, names: Vocabulary) -> Result:
-    boxes = found.boxes_xyxy.cpu().numpy()
-    size, logits = image.pixels.shape[:2], found.mask_logits
+def _to_result(image: ReadImage, detections: Detections, names: Vocabulary) -> Result:
+    boxes = detections.boxes_xyxy.cpu().numpy()
+    size, logits = image.pixels.shape[:2], detections.mask_logits
     return Result(
         image_size=size,
         boxes_xyxy=boxes,
-        scores=found.scores.cpu().numpy(),
-        class_ids=found.labels.cpu().numpy(),
+        scores=detections.scores.cpu().numpy(),
+        class_ids=detections.labels.cpu().numpy(),
         masks=None if logits is None else MaskStack(logits.sigmoid().cpu().numpy(), boxes, size),
         vocabulary=names,
         image=image.pixels,

@@ -63,11 +63,11 @@ def detect_in_tiles(image: ReadImage, look: Callable[[list[ReadImage]], list[Res
     assert image.tiling is not None
     height, width = image.pixels.shape[:2]
     boxes = tiles_of((height, width), image.tiling.side)
-    found = [((0, 0, width, height), look([image])[0])]
+    results = [((0, 0, width, height), look([image])[0])]
     for start in range(0, len(boxes), _TILES_AT_ONCE):
         some = boxes[start : start + _TILES_AT_ONCE]
-        found += zip(some, look([_piece(image, box) for box in some]), strict=True)
-    return merge(found, image)
+        results += zip(some, look([_piece(image, box) for box in some]), strict=True)
+    return merge(results, image)
 
 
 def _piece(image: ReadImage, box: Box) -> ReadImage:
@@ -99,27 +99,27 @@ class _Sighting:
         return float(self.result.scores[self.index])
 
 
-def merge(found: Sequence[tuple[Box, Result]], image: ReadImage) -> Result:
+def merge(results: Sequence[tuple[Box, Result]], image: ReadImage) -> Result:
     """One result of the results of tiles.
 
     Args:
-        found: a tile's place in the image, and what was found in it, in its own pixels.
+        results: a tile's place in the image, and what was detected in it, in its own pixels.
         image: the whole.
     """
     height, width = image.pixels.shape[:2]
     groups: dict[int, list[_Sighting]] = {}
-    for tile, result in found:
+    for tile, result in results:
         for class_id, sighting in _sightings(tile, result, (height, width)):
             groups.setdefault(class_id, []).append(sighting)
     boxes, scores, class_ids, rles = [], [], [], []
     for class_id, sightings in groups.items():
-        for thing in _things(sightings):
-            box, score, mask = _joined(thing)
+        for group in _things(sightings):
+            box, score, mask = _joined(group)
             boxes.append(box)
             scores.append(score)
             class_ids.append(class_id)
             rles.append(mask.rle((height, width)))
-    first = found[0][1]
+    first = results[0][1]
     return Result(
         image_size=(height, width),
         boxes_xyxy=np.array(boxes, dtype=np.float32).reshape(-1, 4),
@@ -154,12 +154,12 @@ def _things(sightings: list[_Sighting]) -> list[list[_Sighting]]:
         return masks[i]
 
     left = sorted(range(len(sightings)), key=lambda i: -sightings[i].score)
-    things = []
+    groups = []
     while left:
-        thing, open_ones = [], [left.pop(0)]
+        group, open_ones = [], [left.pop(0)]
         while open_ones:
             one = open_ones.pop()
-            thing.append(one)
+            group.append(one)
             touching = (np.minimum(boxes[one, 2:], boxes[:, 2:]) > np.maximum(boxes[one, :2], boxes[:, :2])).all(axis=1)
             alike = [
                 i
@@ -168,8 +168,8 @@ def _things(sightings: list[_Sighting]) -> list[list[_Sighting]]:
             ]
             left = [i for i in left if i not in alike]
             open_ones += alike
-        things.append([sightings[i] for i in thing])
-    return things
+        groups.append([sightings[i] for i in group])
+    return groups
 
 
 def _alike(sightings: list[_Sighting], one: int, other: int, mask: Callable[[int], MaskCrop]) -> bool:
@@ -186,15 +186,15 @@ def _alike(sightings: list[_Sighting], one: int, other: int, mask: Callable[[int
     return len(pieces) == 1 and shared >= PIECE * max(pieces[0], 1)
 
 
-def _joined(thing: list[_Sighting]) -> tuple[Boxes, float, MaskCrop]:
+def _joined(group: list[_Sighting]) -> tuple[Boxes, float, MaskCrop]:
     """Box, score and mask of one thing: of the best that sees it whole, else of all its pieces together."""
-    whole = [sighting for sighting in thing if not sighting.cut]
+    whole = [sighting for sighting in group if not sighting.cut]
     if whole:
         best = max(whole, key=lambda sighting: sighting.score)
         return best.box, best.score, best.mask()
-    boxes = np.array([sighting.box for sighting in thing])
+    boxes = np.array([sighting.box for sighting in group])
     box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-    return box, max(sighting.score for sighting in thing), _union([sighting.mask() for sighting in thing])
+    return box, max(sighting.score for sighting in group), _union([sighting.mask() for sighting in group])
 
 
 def _union(masks: Sequence[MaskCrop]) -> MaskCrop:

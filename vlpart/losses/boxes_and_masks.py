@@ -75,8 +75,8 @@ def box_loss(
         matched = matched[exact(region.truth_index[matched], target)]
         if len(matched):
             truth = target.boxes_xyxy[region.truth_index[matched]]
-            wanted = boxes.encode(region.boxes_xyxy[matched], truth, delta_weights)
-            loss = loss + (image_deltas[matched] - wanted).abs().sum()
+            true_deltas = boxes.encode(region.boxes_xyxy[matched], truth, delta_weights)
+            loss = loss + (image_deltas[matched] - true_deltas).abs().sum()
     return loss / max(len(deltas), 1)
 
 
@@ -109,7 +109,7 @@ def mask_loss(
         index: for every image (F,) their ground truth.
         targets: ground truth with masks.
     """
-    wanted = [
+    true_masks = [
         mask_targets(target.masks, i, regions)
         for regions, i, target in zip(regions_xyxy, index, targets, strict=True)
         if target.masks is not None
@@ -117,4 +117,4 @@ def mask_loss(
     all_logits = torch.cat(list(logits))
     if len(all_logits) == 0:
         return all_logits.sum()
-    return F.binary_cross_entropy_with_logits(all_logits, torch.cat(wanted))
+    return F.binary_cross_entropy_with_logits(all_logits, torch.cat(true_masks))

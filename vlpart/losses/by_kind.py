@@ -184,13 +184,13 @@ def _objectness(step: _Step, labelled: Sequence[LabelledRegions]) -> Tensor:
 
     Ground truth that was added to the proposals has no logit of its own: it gets that of the nearest proposal.
     """
-    found = []
+    logits = []
     for region, proposal in zip(labelled, step.proposals, strict=True):
         if len(proposal.logits) == 0:
-            found.append(region.overlap.new_zeros(len(region.labels)))
+            logits.append(region.overlap.new_zeros(len(region.labels)))
             continue
-        found.append(proposal.logits.detach()[boxes.iou(proposal.boxes_xyxy, region.boxes_xyxy).argmax(dim=0)])
-    return torch.cat(found)
+        logits.append(proposal.logits.detach()[boxes.iou(proposal.boxes_xyxy, region.boxes_xyxy).argmax(dim=0)])
+    return torch.cat(logits)
 
 
 def _mask_loss(step: _Step, labelled: Sequence[LabelledRegions]) -> Tensor:

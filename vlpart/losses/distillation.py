@@ -68,9 +68,9 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = TEM
         temperature: what logits are divided by.
     """
     fixed = teacher.detach() / temperature
-    wanted = fixed.sigmoid()
-    loss = F.binary_cross_entropy_with_logits(student / temperature, wanted, reduction="none")
-    least = F.binary_cross_entropy_with_logits(fixed, wanted, reduction="none")
+    probability = fixed.sigmoid()
+    loss = F.binary_cross_entropy_with_logits(student / temperature, probability, reduction="none")
+    least = F.binary_cross_entropy_with_logits(fixed, probability, reduction="none")
     return temperature**2 * (loss - least).sum() / max(len(student), 1)
 
 

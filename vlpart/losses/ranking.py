@@ -44,9 +44,9 @@ def region_ranking_loss(logits: Tensor, regions: Sequence[LabelledRegions], weig
     if weights is not None:
         chosen = chosen.masked_fill((weights.expand_as(logits)[:, present] == 0) & ~matched, -torch.inf)
     closeness = (overlap[:, None] / SHARPNESS).masked_fill(~matched, -torch.inf)
-    wanted = closeness.softmax(dim=0)
+    target_share = closeness.softmax(dim=0)
     log_share = chosen.log_softmax(dim=0).masked_fill(~matched, 0.0)
-    return -(wanted * log_share).sum(dim=0).mean()
+    return -(target_share * log_share).sum(dim=0).mean()
 
 
 def name_ranking_loss(logits: Tensor, regions: Sequence[LabelledRegions], weights: Tensor | None) -> Tensor:
@@ -90,11 +90,11 @@ def quality_loss(
     ):
         if len(target.boxes_xyxy) == 0:
             continue
-        wanted, index = boxes.iou(target.boxes_xyxy, moved).max(dim=0)
-        wanted = wanted * (wanted >= 0.3)  # a box that misses is as bad as any other
-        counts = exact(index, target) | (wanted == 0)
+        overlap, index = boxes.iou(target.boxes_xyxy, moved).max(dim=0)
+        overlap = overlap * (overlap >= 0.3)  # a box that misses is as bad as any other
+        counts = exact(index, target) | (overlap == 0)
         if target.unknown_labels is not None or target.ignore_inside is not None:
             counts &= region.overlap >= 0.1
-        total = total + F.binary_cross_entropy_with_logits(logits[counts], wanted[counts], reduction="sum")
+        total = total + F.binary_cross_entropy_with_logits(logits[counts], overlap[counts], reduction="sum")
         count += int(counts.sum())
     return total / max(count, 1)

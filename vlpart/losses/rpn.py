@@ -53,7 +53,7 @@ def rpn_losses(
         positive = sampled[is_positive]
         positive = positive[exact(index[positive], target)]
         if len(positive):
-            wanted = boxes.encode(anchors[positive], target.boxes_xyxy[index[positive]], DELTA_WEIGHTS)
-            box = box + (image_deltas[positive] - wanted).abs().sum()
+            true_deltas = boxes.encode(anchors[positive], target.boxes_xyxy[index[positive]], DELTA_WEIGHTS)
+            box = box + (image_deltas[positive] - true_deltas).abs().sum()
     nominal = options.rpn_anchors * len(targets)
     return {"rpn_objectness": objectness / nominal, "rpn_box": box / nominal}

@@ -243,12 +243,12 @@ def check_bank(recipe: FindRecipe, bank: ReferenceBank) -> None:
     Raises:
         DataError: the bank was built for another run.
     """
-    wanted, header = BANKS[recipe.bank], bank.header
+    needed, header = BANKS[recipe.bank], bank.header
     built = (header["features"], header["short_side"], header["max_side"])
-    if bank.of_objects or (built[0] == wanted.features and built[1:] != (recipe.short_side, recipe.max_side)):
+    if bank.of_objects or (built[0] == needed.features and built[1:] != (recipe.short_side, recipe.max_side)):
         raise DataError(
-            f"the recipe {recipe.name} searches the bank {wanted.name}, and {bank.folder} is another one: vlpart parse "
-            f"build BANK --recipe {wanted.name}"
+            f"the recipe {recipe.name} searches the bank {needed.name}, and {bank.folder} is another one: vlpart parse "
+            f"build BANK --recipe {needed.name}"
         )
 
 

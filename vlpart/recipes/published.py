@@ -161,23 +161,23 @@ def joint(root: Path, draw: Draw) -> Source:
 
 def _source(root: Path, draw: Draw) -> Source:
     """What both kinds share."""
-    found = get_dataset(draw.dataset)
-    labels_only = found.kind is AnnotationKind.IMAGE_LABELS
+    entry = get_dataset(draw.dataset)
+    labels_only = entry.kind is AnnotationKind.IMAGE_LABELS
     return Source(
         name=draw.dataset,
-        annotations=root / found.annotations,
-        images=root / found.images,
-        reader=found.reader,
-        vocabulary=found.vocabulary,
-        kind=draw.kind or found.kind,
+        annotations=root / entry.annotations,
+        images=root / entry.images,
+        reader=entry.reader,
+        vocabulary=entry.vocabulary,
+        kind=draw.kind or entry.kind,
         ratio=draw.ratio,
         batch_size=draw.batch_size or (8 if labels_only else 2),
-        repeat_threshold=REPEAT_THRESHOLD if found.federated else None,
-        federated=found.federated,
+        repeat_threshold=REPEAT_THRESHOLD if entry.federated else None,
+        federated=entry.federated,
         boxes_from_masks=False,
         strong_augmentation=draw.strong_augmentation,
         annotations_from=annotations_command(draw.dataset, root),
-        images_from=found.prepare_command(root),
+        images_from=entry.prepare_command(root),
     )
 
 

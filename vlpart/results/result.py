@@ -255,8 +255,8 @@ class Result:
         if score is not None:
             keep &= self.scores >= in_range("score", score, 0, 1)
         if names is not None:
-            wanted = {self.vocabulary.names[self.vocabulary.index(name)] for name in _several(names)}
-            keep &= self._mask_of(lambda c: self.vocabulary.names[c] in wanted)
+            chosen = {self.vocabulary.names[self.vocabulary.index(name)] for name in _several(names)}
+            keep &= self._mask_of(lambda c: self.vocabulary.names[c] in chosen)
         if objects is not None:
             keep &= self._mask_of(self._one_of("object", self.vocabulary.object_name, objects))
         if isinstance(parts, bool):

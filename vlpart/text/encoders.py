@@ -73,10 +73,10 @@ def encode_vocabulary(
         TextEncoderError: the encoder cannot be loaded.
     """
     if vocabulary.embeddings is not None:
-        found = vocabulary.embeddings.shape[1]
-        if found != encoder.dim:
+        length = vocabulary.embeddings.shape[1]
+        if length != encoder.dim:
             raise VocabularyError(
-                f"The embeddings of {vocabulary.title!r} are {found} long, but the text encoder {encoder.name!r} makes "
+                f"The embeddings of {vocabulary.title!r} are {length} long, the text encoder {encoder.name!r} makes "
                 f"{encoder.dim}; use a model of that text space, or names without embeddings."
             )
         return vocabulary.embeddings

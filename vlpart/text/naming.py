@@ -88,7 +88,7 @@ def parse_names(text: object) -> list[Named]:
         raise VocabularyError(
             f"A vocabulary to parse must be a string, not a {type(text).__name__}; use Vocabulary.from_names."
         )
-    found: list[Named] = []
+    named: list[Named] = []
     seen: set[str] = set()
     number = 0
     for line in re.split(r"\r\n|\r|\n", text):
@@ -105,19 +105,19 @@ def parse_names(text: object) -> list[Named]:
                 elif owner is not None:
                     part = clean_name(token, where)
                 else:
-                    found.append((clean_name(token, where), None, None))
-                    seen.add(found[-1][0].casefold())
+                    named.append((clean_name(token, where), None, None))
+                    seen.add(named[-1][0].casefold())
                     continue
                 if owner is not None and owner.casefold() not in seen:
                     seen.add(owner.casefold())
-                    found.append((owner, None, None))
-                found.append((f"{owner}:{part}", owner, part))
-                if len(found) > MAX_NAMES:
+                    named.append((owner, None, None))
+                named.append((f"{owner}:{part}", owner, part))
+                if len(named) > MAX_NAMES:
                     raise VocabularyError(f"The vocabulary has more than {MAX_NAMES} names.")
-    if not found:
+    if not named:
         raise VocabularyError("The vocabulary is empty; name what to look for, as in 'car: wheel, door; person'.")
-    refuse_duplicates([name for name, *_ in found])
-    return found
+    refuse_duplicates([name for name, *_ in named])
+    return named
 
 
 def refuse_duplicates(names: Sequence[str]) -> None:

@@ -337,12 +337,12 @@ class Vocabulary:
 
     @cached_property
     def _parts(self) -> dict[int, tuple[int, ...]]:
-        found: dict[int, list[int]] = {}
+        parts_of: dict[int, list[int]] = {}
         for i in range(len(self)):
             owner = self.object_of(i)
             if owner is not None:
-                found.setdefault(owner, []).append(i)
-        return {owner: tuple(parts) for owner, parts in found.items()}
+                parts_of.setdefault(owner, []).append(i)
+        return {owner: tuple(parts) for owner, parts in parts_of.items()}
 
     @classmethod
     def _custom(cls, named: Sequence[naming.Named], title: str = "custom") -> Vocabulary:

@@ -167,12 +167,12 @@ def freeze(model: nn.Module, beginnings: Sequence[str]) -> None:
         TrainingError: no parameter begins with one of them.
     """
     for beginning in beginnings:
-        found = [p for name, p in model.named_parameters() if name.startswith(beginning)]
-        if not found:
+        frozen = [p for name, p in model.named_parameters() if name.startswith(beginning)]
+        if not frozen:
             known = [name for name, _ in model.named_modules() if name and name.count(".") < 2]
             hint = did_you_mean(beginning.rstrip("."), known) or f"it has {', '.join(n for n in known if '.' not in n)}"
             raise TrainingError(f"there is no parameter {beginning.rstrip('.')!r} to freeze in this model: {hint}")
-        for parameter in found:
+        for parameter in frozen:
             parameter.requires_grad_(False)
 
 

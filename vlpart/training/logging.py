@@ -223,15 +223,15 @@ class Sink(Protocol):
 def flat(record: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a log record by name; losses as `losses/NAME`, figures of an evaluation as `evaluation/NAME`."""
     prefix = "evaluation/" if record.get("event") == "evaluation" else ""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for key, value in record.items():
         if key in ("step", "event"):
             continue
         if isinstance(value, Mapping):
-            found |= {f"{key}/{name}": float(number) for name, number in value.items()}
+            numbers |= {f"{key}/{name}": float(number) for name, number in value.items()}
         elif isinstance(value, int | float):
-            found[prefix + key] = float(value)
-    return found
+            numbers[prefix + key] = float(value)
+    return numbers
 
 
 def check_sinks(names: Iterable[str]) -> list[str]:
@@ -246,7 +246,7 @@ def check_sinks(names: Iterable[str]) -> list[str]:
     Raises:
         TrainingError: an unknown name, or a package that is not installed.
     """
-    found = []
+    installed = []
     for name in names:
         plain = name.removesuffix("?")
         if plain not in SINKS:
@@ -257,8 +257,8 @@ def check_sinks(names: Iterable[str]) -> list[str]:
             if plain == name:
                 raise TrainingError(f"{_INSTALLATION[plain]}, or leave it out of --log-to") from error
         else:
-            found.append(plain)
-    return found
+            installed.append(plain)
+    return installed
 
 
 def open_sinks(names: Iterable[str], output: Path, step: int, recipe: Mapping[str, Any], run_name: str) -> list[Sink]:

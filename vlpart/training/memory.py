@@ -71,8 +71,8 @@ def automatic_batch(recipe: Recipe, world: World) -> tuple[Recipe, str]:
     fits = max(1, int((SHARE * free - base) / max(per_image, 1.0)))
     own = _largest(parts).source.batch_size
     sensible = max(own, min(LARGEST_AUTO, len(parts.sources[0]) // FEWEST_BATCHES))
-    wanted = min(fits, sensible if on_gpu else own)
-    images = min(world.all_gather(wanted))
+    images_wanted = min(fits, sensible if on_gpu else own)
+    images = min(world.all_gather(images_wanted))
     images = 1 << (images.bit_length() - 1) if on_gpu else images
     text = (
         f"batch: {images} images ({per_image / 2**20:,.0f} MiB each, {free / 2**30:.1f} GiB of memory free on "

@@ -192,6 +192,6 @@ def with_image_size(recipe: Recipe, side: int) -> Recipe:
     return replace(recipe, sources=sources, image_size=(side, sources[0].max_side))
 
 
-def frozen_modules(given: str) -> tuple[str, ...]:
+def frozen_modules(text: str) -> tuple[str, ...]:
     """What `--freeze backbone,rpn` means as `Recipe.frozen`: whole modules, not names that only begin so."""
-    return tuple(f"{name.strip().rstrip('.')}." for name in given.split(",") if name.strip())
+    return tuple(f"{name.strip().rstrip('.')}." for name in text.split(",") if name.strip())

@@ -191,17 +191,17 @@ def sum_of(losses: dict[str, Tensor], sums: dict[str, list[float]]) -> float:
     return total
 
 
-def set_activation_checkpointing(model: nn.Module, wanted: bool) -> None:
+def set_activation_checkpointing(model: nn.Module, on: bool) -> None:
     """Switch it for every module that has it.
 
     Raises:
         TrainingError: it is wanted, and the model has none.
     """
     able = [module for module in model.modules() if hasattr(module, "activation_checkpointing")]
-    if wanted and not able:
+    if on and not able:
         raise TrainingError("this architecture has no activation checkpointing, only Swin has: leave it off")
     for module in able:
-        module.activation_checkpointing = wanted  # type: ignore[assignment]
+        module.activation_checkpointing = on  # type: ignore[assignment]
 
 
 def save_batch(path: Path, batch: Batch, losses: dict[str, float]) -> None:

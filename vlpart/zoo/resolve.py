@@ -97,8 +97,8 @@ class ResolvedModel:
         """
         if self.entry is None or not self.entry.embedded or self.file is None or is_published(state):
             return self.architecture
-        found = architecture_of(state, self.file)
-        return found if found in EDITIONS else self.architecture
+        architecture = architecture_of(state, self.file)
+        return architecture if architecture in EDITIONS else self.architecture
 
     def describe(self) -> tuple[ModelEntry, str]:
         """`entry_of`, by reading the weight file where nothing else says what it is.
@@ -109,8 +109,8 @@ class ResolvedModel:
         if self.entry is not None:
             return self.entry, ""
         state, path = self.read(), self.fetch()
-        found = architecture_of(convert(state).state if is_published(state) else state, path)
-        return self.entry_of(found, mask_on=any(".mask_head." in name for name in state))
+        architecture = architecture_of(convert(state).state if is_published(state) else state, path)
+        return self.entry_of(architecture, mask_on=any(".mask_head." in name for name in state))
 
     def entry_of(self, architecture: str, *, mask_on: bool = True) -> tuple[ModelEntry, str]:
         """What is known about the model, now that its weights turned out to be of `architecture`, with a mask head or

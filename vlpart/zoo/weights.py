@@ -98,14 +98,14 @@ def _tensors(found: Any, path: Path) -> dict[str, Tensor]:
     return result
 
 
-def _averaged(found: Any) -> Any:
+def _averaged(checkpoint: Any) -> Any:
     """The model of a training checkpoint with its moving average; anything else as it is."""
-    form = found.get("format") if isinstance(found, Mapping) else None
+    form = checkpoint.get("format") if isinstance(checkpoint, Mapping) else None
     if not isinstance(form, str) or not form.startswith(CHECKPOINT):
-        return found
-    average = found.get("ema")
+        return checkpoint
+    average = checkpoint.get("ema")
     shadow = average.get("shadow") if isinstance(average, Mapping) else None
-    return {**found["model"], **(shadow or {})} if isinstance(found.get("model"), Mapping) else found
+    return {**checkpoint["model"], **(shadow or {})} if isinstance(checkpoint.get("model"), Mapping) else checkpoint
 
 
 # ---- safetensors and torch

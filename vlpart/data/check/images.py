@@ -22,13 +22,13 @@ FOLDERS = (
 _TRIED = 200
 
 
-def find_images(split: Split, root: Path, given: Path | None) -> None:
+def find_images(split: Split, root: Path, images: Path | None) -> None:
     """Fill in the folder of the images of a split, and where in it they are.
 
     The folder is the one given, or the one of the usual places below `root` that holds most of the first images. It
     stays None where none of them holds any.
     """
-    if given is None:
+    if images is None:
         names = [image.file_name for image in list(split.images.values())[:_TRIED]]
         folders = [folder.format(kind=split.kind or "train", stem=split.path.stem) for folder in FOLDERS]
         beside = split.path.parent
@@ -37,10 +37,10 @@ def find_images(split: Split, root: Path, given: Path | None) -> None:
             beside != root and split_name(split.path) != split.path.name
         ):  # the folder of a split: its images are its own
             places = {beside: None, **places}
-        given = _fullest(places, names)
-    split.image_root = given
-    if given is not None:
-        split.found = ImageFinder(given).find_all(image.file_name for image in split.images.values())
+        images = _fullest(places, names)
+    split.image_root = images
+    if images is not None:
+        split.found = ImageFinder(images).find_all(image.file_name for image in split.images.values())
 
 
 def _fullest(places: Iterable[Path], names: Sequence[str]) -> Path | None:

@@ -141,14 +141,14 @@ def check(
     return report
 
 
-def _as_coco(given: Sequence[Path | str], report: CheckReport, findings: Findings) -> list[Path | str]:
+def _as_coco(paths: Sequence[Path | str], report: CheckReport, findings: Findings) -> list[Path | str]:
     """The paths, with temporary COCO folders in the place of data sets of other tools."""
-    found: list[Path | str] = []
-    for path in given:
+    as_coco: list[Path | str] = []
+    for path in paths:
         place = local_path(path)
         kind = foreign_kind(place) if is_file(place) or is_folder(place) else None
         if kind is None:
-            found.append(path)
+            as_coco.append(path)
             continue
         folder = Path(tempfile.mkdtemp(prefix="vlpart-check-"))
         weakref.finalize(report, shutil.rmtree, folder, ignore_errors=True)  # its images are there as long as it is
@@ -158,28 +158,28 @@ def _as_coco(given: Sequence[Path | str], report: CheckReport, findings: Finding
             findings.add("not-read", place.name, reason, count)
         if done.hint:
             report.converted.append(f"hint: {done.hint}")
-        found.append(done.output)
-    return found
+        as_coco.append(done.output)
+    return as_coco
 
 
-def _annotation_files(given: Sequence[Path | str]) -> list[tuple[Path, Path, bool]]:
+def _annotation_files(paths: Sequence[Path | str]) -> list[tuple[Path, Path, bool]]:
     """`(root, file, whether the user named this very file)`; every file once."""
-    found: dict[Path, tuple[Path, Path, bool]] = {}
-    for path in map(local_path, given):
+    files: dict[Path, tuple[Path, Path, bool]] = {}
+    for path in map(local_path, paths):
         if is_file(path):
-            found[path.resolve()] = (path.parent, path, True)
+            files[path.resolve()] = (path.parent, path, True)
         elif is_folder(path):
             for file in json_files(path, fix="put the annotation file there, or name the file"):
-                found.setdefault(file.resolve(), (path, file, False))
+                files.setdefault(file.resolve(), (path, file, False))
         else:
             raise DataError(f"{path} does not exist; give a folder or an annotation file")
-    if not found:
+    if not files:
         raise DataError("nothing to check; give a folder or annotation files")
-    names = Counter(split_name(file) for _, file, _ in found.values())
+    names = Counter(split_name(file) for _, file, _ in files.values())
     clash = next((name for name, count in names.items() if count > 1), None)
     if clash is not None:
         raise DataError(f"two files are called {clash}; check them one at a time, or rename one")
-    return list(found.values())
+    return list(files.values())
 
 
 def _read(path: Path, root: Path | None, report: CheckReport, findings: Findings) -> Split | None:

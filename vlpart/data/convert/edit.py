@@ -13,14 +13,14 @@ from vlpart.files import is_file, local_path, read_text, why
 from vlpart.names import check_names
 
 
-def read_renames(given: Iterable[str]) -> dict[str, str]:
+def read_renames(texts: Iterable[str]) -> dict[str, str]:
     """Renames as typed: 'bumper=car:bumper', several with commas, or the name of a text file with one on each line.
 
     Raises:
         DataError: no "=", or a side that is empty.
     """
-    found: dict[str, str] = {}
-    for text in given:
+    renames: dict[str, str] = {}
+    for text in texts:
         if "=" not in text and is_file(local_path(text)):
             try:
                 lines = read_text(local_path(text)).splitlines()
@@ -33,8 +33,8 @@ def read_renames(given: Iterable[str]) -> dict[str, str]:
             old, equals, new = (part.strip() for part in pair.partition("="))
             if not (equals and old and new):
                 raise DataError(f"a rename is 'bumper=car:bumper', not {pair.strip()!r:.80}")
-            found[old] = new
-    return found
+            renames[old] = new
+    return renames
 
 
 def rename(data: LabelledSet, names: Mapping[str, str]) -> None:

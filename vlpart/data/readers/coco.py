@@ -178,7 +178,7 @@ def _list_of(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:
 
 def _identified(entries: Sequence[Any], what: str, problem: Problem) -> dict[Id, Raw]:
     """Entries by id; those without one, or with that of another, are reported."""
-    found: dict[Id, Raw] = {}
+    entry_of: dict[Id, Raw] = {}
     repeated: list[Id] = []
     article = "an" if what[0] in "aeiou" else "a"
     for entry in entries:
@@ -187,15 +187,15 @@ def _identified(entries: Sequence[Any], what: str, problem: Problem) -> dict[Id,
         elif (key := identifier(entry["id"])) is None:
             shown = str(entry["id"])[:60]
             problem("broken-entry", f"{article} {what} has the id {shown}, expected a whole number or a string")
-        elif key in found:
+        elif key in entry_of:
             repeated.append(key)
         else:
-            found[key] = entry
+            entry_of[key] = entry
     if repeated:
         shown = ", ".join(str(key)[:40] for key in repeated[:3])
         text = f"{len(repeated)} {what} ids occur twice, first [{shown}]; ids must be unique"
         problem(f"duplicate-{what}-id", text)
-    return found
+    return entry_of
 
 
 def _numbers(ids: Sequence[Id]) -> dict[Id, int]:
@@ -252,16 +252,16 @@ def _image_entries(
     raw = _identified(entries, "image", problem)
     images: dict[Id, ImageEntry] = {}
     for key, number in _numbers(list(raw)).items():
-        found = _image(raw[key], key, number, problem, with_files=with_files)
-        if found is None:
+        image = _image(raw[key], key, number, problem, with_files=with_files)
+        if image is None:
             continue
-        for field, given in (
+        for field, attribute in (
             ("pos", "positive_ids"),
             ("neg", "negative_ids"),
             ("not_exhaustive", "not_exhaustive_ids"),
         ):
-            setattr(found, given, _known_ids(raw[key], f"{field}_category_ids", key, categories, problem))
-        images[key] = found
+            setattr(image, attribute, _known_ids(raw[key], f"{field}_category_ids", key, categories, problem))
+        images[key] = image
     return images
 
 
@@ -276,10 +276,10 @@ def _image(entry: Raw, key: Id, number: int, problem: Problem, *, with_files: bo
         return None
     height, width = (values.side(entry.get(side)) for side in ("height", "width"))
     if height is None or width is None:
-        given = {side: entry.get(side) for side in ("height", "width")}
-        if with_files or any(value is not None for value in given.values()):
-            missing = next((side for side, value in given.items() if value is None), None)
-            size = f"{given['width']!r:.40}x{given['height']!r:.40}"
+        sides = {side: entry.get(side) for side in ("height", "width")}
+        if with_files or any(value is not None for value in sides.values()):
+            missing = next((side for side, value in sides.items() if value is None), None)
+            size = f"{sides['width']!r:.40}x{sides['height']!r:.40}"
             said = f"has no {missing!r}" if missing else f"has the size {size}, expected whole pixels"
             problem("broken-entry", f"image {key} {said}")
             return None
@@ -305,20 +305,20 @@ def _known_ids(
     entry: Raw, field: str, image: Id, categories: Mapping[Id, CategoryEntry], problem: Problem
 ) -> list[int]:
     """A list of category ids of an image."""
-    given = entry.get(field)
-    if given is None:
+    listed = entry.get(field)
+    if listed is None:
         return []
-    if not isinstance(given, list):
-        problem("broken-entry", f"image {image}: {field} {str(given)[:60]}, expected a list")
+    if not isinstance(listed, list):
+        problem("broken-entry", f"image {image}: {field} {str(listed)[:60]}, expected a list")
         return []
-    found = []
-    for value in given:
+    known = []
+    for value in listed:
         key = identifier(value)
         if key is None or key not in categories:
             problem("unknown-category", f"image {image} has the unknown category {str(value)[:60]} in {field}")
         else:
-            found.append(categories[key].id)
-    return found
+            known.append(categories[key].id)
+    return known
 
 
 def _by_image(entries: Sequence[Any], images: Mapping[Id, ImageEntry], problem: Problem) -> dict[Id, list[Raw]]:
@@ -328,14 +328,14 @@ def _by_image(entries: Sequence[Any], images: Mapping[Id, ImageEntry], problem: 
         if not isinstance(entry, Mapping):
             problem("broken-entry", f"an annotation is no object: {str(entry)[:60]}")
             continue
-        given = entry.get("image_id")
-        key = identifier(given)
+        image_id = entry.get("image_id")
+        key = identifier(image_id)
         if key is not None and key in images:
             by_image[key].append(entry)
-        elif given is None:
+        elif image_id is None:
             problem("annotation-without-image", f"annotation {str(entry.get('id'))[:40]} has no 'image_id'")
         else:
-            shown = str(given)[:40]
+            shown = str(image_id)[:40]
             text = (
                 f"annotation {str(entry.get('id'))[:40]} is of image {shown}: annotations of images that are not listed"
             )

@@ -46,10 +46,10 @@ def read_cvat(source: Path) -> LabelledSet:
     if file is None:
         raise DataError(f"{source} holds no XML file of CVAT")
     root = parse_xml(file, MAX_BYTES)
-    found = LabelledSet(format="cvat")
+    labelled = LabelledSet(format="cvat")
     for label in root.iterfind("./meta//label/name"):
         if (label.text or "").strip():
-            found.index(str(label.text).strip())
+            labelled.index(str(label.text).strip())
     finders = [ImageFinder(file.parent / "images"), ImageFinder(file.parent)]
     for element in root.iterfind("image"):
         name = element.get("name") or ""
@@ -59,20 +59,20 @@ def read_cvat(source: Path) -> LabelledSet:
         picture = picture_of(name, path, None if None in stated else stated, file)
         subset = (element.get("subset") or "").casefold()
         picture.split = {"train": "train", "val": "val", "validation": "val", "test": "test"}.get(subset)
-        found.pictures.append(picture)
-        _add_regions(found, picture, element)
-    if not found.pictures:
+        labelled.pictures.append(picture)
+        _add_regions(labelled, picture, element)
+    if not labelled.pictures:
         raise DataError(f"{file} lists no image")
-    return found
+    return labelled
 
 
-def _add_regions(found: LabelledSet, picture: LabelledPicture, image: Element) -> None:
+def _add_regions(labelled: LabelledSet, picture: LabelledPicture, image: Element) -> None:
     polygons: dict[tuple[str, str], list[list[float]]] = {}
     for number, shape in enumerate(image):
         label = shape.get("label") or ""
         if shape.tag == "box":
             box = [shape.get(key) for key in ("xtl", "ytl", "xbr", "ybr")]
-            found.add_region(picture, label, box=box)
+            labelled.add_region(picture, label, box=box)
         elif shape.tag == "polygon":
             points = corners([pair.split(",") for pair in (shape.get("points") or "").split(";") if pair])
             group = shape.get("group_id") or "0"
@@ -81,13 +81,13 @@ def _add_regions(found: LabelledSet, picture: LabelledPicture, image: Element) -
         elif shape.tag == "mask":
             bitmap = _mask(shape, picture)
             if bitmap is None:
-                found.notes["masks that cannot be read"] += 1
+                labelled.notes["masks that cannot be read"] += 1
             else:
-                found.add_region(picture, label, segmentation=bitmap)
+                labelled.add_region(picture, label, segmentation=bitmap)
         elif shape.tag != "tag":
-            found.notes[f"shapes that enclose nothing ({shape.tag})"] += 1
+            labelled.notes[f"shapes that enclose nothing ({shape.tag})"] += 1
     for (_, label), pieces in polygons.items():
-        found.add_region(picture, label, segmentation=pieces)
+        labelled.add_region(picture, label, segmentation=pieces)
 
 
 def _mask(shape: Element, picture: LabelledPicture) -> np.ndarray | None:

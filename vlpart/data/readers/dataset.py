@@ -136,14 +136,14 @@ class LabelledSet:
         if segmentation is not None and mask is None:
             self.notes["regions with an empty mask"] += 1
             return None
-        found = _finite_box(box) if box is not None else None
-        if found is None and mask is not None:
-            found = segmentation_box(mask, *size)
-        if found is None or not (found[2] > found[0] and found[3] > found[1]):
+        box_xyxy = _finite_box(box) if box is not None else None
+        if box_xyxy is None and mask is not None:
+            box_xyxy = segmentation_box(mask, *size)
+        if box_xyxy is None or not (box_xyxy[2] > box_xyxy[0] and box_xyxy[3] > box_xyxy[1]):
             self.notes["regions with an empty or broken box"] += 1
             return None
         known = self.names[self.index(name)]
-        region = Region(name=known, box_xyxy=found, mask=mask, **flags)
+        region = Region(name=known, box_xyxy=box_xyxy, mask=mask, **flags)
         picture.regions.append(region)
         return region
 

@@ -32,11 +32,11 @@ def read_any(source: Path) -> LabelledSet:
     Raises:
         DataError: none of the formats, or a broken file of one.
     """
-    found = detect(source)
-    if found is None:
+    known_format = detect(source)
+    if known_format is None:
         known = "COCO, YOLO, LabelMe, VOC XML, CVAT XML, Label Studio JSON or label maps"
         raise DataError(f"{source} holds no data set of a known format ({known})")
-    return found[1]()
+    return known_format[1]()
 
 
 def detect(source: Path) -> tuple[str, Callable[[], LabelledSet]] | None:
@@ -93,13 +93,13 @@ def _detect_file(source: Path) -> tuple[str, Callable[[], LabelledSet]] | None:
 def _json_files(folder: Path) -> list[tuple[Path, Any]]:
     """The first JSON files of a folder and of the folders in it, parsed; broken ones are passed over."""
     files = [*sorted(folder.glob("*.json"))[:_LOOKED_AT], *sorted(folder.glob("*/*.json"))[:_LOOKED_AT]]
-    found = []
+    parsed = []
     for file in files:
         try:
-            found.append((file, parse_json(file, "")))
+            parsed.append((file, parse_json(file, "")))
         except DataError:
             continue
-    return found
+    return parsed
 
 
 def _is_coco(content: Any) -> bool:

@@ -51,21 +51,21 @@ def read_label_maps(source: Path) -> LabelledSet:
         raise DataError(f"{source} holds no label maps: it needs images/, masks/ and classes.txt")
     images, maps, file = places
     values, colours = _read_names(file)
-    found = LabelledSet(format="label-maps")
+    labelled = LabelledSet(format="label-maps")
     for name in [*values.values(), *colours.values()]:
-        found.index(name)
+        labelled.index(name)
     listed = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     for image in listed:
         relative = image.relative_to(images)
         picture = picture_of(relative.as_posix(), image, None, image)
-        found.pictures.append(picture)
+        labelled.pictures.append(picture)
         label = (maps / relative).with_suffix(".png")
         if not is_file(label):
-            found.notes["images without a label map"] += 1
+            labelled.notes["images without a label map"] += 1
             continue
-        for name, bitmap in _regions(label, (picture.height, picture.width), values, colours, found):
-            found.add_region(picture, name, segmentation=bitmap)
-    return found
+        for name, bitmap in _regions(label, (picture.height, picture.width), values, colours, labelled):
+            labelled.add_region(picture, name, segmentation=bitmap)
+    return labelled
 
 
 def _read_names(path: Path) -> tuple[dict[int, str], dict[int, str]]:

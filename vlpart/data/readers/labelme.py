@@ -34,36 +34,36 @@ def read_labelme(source: Path) -> LabelledSet:
         DataError: none is there, or one is broken.
     """
     files = [source] if is_file(source) else sorted(source.rglob("*.json"))
-    found = LabelledSet(format="labelme")
+    labelled = LabelledSet(format="labelme")
     for file in files:
         content = parse_json(file, "")
         if is_labelme(content):
-            _add(found, file, content, source if source.is_dir() else source.parent)
-    if not found.pictures:
+            _add(labelled, file, content, source if source.is_dir() else source.parent)
+    if not labelled.pictures:
         raise DataError(f"{source} holds no LabelMe file")
-    return found
+    return labelled
 
 
-def _add(found: LabelledSet, file: Path, content: dict[str, Any], root: Path) -> None:
-    given = file_path(content["imagePath"]) or file.with_suffix(".jpg").name
-    places = (file.parent / given, file.parent / Path(given).name)
+def _add(labelled: LabelledSet, file: Path, content: dict[str, Any], root: Path) -> None:
+    file_name = file_path(content["imagePath"]) or file.with_suffix(".jpg").name
+    places = (file.parent / file_name, file.parent / Path(file_name).name)
     path = next((place for place in places if is_file(place)), None)
     stated = (content.get("imageHeight"), content.get("imageWidth"))
-    relative = file.relative_to(root).with_name(Path(given).name).as_posix()
+    relative = file.relative_to(root).with_name(Path(file_name).name).as_posix()
     picture = picture_of(relative, path, None if None in stated else stated, file)
-    found.pictures.append(picture)
+    labelled.pictures.append(picture)
     groups: dict[tuple[Any, str], list[Any]] = {}
     owners: dict[int, str] = {}
     for number, shape in enumerate(content["shapes"]):
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-            found.notes["shapes without a label"] += 1
+            labelled.notes["shapes without a label"] += 1
             continue
         group = shape.get("group_id")
         key = ("one", str(number)) if group is None else (str(group), shape["label"])
         groups.setdefault(key, []).append(shape)
     places_of: dict[str, int] = {}
     for (group, _), shapes in groups.items():
-        region = _region(found, picture, shapes)
+        region = _region(labelled, picture, shapes)
         if region is None:
             continue
         place = len(picture.regions) - 1
@@ -75,7 +75,7 @@ def _add(found: LabelledSet, file: Path, content: dict[str, Any], root: Path) ->
         picture.regions[place].owner = places_of.get(owner)
 
 
-def _region(found: LabelledSet, picture: LabelledPicture, shapes: list[dict[str, Any]]) -> Region | None:
+def _region(labelled: LabelledSet, picture: LabelledPicture, shapes: list[dict[str, Any]]) -> Region | None:
     """One instance of one or several shapes."""
     polygons: list[Any] = []
     bitmap = None
@@ -93,13 +93,13 @@ def _region(found: LabelledSet, picture: LabelledPicture, shapes: list[dict[str,
         elif kind == "polygon" and len(points) >= 3:
             polygons.append(points.ravel().tolist())
         else:
-            found.notes[f"shapes that enclose nothing ({kind})"] += 1
+            labelled.notes[f"shapes that enclose nothing ({kind})"] += 1
     label = shapes[0]["label"]
     if bitmap is not None:
-        return found.add_region(picture, label, segmentation=bitmap)
+        return labelled.add_region(picture, label, segmentation=bitmap)
     if polygons:
-        return found.add_region(picture, label, segmentation=polygons)
-    return found.add_region(picture, label, box=box) if box is not None else None
+        return labelled.add_region(picture, label, segmentation=polygons)
+    return labelled.add_region(picture, label, box=box) if box is not None else None
 
 
 def _or(one: Any, other: Any) -> Any:

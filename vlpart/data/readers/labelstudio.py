@@ -35,12 +35,12 @@ def read_labelstudio(file: Path) -> LabelledSet:
     content = parse_json(file, "")
     if not is_labelstudio(content):
         raise DataError(f"{file} is no export of Label Studio")
-    found = LabelledSet(format="labelstudio")
+    labelled = LabelledSet(format="labelstudio")
     finders = [ImageFinder(file.parent / "images"), ImageFinder(file.parent)]
     for task in content:
         data = task.get("data") if isinstance(task, dict) else None
         if not isinstance(data, dict):
-            found.notes["tasks without data"] += 1
+            labelled.notes["tasks without data"] += 1
             continue
         name = next((value for value in data.values() if isinstance(value, str) and value), "")
         chosen = [a for a in task.get("annotations") or [] if isinstance(a, dict) and not a.get("was_cancelled")]
@@ -49,10 +49,10 @@ def read_labelstudio(file: Path) -> LabelledSet:
         sizes = [(r.get("original_height"), r.get("original_width")) for r in results]
         stated = next((size for size in sizes if None not in size), None)
         picture = picture_of(name, path, stated, file)
-        found.pictures.append(picture)
+        labelled.pictures.append(picture)
         for result in results:
-            _add(found, picture, result)
-    return found
+            _add(labelled, picture, result)
+    return labelled
 
 
 def _locate(address: str, finders: list[ImageFinder]) -> tuple[str, Path | None]:
@@ -68,28 +68,28 @@ def _locate(address: str, finders: list[ImageFinder]) -> tuple[str, Path | None]
     return short, None
 
 
-def _add(found: LabelledSet, picture: LabelledPicture, result: dict[str, Any]) -> None:
+def _add(labelled: LabelledSet, picture: LabelledPicture, result: dict[str, Any]) -> None:
     value, kind = result.get("value"), result.get("type")
     labels = value.get(kind) if isinstance(value, dict) and isinstance(kind, str) else None
     label = labels[0] if isinstance(labels, list) and labels else None
     if not isinstance(value, dict) or label is None:
-        found.notes[f"results without a label ({str(kind)[:30]})"] += 1
+        labelled.notes[f"results without a label ({str(kind)[:30]})"] += 1
     elif kind == "polygonlabels":
         points = corners(value.get("points")) / 100 * (picture.width, picture.height)
-        found.add_region(picture, label, segmentation=[points.ravel().tolist()])
+        labelled.add_region(picture, label, segmentation=[points.ravel().tolist()])
     elif kind == "rectanglelabels" and not value.get("rotation"):
         sides = corners([[value.get("x"), value.get("y")], [value.get("width"), value.get("height")]])
         sides = sides / 100 * (picture.width, picture.height)
         box = [*sides[0].tolist(), *(sides[0] + sides[1]).tolist()] if len(sides) == 2 else None
-        found.add_region(picture, label, box=box)
+        labelled.add_region(picture, label, box=box)
     elif kind == "brushlabels":
         bitmap = decode_brush(value.get("rle"), (picture.height, picture.width))
         if bitmap is None:
-            found.notes["brush masks that cannot be read"] += 1
+            labelled.notes["brush masks that cannot be read"] += 1
         else:
-            found.add_region(picture, label, segmentation=bitmap)
+            labelled.add_region(picture, label, segmentation=bitmap)
     else:
-        found.notes[f"results of a kind that is not read ({str(kind)[:30]})"] += 1
+        labelled.notes[f"results of a kind that is not read ({str(kind)[:30]})"] += 1
 
 
 # Brush masks are RGBA pixels as a stream of bits: the number of values (32 bits), bits of a value less one (5), four

@@ -55,14 +55,14 @@ def read_regions(
     while group := list(islice(rest, _TOGETHER)):
         verified = _verify((image, raw) for image in group for raw in annotations.get(image.known_as, ()))
         for image in group:
-            found = []
+            entries = []
             for raw in annotations.get(image.known_as, ()):
-                given = {**raw, "id": read + 1} if number_missing and "id" not in raw else raw
-                entry = read_annotation(given, image, categories, problem, masks=masks, verified=verified)
+                numbered = {**raw, "id": read + 1} if number_missing and "id" not in raw else raw
+                entry = read_annotation(numbered, image, categories, problem, masks=masks, verified=verified)
                 if entry is not None:
-                    found.append((raw, entry))
+                    entries.append((raw, entry))
                     read += 1
-            yield image, found
+            yield image, entries
 
 
 def _verify(entries: Iterable[tuple[ImageEntry, Raw]]) -> Verified:
@@ -94,9 +94,9 @@ def annotation_ids(
         problem("broken-entry", f"{where} of image {str(raw.get('image_id'))[:40]} has {said}")
         return None
     if category is None or category not in categories:
-        given, missing = raw.get("category_id"), "has no 'category_id'"
-        said = f"has the category id {str(given)[:60]}, which is not among the file's categories"
-        problem("unknown-category", f"{where} {said if given is not None else missing}")
+        category_id, missing = raw.get("category_id"), "has no 'category_id'"
+        said = f"has the category id {str(category_id)[:60]}, which is not among the file's categories"
+        problem("unknown-category", f"{where} {said if category_id is not None else missing}")
         return None
     return key, categories[category]
 

@@ -75,16 +75,16 @@ def number(value: Any) -> float | None:
     if type(value) is not int and type(value) is not float:
         return None
     try:
-        found = float(value)
+        as_float = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return as_float if math.isfinite(as_float) else None
 
 
 def side(value: Any) -> int | None:
     """A height or width in pixels: whole (640 or 640.0), from 1 to `MAX_SIDE`."""
-    found = number(value)
-    return int(found) if found is not None and found.is_integer() and 1 <= found <= MAX_SIDE else None
+    pixels = number(value)
+    return int(pixels) if pixels is not None and pixels.is_integer() and 1 <= pixels <= MAX_SIDE else None
 
 
 def is_text(value: str) -> bool:

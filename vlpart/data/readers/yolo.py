@@ -43,7 +43,7 @@ def read_yolo(source: Path) -> LabelledSet:
     file = find_yolo(source)
     if file is None:
         raise DataError(f"{source} is no YOLO data set: it has no data.yaml with names")
-    found = LabelledSet(format="yolo")
+    labelled = LabelledSet(format="yolo")
     settings: dict[str, Any] = {}
     if file.suffix == ".txt":
         names = [line.strip() for line in _text(file).splitlines() if line.strip()]
@@ -53,7 +53,7 @@ def read_yolo(source: Path) -> LabelledSet:
     if not names:
         raise DataError(f"{file} names no class")
     for name in names:
-        found.index(name)
+        labelled.index(name)
     root = file.parent
     if isinstance(path := settings.get("path"), str) and is_folder(root / path):
         root = root / path
@@ -68,17 +68,17 @@ def read_yolo(source: Path) -> LabelledSet:
         raise DataError(f"{file}: its images are not in {root}")
     whole = len(set(images.values())) == 1  # train and val are one folder: no split at all
     for image, kind in images.items():
-        _add(found, image, root, None if whole else kind, names)
-    return found
+        _add(labelled, image, root, None if whole else kind, names)
+    return labelled
 
 
-def _names(given: Any, file: Path) -> list[str]:
-    if isinstance(given, dict):
+def _names(listed: Any, file: Path) -> list[str]:
+    if isinstance(listed, dict):
         try:
-            return [str(given[key]) for key in sorted(given, key=int)]
+            return [str(listed[key]) for key in sorted(listed, key=int)]
         except ValueError:
             raise DataError(f"{file}: the names are not numbered") from None
-    return [str(name) for name in given] if isinstance(given, list) else []
+    return [str(name) for name in listed] if isinstance(listed, list) else []
 
 
 def _listed(value: Any) -> list[str]:
@@ -99,12 +99,12 @@ def _images(root: Path, place: str) -> list[Path]:
     return sorted(image for image in path.rglob("*") if image.suffix.lower() in IMAGE_SUFFIXES and image.is_file())
 
 
-def _add(found: LabelledSet, image: Path, root: Path, split: str | None, names: list[str]) -> None:
+def _add(labelled: LabelledSet, image: Path, root: Path, split: str | None, names: list[str]) -> None:
     name = image.relative_to(root).as_posix() if image.is_relative_to(root) else image.name
     name = re.sub(r"(^|/)images/", r"\1", name, count=1)
     picture = picture_of(name, image, None, image)
     picture.split = split
-    found.pictures.append(picture)
+    labelled.pictures.append(picture)
     label = _label_of(image)
     if label is None:
         return
@@ -117,14 +117,14 @@ def _add(found: LabelledSet, image: Path, root: Path, split: str | None, names: 
         except (ValueError, OverflowError):
             number, coordinates = -1, np.zeros(0)
         if not 0 <= number < len(names) or len(coordinates) < 4 or not np.isfinite(coordinates).all():
-            found.notes["broken lines of label files"] += 1
+            labelled.notes["broken lines of label files"] += 1
         elif len(coordinates) <= 5:  # a box, maybe with a score
             centre, size, scale = coordinates[:2], coordinates[2:4], np.array([picture.width, picture.height])
             low, high = (centre - size / 2) * scale, (centre + size / 2) * scale
-            found.add_region(picture, names[number], box=[*low.tolist(), *high.tolist()])
+            labelled.add_region(picture, names[number], box=[*low.tolist(), *high.tolist()])
         else:
             points = coordinates[: len(coordinates) // 2 * 2].reshape(-1, 2) * (picture.width, picture.height)
-            found.add_region(picture, names[number], segmentation=[points.ravel().tolist()])
+            labelled.add_region(picture, names[number], segmentation=[points.ravel().tolist()])
 
 
 def _label_of(image: Path) -> Path | None:
