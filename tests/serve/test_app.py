@@ -179,6 +179,10 @@ def test_a_weight_file_is_a_model_by_its_own_name(tiny_weights: Path, tmp_path: 
 
 def test_a_vocabulary_is_explained(client: TestClient) -> None:
     answer = client.post("/v1/vocabulary", json={"vocabulary": "car: wheel"}).json()
+    assert answer["unknown"] == []
+    strange = client.post("/v1/vocabulary", json={"vocabulary": "car: zxqvy; xkqjz", "model": "tiny"}).json()
+    assert strange["unknown"] == ["zxqvy", "xkqjz"]
+    assert client.post("/v1/vocabulary", json={"vocabulary": "car", "model": "none"}).status_code == 404
     assert [entry["name"] for entry in answer["entries"]] == ["car", "car:wheel"]
     assert answer["entries"][1]["part"] == "wheel" and answer["threshold"] == 0.46
     refused = client.post("/v1/vocabulary", json={"vocabulary": "car: wheel, wheel"})

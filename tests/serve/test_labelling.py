@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
+import pytest
 from starlette.testclient import TestClient
 
-from tests.serve.conftest import png
+from tests.serve.conftest import Start, png
 from vlpart.integrations.label_studio import labelling_config
+from vlpart.serve.app import create_app
+from vlpart.serve.settings import ServeSettings
 
 
 def address(image: bytes) -> str:
@@ -58,3 +62,30 @@ def test_x_anylabeling(client: TestClient, sample: bytes) -> None:
     assert {shape["label"] for shape in shapes} == {"person"}
     assert client.post("/x-anylabeling/v1/predict", json={**body, "model": "none"}).status_code == 404
     assert client.post("/x-anylabeling/v1/predict", json={**body, "image": png().hex()}).status_code == 422
+
+
+def test_the_tools_log_in_with_what_they_can_send(tiny_weights: Path) -> None:
+    with TestClient(create_app(ServeSettings(hosts=None, token="s3crét:x"))) as guarded:
+        right, wrong = "s3crét:x".encode(), b"s3cret:x"
+        for path in ("/label-studio/health", "/x-anylabeling/v1/models"):
+            assert guarded.get(path).status_code == 401
+            for token, status in ((right, 200), (wrong, 401), (b"", 401)):
+                for name, value in (
+                    ("Authorization", b"Basic " + base64.b64encode(b"anybody:" + token)),
+                    ("Token", token),
+                    ("Authorization", b"Bearer " + token),
+                ):
+                    answer = guarded.get(path, headers={name.encode(): value})
+                    assert answer.status_code == status, (path, name, value)
+            for value in ("Basic", "Basic !", "Basic " + base64.b64encode(right).decode(), "Digest s3", "Bearer"):
+                assert guarded.get(path, headers={"Authorization": value}).status_code == 401
+
+
+def test_the_client_of_label_studio_logs_in(start: Start) -> None:
+    """What its `MLApi` sends with "basic" authentication, by the library that it sends it with."""
+    requests = pytest.importorskip("requests")
+    host, port = start(token="s3cret")
+    url = f"http://{host}:{port}/label-studio/setup"
+    body = {"project": "1", "schema": labelling_config("person: nose"), "hostname": "", "access_token": ""}
+    assert requests.post(url, json=body, auth=("label-studio", "s3cret"), timeout=20).ok
+    assert requests.post(url, json=body, auth=("label-studio", "wrong"), timeout=20).status_code == 401

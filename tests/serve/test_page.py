@@ -306,3 +306,52 @@ def test_a_phone_shows_everything_in_its_width(studio: Open) -> None:
     page.until("vlpart.state.selected !== null")
     page.page.locator("[role=treeitem]").nth(1).get_by_title("Delete (Del)").tap()
     assert page.names() == [before[0], *before[2:]]
+
+
+def test_a_word_that_the_model_does_not_know_is_named(studio: Open) -> None:
+    page = studio()
+    page.sample("person: zxqvy, hair")
+    page.until("document.querySelector('#vocabulary-message').textContent.includes('knows no zxqvy')")
+    page.find("person: hair")
+    assert page.page.inner_text("#vocabulary-message") == "1 object, 1 part"
+
+
+def test_a_busy_server_is_waited_for_and_that_is_said(studio: Open) -> None:
+    page = studio()
+    left = [2]
+
+    def refuse(route: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            route.continue_()
+        else:
+            body = json.dumps({"detail": "64 images wait already"})
+            route.fulfill(status=429, headers={"Retry-After": "1"}, content_type="application/json", body=body)
+
+    page.page.route("**/v1/predict", refuse)
+    page.page.fill("#vocabulary", "person: hair")
+    page.page.get_by_role("button", name="Try the sample").click()
+    page.until("document.querySelector('#busyA .what').textContent.startsWith('Others are first')")
+    page.until("vlpart.state.photos[0].runs.A.status === 'done'")
+    assert page.names()[0] == "person"
+    page.errors = [line for line in page.errors if "429" not in line]  # the browser notes the refusals
+
+
+def test_a_server_that_is_gone_or_refuses_is_said(studio: Open) -> None:
+    page = studio()
+    page.sample()
+    page.page.route("**/v1/vocabulary", lambda route: route.abort())
+    page.page.fill("#vocabulary", "person: mouth")
+    page.press("Enter")
+    page.until("document.querySelector('#vocabulary-message').textContent.includes('does not answer')")
+    page.page.unroute("**/v1/vocabulary")
+    body = json.dumps({"detail": "the image has 63,000,000 pixels"})
+    page.page.route("**/v1/predict", lambda route: route.fulfill(status=413, content_type="application/json", body=body))
+    page.press("Enter")
+    page.until("vlpart.state.photos[0].runs.A.status === 'error'")
+    assert "63,000,000 pixels" in page.page.inner_text("#nothing")
+    assert "63,000,000 pixels" in page.page.inner_text("#toast")
+    page.page.unroute("**/v1/predict")
+    page.page.get_by_role("button", name="Find").click()  # again, now that it can
+    page.until("vlpart.state.photos[0].runs.A.status === 'done'")
+    page.errors = [line for line in page.errors if "413" not in line and "ERR_FAILED" not in line]

@@ -328,14 +328,14 @@ def _add_descriptions(app: FastAPI, server: Server) -> None:
     @app.post(
         "/v1/vocabulary",
         response_model=schema.VocabularyAnswer,
-        responses={status: _FAILURES[status] for status in (400, 401, 403, 408, 413, 422, 429)},
+        responses={status: _FAILURES[status] for status in (400, 401, 403, 404, 408, 413, 422, 429)},
         tags=["about"],
     )
     def vocabulary(text: schema.VocabularyText) -> Any:
         """How a vocabulary is understood, or what is wrong with it."""
         found = vocabulary_of(text.vocabulary, settings.max_names)
         assert found is not None
-        return _described(found)
+        return _described(found) | {"unknown": server.models.unknown_words(server.models.named(text.model), found)}
 
     @app.get("/v1/names", response_model=schema.Names, responses=refused, tags=["about"])
     def names() -> Any:

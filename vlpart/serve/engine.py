@@ -26,6 +26,8 @@ from vlpart.results.result import Result
 from vlpart.serve.metrics import Metrics
 from vlpart.serve.schema import Options
 from vlpart.serve.settings import ServeSettings
+from vlpart.text.encoders import get_text_encoder
+from vlpart.text.phrase import PhraseTextEncoder
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.zoo.resolve import ResolvedModel, resolve
 
@@ -99,6 +101,20 @@ class Models:
             if name not in self._loaded:
                 self._loaded[name] = load(self._found[name], device=self._device)
             return self._loaded[name]
+
+    def unknown_words(self, name: str, vocabulary: Vocabulary) -> list[str]:
+        """Objects and parts of a vocabulary that the text encoder of a model does not know; empty where it cannot
+        tell (CLIP takes any letters), and for the lists of the package."""
+        loaded = self._loaded.get(name)
+        encoder = None if loaded is None else get_text_encoder(loaded.text_encoder)
+        if not isinstance(encoder, PhraseTextEncoder) or vocabulary.title in Vocabulary.available():
+            return []
+        words = dict.fromkeys(
+            word
+            for i, entry in enumerate(vocabulary.names)
+            for word in (vocabulary.object_name(i), vocabulary.part_name(i) or entry)
+        )
+        return [word for word in words if word and not encoder.knows(word)]
 
     def info(self) -> list[dict[str, Any]]:
         """What `schema.ModelInfo` says of each."""

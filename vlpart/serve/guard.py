@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hmac
 import json
 import logging
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -112,8 +115,8 @@ class Guard:
         if origin is not None and origin.partition("://")[2].lower() != host:
             raise Refusal(403, f"pages from {origin} may not ask this server", "origin")
         if self._settings.token is not None and not _is_open(scope["path"]):
-            given = headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self._settings.token}".encode()):
+            token = self._settings.token.encode()
+            if not any([hmac.compare_digest(given, token) for given in _tokens(headers)]):
                 raise Refusal(401, "a token is needed: send the header 'Authorization: Bearer TOKEN'", "token")
 
     async def _read(self, scope: Scope, receive: Receive, body: _Body) -> None:
@@ -241,6 +244,22 @@ def _is_form(scope: Scope) -> bool:
 def _waits(scope: Scope) -> bool:
     """Whether a client waits for a word before it sends its body."""
     return Headers(scope=scope).get("expect", "").lower() == "100-continue"
+
+
+def _tokens(headers: Headers) -> list[bytes]:
+    """What a client gives for the token, in each of the ways that clients have.
+
+    `Authorization: Bearer TOKEN`; the password of `Authorization: Basic`, whatever the user is called (Label Studio,
+    `curl -u`); the header `Token` (X-AnyLabeling).
+    """
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    found = [headers.get("token", "").encode("latin-1")]
+    if kind.casefold() == "bearer":
+        found.append(given.strip().encode("latin-1"))
+    elif kind.casefold() == "basic":
+        with suppress(binascii.Error, ValueError):
+            found.append(base64.b64decode(given.strip(), validate=True).partition(b":")[2])
+    return [token for token in found if token]
 
 
 def _is_open(path: str) -> bool:

@@ -106,6 +106,7 @@ class VocabularyText(_Checked):
     """A vocabulary to read."""
 
     vocabulary: Annotated[str | list[str], Field(description="As in a prediction.")]
+    model: Annotated[str | None, Field(max_length=1000, description="As in a prediction.")] = None
 
 
 # ---- answers
@@ -212,6 +213,10 @@ class VocabularyAnswer(BaseModel):
     about: str
     threshold: Annotated[float, Field(description="What `threshold` is unless a request says otherwise.")]
     entries: list[Entry]
+    unknown: Annotated[
+        list[str],
+        Field(description="Words that the text encoder of the model does not know, so that nothing is found by them."),
+    ] = []
 
 
 class VocabularyInfo(BaseModel):

@@ -22,7 +22,7 @@ const pause = (milliseconds, signal) =>
   });
 
 /** An answer; where the server is full, asked for again until `signal` ends it. */
-async function ask(path, { method = "GET", body, headers = {}, signal, patient = false } = {}) {
+async function ask(path, { method = "GET", body, headers = {}, signal, patient = false, onWait } = {}) {
   for (;;) {
     const token = sessionStorage.getItem(TOKEN);
     const all = token ? { ...headers, Authorization: `Bearer ${token}` } : headers;
@@ -35,6 +35,7 @@ async function ask(path, { method = "GET", body, headers = {}, signal, patient =
     }
     if (response.ok) return response;
     if (patient && (response.status === 429 || response.status === 503)) {
+      onWait?.();
       await pause(1000 * Number(response.headers.get("Retry-After") || 1), signal);
       continue;
     }
@@ -59,16 +60,16 @@ export const getLists = () => json("/v1/vocabularies");
 export const getVersion = () => json("/v1/version");
 
 /** How a vocabulary is understood; an ApiError says what is wrong with it. */
-export const readVocabulary = (vocabulary, signal) =>
+export const readVocabulary = (vocabulary, model, signal) =>
   json("/v1/vocabulary", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ vocabulary }),
+    body: JSON.stringify({ vocabulary, model }),
     signal,
   });
 
-/** Everything that is found in a photo down to the score `floor`. */
-export function predict(photo, { model, vocabulary, floor }, signal) {
+/** Everything that is found in a photo down to the score `floor`; `onWait()` is called while the server is full. */
+export function predict(photo, { model, vocabulary, floor }, signal, onWait) {
   const form = new FormData();
   form.append("image", photo.file, photo.name);
   form.append("model", model);
@@ -76,7 +77,7 @@ export function predict(photo, { model, vocabulary, floor }, signal) {
   form.append("threshold", floor);
   form.append("keep_replaced", "true");
   form.append("masks", "rle,rings");
-  return json("/v1/predict", { method: "POST", body: form, signal, patient: true });
+  return json("/v1/predict", { method: "POST", body: form, signal, patient: true, onWait });
 }
 
 /** Files of results: [{ photo, result }] and formats in, { blob, name } out. */

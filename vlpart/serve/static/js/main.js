@@ -57,7 +57,8 @@ async function look(photo, side) {
   photo.runs[side] = run;
   changed();
   try {
-    const answer = await predict(photo, { model, vocabulary, floor: FLOOR }, run.abort.signal);
+    const onWait = () => ((run.busy = true), changed());
+    const answer = await predict(photo, { model, vocabulary, floor: FLOOR }, run.abort.signal, onWait);
     fill(run, answer, before);
     if (setupOf(side).fresh) {
       setupOf(side).fresh = false;
@@ -146,6 +147,7 @@ function render() {
     if (sides().includes(side)) views[side].draw();
     const run = runOf(photo, side);
     $(`busy${side}`).hidden = run?.status !== "running";
+    $(`busy${side}`).querySelector(".what").textContent = run?.busy ? "Others are first, waiting …" : "Looking …";
     const setup = setupOf(side);
     const asked = setup.vocabulary || "all names";
     $(`title${side}`).textContent = `${side} · ${setup.model} · ${asked}`;

@@ -64,7 +64,7 @@ const rowsOf = () => [...$("tree").querySelectorAll("[role=treeitem]")];
 function item(detection, colours, level, parts = []) {
   const { id, name, score, status, hidden } = detection;
   const shortName = level === 2 ? (partName(name) ?? name) : name;
-  const note = STATES[status] || `score ${score.toFixed(2)}`;
+  const note = STATES[status] || `${score.toFixed(2)} score`; // begins with what can be read: WCAG 2.5.3
   const button = (label, sign, run) =>
     h(
       "button",

@@ -9,6 +9,7 @@ export const camera = { scale: 0, x: 0, y: 0, photo: null, whole: true };
 const MOST = 40;
 const BARS = 76; // pixels that the bars over a photo take
 const INK = "#16181d";
+const narrow = matchMedia("(max-width: 760px)");
 
 export class View {
   /** `canvas` fills its parent; `side` is whose detections are drawn; `overlay(context, view)` draws on top. */
@@ -36,7 +37,8 @@ export class View {
     const photo = photoNow();
     if (!photo || !this.size[0]) return;
     const scale = this.fitting;
-    Object.assign(camera, { scale, x: photo.width / 2, y: photo.height / 2 + 20 / scale, photo: photo.id, whole: true });
+    const up = narrow.matches ? 0 : 20; // the bars are below it; on a phone one is above
+    Object.assign(camera, { scale, x: photo.width / 2, y: photo.height / 2 + up / scale, photo: photo.id, whole: true });
   }
 
   /** Zoom by a factor; the photo's point at (x, y) of the canvas stays there. */
@@ -189,9 +191,9 @@ export class View {
       inside(tx - width / 2, ty - height - 2),
       inside(tx - width / 2, ty + 3),
       inside(middle, y0 + 2),
+      inside(x1 + 3, y0 + (y1 - y0) * 0.3 - height / 2),
+      inside(x0 - width - 3, y0 + (y1 - y0) * 0.3 - height / 2),
       inside(middle, y1 + 2),
-      inside(x1 + 3, (y0 + y1 - height) / 2),
-      inside(x0 - width - 3, (y0 + y1 - height) / 2),
     ];
     const free = wishes.find((place) => !taken.some((other) => overlap(place, other)));
     return free ?? (must ? wishes[0] : null);

@@ -121,11 +121,12 @@ export async function check(side = state.active) {
   }
   asked = new AbortController();
   try {
-    const { entries, name } = await readVocabulary(text, asked.signal);
+    const { entries, name, unknown } = await readVocabulary(text, setup.model || undefined, asked.signal);
     const parts = entries.filter((entry) => entry.part).length;
     const listed = name === "custom" ? "" : `List ${name}: `;
-    message.textContent = `${listed}${counted(entries.length - parts, "object")}, ${counted(parts, "part")}`;
-    message.className = "";
+    const strange = unknown.length ? `. The model knows no ${unknown.slice(0, 3).join(", ")}: use plain English words` : "";
+    message.textContent = `${listed}${counted(entries.length - parts, "object")}, ${counted(parts, "part")}${strange}`;
+    message.className = strange ? "wrong" : "";
     field().removeAttribute("aria-invalid");
     return true;
   } catch (error) {
