@@ -346,7 +346,9 @@ def test_a_server_that_is_gone_or_refuses_is_said(studio: Open) -> None:
     page.until("document.querySelector('#vocabulary-message').textContent.includes('does not answer')")
     page.page.unroute("**/v1/vocabulary")
     body = json.dumps({"detail": "the image has 63,000,000 pixels"})
-    page.page.route("**/v1/predict", lambda route: route.fulfill(status=413, content_type="application/json", body=body))
+    page.page.route(
+        "**/v1/predict", lambda route: route.fulfill(status=413, content_type="application/json", body=body)
+    )
     page.press("Enter")
     page.until("vlpart.state.photos[0].runs.A.status === 'error'")
     assert "63,000,000 pixels" in page.page.inner_text("#nothing")
@@ -355,3 +357,100 @@ def test_a_server_that_is_gone_or_refuses_is_said(studio: Open) -> None:
     page.page.get_by_role("button", name="Find").click()  # again, now that it can
     page.until("vlpart.state.photos[0].runs.A.status === 'done'")
     page.errors = [line for line in page.errors if "413" not in line and "ERR_FAILED" not in line]
+
+
+def violations(page: Studio) -> list[str]:
+    """What axe-core finds wrong by WCAG 2.2 (A, AA) and good practice."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    found = axe.Axe().run(page.page).response["violations"]
+    return [f"{each['id']}: {node['html'][:120]}" for each in found for node in each["nodes"]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"color_scheme": "dark"},
+        {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
+    ],
+    ids=["light", "dark", "phone"],
+)
+def test_nothing_stands_in_the_way_of_people_who_see_or_move_otherwise(studio: Open, options: dict[str, Any]) -> None:
+    page = studio(**options)
+    assert violations(page) == []
+    page.sample()
+    assert len(page.rows()) > 2 and violations(page) == []
+    page.page.locator("[role=treeitem]").nth(1).click()
+    page.press("F2")
+    assert page.page.locator("#naming[open]").count() == 1 and violations(page) == []
+    page.press("Escape")
+    for opens, dialog in (("#open-download", "#download"), ("#open-help", "#help")):
+        page.page.click(opens)
+        assert page.page.locator(f"{dialog}[open]").count() == 1 and violations(page) == []
+        page.press("Escape")
+    page.page.click("#compare")
+    page.until("vlpart.state.photos[0].runs.B?.status === 'done'")
+    assert violations(page) == []
+    page.page.fill("#vocabulary", "")
+    page.page.focus("#vocabulary")
+    page.page.keyboard.type("person")
+    page.until("!document.querySelector('#suggestions').hidden")
+    assert violations(page) == []
+
+
+def test_a_dropped_photo_to_a_corrected_file_by_keyboard_alone(studio: Open, tmp_path: Path) -> None:
+    page = studio()
+    page.page.evaluate(
+        """fetch("/static/sample.jpg").then((answer) => answer.blob()).then((blob) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([blob], "dropped.jpg", { type: "image/jpeg" }));
+          for (const kind of ["dragenter", "dragover", "drop"])
+            document.body.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
+        })"""
+    )
+    page.until("vlpart.state.photos[0]?.runs.A?.status === 'done'")
+    page.press("/")
+    page.page.keyboard.type(WORDS)
+    page.press("Escape", "Enter")
+    page.until("vlpart.state.photos[0].runs.A.status === 'done' && vlpart.state.photos[0].runs.A.key.includes('torso')")
+    for _ in range(30):  # to the list
+        if page.page.evaluate("document.activeElement.role") == "treeitem":
+            break
+        page.press("Tab")
+    before = page.names()
+    heard: list[str] = []
+    page.page.expose_function("hear", lambda text: heard.append(text))
+    page.page.evaluate(
+        "new MutationObserver(() => document.querySelector('#live').textContent"
+        " && hear(document.querySelector('#live').textContent))"
+        ".observe(document.querySelector('#live'), { childList: true, characterData: true, subtree: true })"
+    )
+    page.press("ArrowDown", "Delete")
+    page.until("document.querySelector('#live').textContent.includes('was deleted')")
+    assert page.page.evaluate("document.activeElement.role") == "treeitem"
+    page.press("F2")
+    page.page.keyboard.type("person:helmet")
+    page.press("Enter")
+    page.until("document.querySelector('#live').textContent.includes('helmet')")
+    assert any("was deleted" in text for text in heard)
+    assert page.page.evaluate("document.activeElement.role") == "treeitem"
+    for _ in range(40):
+        if page.page.evaluate("document.activeElement.id") == "open-download":
+            break
+        page.press("Shift+Tab")
+    page.press("Enter")
+    boxes = page.page.locator("[name=format]").count()
+    for _ in range(boxes):
+        value, checked = page.page.evaluate("[document.activeElement.value, document.activeElement.checked]")
+        if checked != (value == "json"):
+            page.press("Space")
+        page.press("Tab")
+    for _ in range(6):
+        if page.page.evaluate("document.activeElement.id") == "download-now":
+            break
+        page.press("Tab")
+    with page.page.expect_download() as waiting:
+        page.press("Enter")
+    waiting.value.save_as(tmp_path / "corrected.json")
+    saved = vlpart.Result.load(tmp_path / "corrected.json")
+    assert "person:helmet" in saved.names and len(saved) == len(before) - 1
