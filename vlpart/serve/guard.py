@@ -116,7 +116,7 @@ class Guard:
             raise Refusal(403, f"pages from {origin} may not ask this server", "origin")
         if self._settings.token is not None and not _is_open(scope["path"]):
             token = self._settings.token.encode()
-            if not any([hmac.compare_digest(given, token) for given in _tokens(headers)]):
+            if not any(hmac.compare_digest(given, token) for given in _tokens(headers)):
                 raise Refusal(401, "a token is needed: send the header 'Authorization: Bearer TOKEN'", "token")
 
     async def _read(self, scope: Scope, receive: Receive, body: _Body) -> None:
