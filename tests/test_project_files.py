@@ -91,3 +91,34 @@ def test_what_the_api_reference_documents_exists_and_has_a_docstring() -> None:
     for name in documented():
         module, _, attribute = name.rpartition(".")
         assert (getattr(import_module(module), attribute).__doc__ or "").strip(), name
+
+
+def test_the_tree_in_the_readme_is_the_package() -> None:
+    """Every folder and file of the package's first level is named, and every file that is named is there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tree,) = re.findall(r"^vlpart/\n((?:  .+\n)+)", text, flags=re.MULTILINE)
+    package = ROOT / "vlpart"
+    named, folder = set(), package
+    for line in tree.splitlines():
+        head = re.match(r"  (\S+)", line)
+        if head is not None:
+            folder = package / head[1] if head[1].endswith("/") else package
+            named.add(head[1].rstrip("/"))
+        for file in re.findall(r"[\w/]+\.(?:py|json)\b", line):
+            assert (folder / file).is_file() or (package / file).is_file(), f"{line.strip()} names {file}"
+            named.add(file)
+    there = {path.name for path in package.iterdir() if path.is_dir() or path.suffix == ".py"} - {"__pycache__"}
+    assert there - named == set()
+
+
+def test_files_that_the_documents_name_are_there() -> None:
+    """`vlpart/x.py`, `tests/x.py`, `benchmarks/x.py` and `scripts/x.py`, wherever they are named."""
+    for document in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ):
+        text = document.read_text(encoding="utf-8")
+        for path in re.findall(r"\b((?:vlpart|tests|benchmarks|scripts)/[\w/]+\.(?:py|json))\b", text):
+            assert (ROOT / path).is_file(), f"{document.name} names {path}"

@@ -58,7 +58,7 @@ def encode_vocabulary(
     """The vector of every entry of a vocabulary.
 
     Embeddings that the vocabulary brings are used as they are. Otherwise the prompt of the encoder is put around each
-    name; vectors of the CLIP tower are kept on disk (`vector_cache`), so that the tower is not even loaded for a list
+    name; vectors of the CLIP tower are kept on disk (`cached_vectors`), so that the tower is not even loaded for a list
     seen before.
 
     Args:
