@@ -424,7 +424,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         make_data,
-        vlpart("evaluate", "tiny", "--on", "data", "--output", "out", "--quick"),
+        vlpart("evaluate", "tiny", "--on", "data", "--output", "out", "--quick", "--short-side", "64"),
     ),
     "convert": Command(
         make_data,
@@ -434,7 +434,7 @@ COMMANDS = {
         make_data,
         vlpart(
             *("parse", "build", "out", "--annotations", "data/val.json", "--images", "data/images"),
-            *("--features", "embedded", "--overwrite"),
+            *("--features", "embedded", "--short-side", "64", "--overwrite"),
         ),
     ),
     "recipes export": Command(make_out, export),
