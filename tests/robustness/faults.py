@@ -207,10 +207,11 @@ def problems(command: Command, wanted: dict[str, Path], folder: Path, kind: str,
     elif code != 0:
         yield from unclear(text)
     yield from broken(folder)
-    if code != 0:  # otherwise the fault met nothing that failed, and there is nothing to be done again
-        code, text, _ = start(command, folder).end()
-    if code != 0:
-        yield f"the next run ends with {code}: {text[-600:]}"
+    again, text, _ = start(command, folder).end()
+    if again != 0 and code == 0:  # nothing failed, and what is complete may be what is in the way
+        yield from unclear(text)
+    elif again != 0:
+        yield f"the next run ends with {again}: {text[-600:]}"
     if missing := set(wanted) - set(outputs(folder)):
         yield f"after the next run there is no {sorted(missing)[:5]}"
 
