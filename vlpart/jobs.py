@@ -133,6 +133,7 @@ class Job:
         compute: Callable[[list[int]], Iterable[tuple[int, Record]]],
         write: Callable[[Iterator[Record]], None],
         progress: Progress | None = None,
+        check: Callable[[Record], bool] = lambda record: True,
     ) -> bool:
         """Compute this process's share of what is missing; whoever completes the job writes the result.
 
@@ -140,12 +141,13 @@ class Job:
             compute: gets the numbers of items and yields (number, record) for each, in any order.
             write: gets all records in the order of the items, one at a time.
             progress: told about every item, of those of this process.
+            check: whether a record that was read from the folder is one that `compute` gives.
 
         Returns:
             Whether this process wrote the result. The job's folder is then gone.
 
         Raises:
-            OutputError: the folder belongs to a job with other settings, or cannot be written.
+            OutputError: the folder belongs to a job with other settings, is damaged, or cannot be written.
         """
         rank, world = rank_and_world()
         share = range(rank, self.total, world)
@@ -162,7 +164,7 @@ class Job:
                     count += 1
                     if progress is not None:
                         progress(self.label, count, len(share))
-        return self._finish(write)
+        return self._finish(write, check)
 
     def _prepare(self, share: Container[int]) -> None:
         """Make the folder, or see that it is ours; what was skipped of this process's share is not done any more."""
@@ -221,7 +223,7 @@ class Job:
                     offset += len(line)
         return found
 
-    def _finish(self, write: Callable[[Iterator[Record]], None]) -> bool:
+    def _finish(self, write: Callable[[Iterator[Record]], None], check: Callable[[Record], bool]) -> bool:
         """Write the result if all items are done and nobody else has."""
         with self._lock():
             if not (self.folder / _SETTINGS).is_file():
@@ -229,13 +231,13 @@ class Job:
             found = self._finished()
             if len(found) < self.total:
                 return False
-            write(_records(found))
+            write(_records(found, check))
             shutil.rmtree(self.folder)
         Path(f"{self.folder}.lock").unlink(missing_ok=True)
         return True
 
 
-def _records(blocks: Mapping[int, tuple[Path, int]]) -> Iterator[Record]:
+def _records(blocks: Mapping[int, tuple[Path, int]], check: Callable[[Record], bool]) -> Iterator[Record]:
     """The records of all items in order, read one at a time."""
     files: dict[Path, Any] = {}
     try:
@@ -244,10 +246,13 @@ def _records(blocks: Mapping[int, tuple[Path, int]]) -> Iterator[Record]:
             if path not in files:
                 files[path] = open_regular(path)
             files[path].seek(offset)
+            damaged = OutputError(f"{path} is damaged (item {item}): delete {path.parent}, and run again")
             try:
                 record = json.loads(files[path].readline(_MAX_LINE))["record"]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise OutputError(f"{path} is damaged (item {item}): delete {path.parent}, and run again") from error
+                raise damaged from error
+            if not isinstance(record, dict) or not (SKIPPED in record or check(record)):
+                raise damaged
             yield record
     finally:
         for file in files.values():

@@ -137,6 +137,30 @@ class _Numbering:
         return {"category_id": category} | {k: v for k, v in content.items() if k not in ("name", "object")}
 
 
+def is_parsed(record: Record) -> bool:
+    """Whether a record, as read from the folder of an unfinished job, is one of `image_record`."""
+    image, parts, objects = record.get("image"), record.get("parts"), record.get("objects", [])
+    return (
+        isinstance(image, dict)
+        and isinstance(image.get("file_name"), str)
+        and isinstance(image.get("id", 0), int | str)
+        and all(type(image.get(side)) is int and image[side] > 0 for side in ("height", "width"))
+        and isinstance(image.get("image_labels"), list)
+        and all(isinstance(label, str) for label in image["image_labels"])
+        and isinstance(parts, list)
+        and isinstance(objects, list)
+        and all(map(_is_region, [*parts, *objects]))
+    )
+
+
+def _is_region(region: Any) -> bool:
+    if not isinstance(region, dict) or not isinstance(region.get("name"), str):
+        return False
+    box = region.get("bbox")
+    numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+    return numbers and bool(np.isfinite(box).all()) and isinstance(region.get("object", 0), int)
+
+
 def settings_of(output: Path) -> Any:
     """The settings that a file of `write_coco` was written with, None for any other file; reads its first line only."""
     with open_regular(output) as file:

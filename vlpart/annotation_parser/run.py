@@ -26,7 +26,7 @@ from vlpart.annotation_parser.features.load import load_features
 from vlpart.annotation_parser.image_parser import ImageParser, ParserOptions
 from vlpart.annotation_parser.labelled_images import AnnotatedObject, LabelledImage, digest
 from vlpart.annotation_parser.object_parser import ObjectParser, VotingOptions, object_image
-from vlpart.annotation_parser.output import ParsedPart, image_record, settings_of, write_coco
+from vlpart.annotation_parser.output import ParsedPart, image_record, is_parsed, settings_of, write_coco
 from vlpart.annotation_parser.references import BaseData, Reference
 from vlpart.annotation_parser.rename import Renamer
 from vlpart.checks import one_of
@@ -228,7 +228,17 @@ def build_bank(
         label="describing",
         restart=overwrite,
     )
-    finished = job.run(compute, write, progress)
+    lengths: set[int] = set()
+
+    def is_described(record: Record) -> bool:
+        try:
+            token = unpack_token(record["token"])
+        except (KeyError, TypeError, ValueError):
+            return False
+        lengths.add(len(token))
+        return len(lengths) == 1 and bool(np.isfinite(token).all())
+
+    finished = job.run(compute, write, progress, is_described)
     return ParserRun(written=folder if finished else None, items=len(references), skipped=counts["skipped"])
 
 
@@ -307,7 +317,7 @@ def find_parts(
         counts.update(write_coco(output, records, vocabulary, settings))
 
     job = Job(folder=_work_folder(output), settings=settings, total=len(labelled), label="parsing", restart=overwrite)
-    finished = job.run(compute, write, progress)
+    finished = job.run(compute, write, progress, is_parsed)
     return ParserRun(
         written=output if finished else None,
         items=len(labelled),
