@@ -2,8 +2,9 @@
 
     python scripts/robustness.py --inputs 1000 --kills 200 --faults 1
 
-Inputs are those of `tests/robustness/mutations.py`, numbered from --first. Each is read in a child process that may use
---memory bytes more than it has after the imports, and that ends with a traceback when one input takes over --seconds.
+Inputs are those of `tests/robustness/mutations.py` and `more_kinds.py`, numbered from --first. Each is read in a child
+process that may use --memory bytes more than it has after the imports, and that ends with a traceback when one input
+takes over --seconds.
 Kills: a child predicts images into a folder, or writes checkpoints, and is killed (SIGKILL) at a random moment, or its
 files may not grow beyond a random size, as on a full disk; afterwards every file must be whole, and a second run must
 complete the folder. Faults: every n-th write of every command finds a full disk, no permission, or files that cannot
@@ -36,7 +37,8 @@ import torch
 from PIL import Image
 
 from tests.robustness import faults
-from tests.robustness.mutations import KINDS, outcome
+from tests.robustness.more_kinds import ALL_KINDS
+from tests.robustness.mutations import outcome
 from vlpart.errors import VlpartError
 from vlpart.inference.batch import predict_to_folder
 from vlpart.inference.predictor import load
@@ -54,6 +56,7 @@ def used_memory() -> int:
 
 def read_inputs(name: str, first: int, count: int, options: argparse.Namespace, report: Path) -> None:
     """Read inputs of a kind and append a line for each; runs in a child."""
+    ALL_KINDS[name].prepare()
     limit = used_memory() + options.memory
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with tempfile.TemporaryDirectory() as folder, report.open("a", buffering=1) as lines:
@@ -62,7 +65,7 @@ def read_inputs(name: str, first: int, count: int, options: argparse.Namespace, 
             faulthandler.dump_traceback_later(options.seconds, exit=True)
             begun = time.monotonic()
             try:
-                found = outcome(KINDS[name], index, Path(folder))
+                found = outcome(ALL_KINDS[name], index, Path(folder))
             except AssertionError as error:
                 found = f"FAULT {error}"
             faulthandler.cancel_dump_traceback_later()
@@ -231,7 +234,7 @@ def main() -> None:
     parser.add_argument("--command", choices=list(faults.COMMANDS), action="append", help="faults in this one only")
     parser.add_argument("--journal", type=Path, help="remembers the faults that were struck: a stopped run goes on")
     parser.add_argument("--first", type=int, default=0, help="number of the first input, and seed of the kills")
-    parser.add_argument("--kind", choices=list(KINDS), action="append", help="only this kind; may be repeated")
+    parser.add_argument("--kind", choices=list(ALL_KINDS), action="append", help="only this kind; may be repeated")
     parser.add_argument("--seconds", type=float, default=10, help="an input may take")
     parser.add_argument("--memory", type=int, default=1_000_000_000, help="bytes that reading may take")
     options = parser.parse_args()
@@ -240,7 +243,7 @@ def main() -> None:
     good = True
     if options.inputs:
         print(f"{'kind':<16} {'inputs':>7} {'read':>7} {'refused':>8} {'faults':>7} {'slowest s':>9} {'peak MiB':>9}")
-        for name in options.kind or KINDS:
+        for name in options.kind or ALL_KINDS:
             good = inputs_of(name, options) and good
     if options.faults:
         good = faulty_writes(options.faults, options.command or list(faults.COMMANDS), options.journal) and good

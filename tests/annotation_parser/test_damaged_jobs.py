@@ -19,11 +19,12 @@ RECORD: dict[str, Any] = {"image": IMAGE, "parts": [PART], "objects": [OWNER]}
 
 
 def go_on(folder: Path, record: Any) -> Any:
-    """Write the result of a job of one item, whose record is in its folder already."""
+    """Write the result of a job of one item, whose record (JSON data, or its text) is in its folder already."""
     work = folder / "work"
     work.mkdir()
     (work / "settings.json").write_text('{"items": 1}')
-    (work / "items-0-x.jsonl").write_text(json.dumps({"item": 0, "record": record}) + "\n")
+    text = record if isinstance(record, bytes) else json.dumps(record).encode()
+    (work / "items-0-x.jsonl").write_bytes(b'{"item": 0, "record": %s}\n' % text)
     output = folder / "out.json"
     job = Job(folder=work, settings={}, total=1)
     job.run(lambda items: (), lambda records: write_coco(output, records, None, {}) and None, check=is_parsed)

@@ -17,6 +17,7 @@ from tests.evaluation.made_up import (
 )
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation.average_precision import score_detections
+from vlpart.evaluation.detections import check_detections
 from vlpart.evaluation.truth import is_part, read_ground_truth
 
 
@@ -132,3 +133,15 @@ def test_ground_truth_files(tmp_path):
     assert (
         is_part({"name": "car:wheel"}) and not is_part({"name": "car"}) and not is_part({"name": "a:b", "part": None})
     )
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, 10**30, -(10**30)])
+def test_whole_numbers_of_any_length_are_numbers(number):
+    truth = {
+        "images": [{"id": 1, "width": 32, "height": 24, "file_name": "a.jpg"}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [],
+    }
+    detection = {"image_id": 1, "category_id": 1, "bbox": [number, 2.0, 3, 4], "score": 0.5}
+    table = check_detections(truth, [detection, detection | {"bbox": [1, 2.0, 3, 4]}], with_masks=False)
+    assert table.boxes_xywh[0].tolist() == [float(number), 2, 3, 4]

@@ -33,12 +33,13 @@ BYTES = (b"\0", b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0" * 16, b"(
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of input: good ones, the name of its file, and its reader."""
+    """One kind of input: good ones, the name of its file, its reader, and what must be there before time is taken."""
 
     good: Callable[[], list[bytes]]
     file: str
     read: Callable[[Path], object]
     is_json: bool = False
+    prepare: Callable[[], object] = lambda: None
 
 
 def spoiled(kind: Kind, index: int) -> bytes:

@@ -9,19 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.robustness.mutations import KINDS, ODD, outcome
+from tests.robustness.more_kinds import ALL_KINDS
+from tests.robustness.mutations import ODD, outcome
 from vlpart import web
 from vlpart.errors import VlpartError
 from vlpart.names import printable
 from vlpart.text.vocabulary import Vocabulary
 
-SHORT = {"server answers": 25}
+SHORT = {"server answers": 25, "videos": 40, "exported graphs": 40, "requests": 40}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ALL_KINDS)
 def test_spoiled_inputs_are_read_or_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    found = [outcome(KINDS[name], index, tmp_path) for index in range(SHORT.get(name, 120))]
+    found = [outcome(ALL_KINDS[name], index, tmp_path) for index in range(SHORT.get(name, 120))]
     if name not in ("logs", "text caches"):  # what is spoiled there is left out, or made again
         assert "refused" in found, "nothing was spoiled enough"
 

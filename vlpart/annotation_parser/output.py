@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -157,8 +158,10 @@ def _is_region(region: Any) -> bool:
     if not isinstance(region, dict) or not isinstance(region.get("name"), str):
         return False
     box = region.get("bbox")
-    numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
-    return numbers and bool(np.isfinite(box).all()) and isinstance(region.get("object", 0), int)
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    finite = all(type(side) in (int, float) and abs(side) < math.inf for side in box)  # NaN is not, either
+    return finite and isinstance(region.get("object", 0), int)
 
 
 def settings_of(output: Path) -> Any:

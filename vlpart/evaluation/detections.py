@@ -148,8 +148,8 @@ def _table(rows: Sequence[Detection], with_masks: bool) -> DetectionTable:
 
 def _floats(values: list[Any]) -> NDArray[np.float64]:
     array = np.array(values)
-    if len(values) and array.dtype.kind not in "fi":  # text that reads as a number is none
-        raise ValueError("boxes and scores are numbers")
+    if len(values) and array.dtype.kind not in "fiu" and not all(type(each) in (int, float) for each in array.flat):
+        raise ValueError("boxes and scores are numbers")  # whole numbers of more than 64 bits are; text never is
     return array.astype(np.float64)
 
 

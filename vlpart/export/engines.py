@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 
 from vlpart.errors import VlpartError, WeightsError
 from vlpart.export.facts import FACTS, Facts
+from vlpart.export.torchscript_check import checked_archive
+from vlpart.files import open_regular, read_regular, why
 
 Arrays = Sequence[NDArray[Any]]
+
+MAX_BYTES = 4_000_000_000
+"""Bytes of an exported file that are read at most."""
 
 #: The engine of a file ending.
 ENGINE_OF = {".onnx": "onnxruntime", ".xml": "openvino", ".torchscript": "torch"}
@@ -54,17 +59,46 @@ def open_engine(path: Path, engine: str | None = None, threads: int | None = Non
     chosen = engine or own
     if chosen not in ENGINES or (chosen != own and (own, chosen) != ("onnxruntime", "openvino")):
         raise VlpartError(f"the engine {chosen} does not run {path.name}: leave out --engine, or export another format")
-    if not path.is_file():
-        raise WeightsError(f"there is no exported model {path}: vlpart export writes one")
+    for part in (path, path.with_suffix(".bin")) if own == "openvino" else (path,):
+        try:
+            open_regular(part, MAX_BYTES).close()
+        except FileNotFoundError:
+            raise WeightsError(f"there is no exported model {part}: vlpart export writes one") from None
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{part} cannot be loaded: {why(error)}") from error
     opener = {"onnxruntime": _onnxruntime, "openvino": _openvino, "torch": _torch}[chosen]
     try:
         facts, run = opener(path, threads)
     except ImportError as error:
         raise VlpartError(f'{error.name} is not installed: pip install "vlpart[export]"') from error
-    return Engine(name=chosen, facts=facts, run=run)
+    return Engine(name=chosen, facts=facts, run=_checked(run, facts, path))
 
 
 _Opened = tuple[Facts, Callable[[Arrays], list[NDArray[Any]]]]
+
+
+def _checked(run: Callable[[Arrays], list[NDArray[Any]]], facts: Facts, path: Path) -> Callable[[Arrays], Any]:
+    """`run`, whose failures and answers of another form than `DetectorGraph.forward` gives are `WeightsError`s."""
+
+    def checked(inputs: Arrays) -> list[NDArray[Any]]:
+        try:
+            found = run(inputs)
+        except (MemoryError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # each engine has exceptions of its own
+            raise WeightsError(f"{path} cannot be run: {_first_line(error)}") from error
+        if len(found) != (4 if facts.mask_on else 3) or not _fit(*found):
+            raise WeightsError(f"{path} is damaged: it does not answer with boxes, scores and labels: export it again")
+        return found
+
+    return checked
+
+
+def _fit(boxes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any], *masks: NDArray[Any]) -> bool:
+    count = len(boxes) if boxes.ndim else -1
+    numbers = all(each.dtype.kind == "f" and np.isfinite(each).all() for each in (boxes, scores, *masks))
+    shapes = boxes.shape == (count, 4) and scores.shape == labels.shape == (count,)
+    return numbers and shapes and labels.dtype.kind in "iu" and all(m.ndim == 3 and len(m) == count for m in masks)
 
 
 def _onnxruntime(path: Path, threads: int | None) -> _Opened:
@@ -75,7 +109,10 @@ def _onnxruntime(path: Path, threads: int | None) -> _Opened:
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # Its bytes, not its name: tensors that it says are in other files are then not to be had.
+        session = onnxruntime.InferenceSession(
+            read_regular(path, MAX_BYTES), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # its exceptions share no class of their own
         raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
     facts = Facts.from_json(session.get_modelmeta().custom_metadata_map.get(FACTS, ""), path)
@@ -103,10 +140,13 @@ def _openvino(path: Path, threads: int | None) -> _Opened:
     if path.suffix == ".onnx":
         import onnx
 
-        properties = {each.key: each.value for each in onnx.load(path).metadata_props}
+        properties = {each.key: each.value for each in onnx.load(path, load_external_data=False).metadata_props}
         text = properties.get(FACTS, "")
     else:
-        text = json.loads(model.get_rt_info(["vlpart"]).astype(str)) if model.has_rt_info(["vlpart"]) else ""
+        try:
+            text = json.loads(model.get_rt_info(["vlpart"]).astype(str)) if model.has_rt_info(["vlpart"]) else ""
+        except (RuntimeError, ValueError, TypeError, RecursionError):
+            text = ""  # as if it said nothing
     facts = Facts.from_json(text, path)
 
     def run(inputs: Arrays) -> list[NDArray[Any]]:
@@ -130,11 +170,11 @@ def _torch(path: Path, threads: int | None) -> _Opened:
     try:
         with warnings.catch_warnings():  # torch advises against its own format
             warnings.simplefilter("ignore")
-            module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+            module = torch.jit.load(checked_archive(path, MAX_BYTES), map_location="cpu", _extra_files=extra)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
     said = extra[FACTS]
-    facts = Facts.from_json(said.decode() if isinstance(said, bytes) else said, path)
+    facts = Facts.from_json(said.decode(errors="replace") if isinstance(said, bytes) else said, path)
 
     def run(inputs: Arrays) -> list[NDArray[Any]]:
         with torch.inference_mode():

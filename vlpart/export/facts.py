@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from vlpart.errors import WeightsError
+from vlpart.checks import check_fields
+from vlpart.errors import VocabularyError, WeightsError
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 #: The key in the metadata of a file.
 FACTS = "vlpart"
 VERSION = 1
+_LONGEST, _MOST = 100_000, 1_000_000  # pixels of a side, and detections, that no model was made for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,13 @@ class Facts:
             data = json.loads(text)
             if data["version"] != VERSION:
                 raise WeightsError(f"{path} was exported by another version of vlpart: export it again")
-            return cls(**{field.name: data[field.name] for field in fields(cls)})
-        except (ValueError, KeyError, TypeError) as error:
+            facts = cls(**{field.name: data[field.name] for field in fields(cls)})
+            check_fields(facts)
+            Vocabulary.from_dict(facts.vocabulary)
+            if not (0 <= facts.score_threshold <= 1 and 0 < facts.short_side <= facts.max_side <= _LONGEST):
+                raise ValueError("sizes")
+            if not (0 < facts.max_detections <= _MOST and facts.text_dim > 0):
+                raise ValueError("counts")
+        except (ValueError, KeyError, TypeError, RecursionError, VocabularyError) as error:
             raise WeightsError(f"{path} was not exported by vlpart: use `vlpart export`") from error
+        return facts

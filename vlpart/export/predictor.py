@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vlpart.data.images import ReadImage
 from vlpart.data.resize import PIXEL_MEAN, PIXEL_STD
-from vlpart.errors import VocabularyError
+from vlpart.errors import VocabularyError, WeightsError
 from vlpart.export.engines import Engine, open_engine
 from vlpart.files import local_path
 from vlpart.inference.base import BasePredictor, Defaults
@@ -84,6 +84,8 @@ class ExportedPredictor(BasePredictor):
         threshold = np.array(options.score_threshold, dtype=np.float32)
         inputs = [network_input(image.resized), np.array(input_size, dtype=np.float32), threshold]
         boxes, scores, labels, *masks = self._run(inputs if text is None else [*inputs, text])
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+            raise WeightsError(f"{self.name} is damaged: it finds names that it was not asked for: export it again")
         scale = np.array([size[1] / input_size[1], size[0] / input_size[0]] * 2, dtype=np.float32)
         boxes = np.clip(boxes * scale, 0, np.array([size[1], size[0]] * 2, dtype=np.float32))
         keep = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (scores > options.score_threshold))
