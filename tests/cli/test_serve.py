@@ -66,3 +66,13 @@ def test_the_world_is_let_in_only_with_a_word(run: Run, monkeypatch: pytest.Monk
     assert run("serve", "--host", "::1").err == ""
     assert [settings.hosts is None for settings, _ in started] == [True, True, False]
     assert [settings.token for settings, _ in started] == [None, "abc", None]
+
+
+def test_an_engine_is_for_exported_files(run: Run) -> None:
+    outcome = run("serve", "--port", "0", "--engine", "onnxruntime")
+    assert outcome.code == 2 and "vlpart export tiny" in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_a_file_that_is_not_there_is_told_at_the_start(run: Run, tmp_path: Path) -> None:
+    outcome = run("serve", "--port", "0", "--model", tmp_path / "absent.onnx", "--engine", "onnxruntime")
+    assert outcome.code == 1 and "there is no exported model" in outcome.err

@@ -16,11 +16,22 @@ from vlpart.data.preprocess import to_batch
 from vlpart.errors import OutputError, VlpartError, VocabularyError, WeightsError
 from vlpart.export.graph import DetectorGraph
 from vlpart.export.predictor import load_exported, network_input
-from vlpart.export.write import export
+from vlpart.export.quantise import quantise
+from vlpart.export.write import _calibration, _quiet, _write_onnx, export
 from vlpart.inference.predictor import Predictor, load
+from vlpart.models.backbones.swin import SwinBase
 from vlpart.models.build import build_detector
 from vlpart.results.result import Result
 from vlpart.types import DetectionOptions
+
+
+class SmallSwin(SwinBase):
+    """The backbone of Swin-B with fewer and narrower blocks."""
+
+    out_channels = (8, 16, 32, 64)
+    depths = (2, 2, 2, 2)
+    heads = (1, 2, 4, 8)
+
 
 WORDS = "person: hair, nose; car"
 SAMPLE = Path(vlpart.__file__).parent / "assets" / "samples" / "astronaut.jpg"
@@ -81,6 +92,46 @@ def test_the_graph_is_the_detector(architecture: str, traced: bool) -> None:
     torch.testing.assert_close(masks, expected.mask_logits.sigmoid(), atol=1e-3, rtol=1e-3)
 
 
+@torch.no_grad()
+def test_windows_of_swin_are_traced_for_every_size() -> None:
+    torch.manual_seed(0)
+    network = SmallSwin().eval()
+    with _quiet():
+        traced = torch.jit.trace(network, torch.randn(1, 3, 64, 96), check_trace=False)
+    for height, width in ((32, 64), (224, 96), (96, 256)):  # windows that fit and that do not
+        pixels = torch.randn(1, 3, height, width)
+        torch.testing.assert_close(traced(pixels), network(pixels), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@torch.no_grad()
+def test_windows_of_swin_go_through_onnx_for_every_size(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason='needs pip install "vlpart[export]"')
+    ort = pytest.importorskip("onnxruntime", reason='needs pip install "vlpart[export]"')
+
+    class TwoStages(SwinBase):
+        out_channels = (8, 16)  # type: ignore[assignment]
+        depths = (2, 2)  # type: ignore[assignment]
+        heads = (1, 2)  # type: ignore[assignment]
+
+    torch.manual_seed(0)
+    network = TwoStages().eval()
+    rows, columns = (32 * torch.export.Dim(name, min=1, max=100) for name in ("rows", "columns"))
+    with _quiet():
+        program = torch.onnx.export(
+            network, (torch.randn(1, 3, 128, 192),), dynamo=True, dynamic_shapes=({2: rows, 3: columns},), verbose=False
+        )
+    assert program is not None
+    program.save(tmp_path / "swin.onnx")
+    session = ort.InferenceSession(tmp_path / "swin.onnx", providers=["CPUExecutionProvider"])
+    for height, width in ((32, 32), (96, 320), (224, 448)):  # one window, windows that do not fit, windows that do
+        pixels = torch.randn(1, 3, height, width)
+        found = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
+        for own, other in zip(found, network(pixels), strict=True):
+            np.testing.assert_allclose(own, other.numpy(), atol=1e-4)
+
+
 @pytest.mark.slow  # tracing with free sizes takes a minute of a core
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
@@ -94,6 +145,50 @@ def test_other_engines_find_the_same_at_other_sizes_and_for_other_names(
         expected = predictor.predict(image, WORDS if words is None else words, 0.3, size)
         same(exported.predict(image, words, 0.3, size), expected)
     assert len(exported.predict(photo, "zebra", 0.99)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_openvino_files_are_written_and_read_back(
+    predictor: Predictor, onnx_file: Path, photo: np.ndarray, tmp_path: Path
+) -> None:
+    import onnx
+
+    pytest.importorskip("openvino", reason='needs pip install "vlpart[export]"')
+    written = load_exported(onnx_file)
+    path = _write_onnx(onnx.load(onnx_file), written._facts, tmp_path / "tiny.xml", as_openvino=True)
+    exported = load_exported(path, threads=1)
+    assert (exported.engine, exported.vocabulary.names) == ("openvino", written.vocabulary.names)
+    for image, words in ((photo, None), (photo[:250], "person: eye, mouth; dog")):
+        same(exported.predict(image, words, 0.3), predictor.predict(image, words or WORDS, 0.3))
+    before = exported.digest
+    path.with_suffix(".bin").write_bytes(path.with_suffix(".bin").read_bytes()[:-4] + b"1234")
+    assert exported.digest != before
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(WeightsError, match=r"tiny\.xml cannot be loaded"):
+        load_exported(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_8_bit_integers_find_nearly_the_same(
+    predictor: Predictor, onnx_file: Path, photo: np.ndarray, tmp_path: Path, engine: str
+) -> None:
+    import onnx
+
+    pytest.importorskip(engine, reason='needs pip install "vlpart[export]"')
+    text = (torch.from_numpy(predictor._text(predictor.vocabulary).numpy()),)
+    model = quantise(onnx.load(onnx_file), _calibration(predictor, None, text))
+    assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) > 50
+    path = _write_onnx(model, load_exported(onnx_file)._facts, tmp_path / "int8.onnx", as_openvino=False)
+    assert path.stat().st_size < 0.7 * onnx_file.stat().st_size
+    found = load_exported(path, engine).predict(photo, WORDS, 0.3)
+    expected = predictor.predict(photo, WORDS, 0.3)
+    assert found.masks is not None and expected.masks is not None
+    for name in ("person", "person:hair"):  # the best of each; what is doubtful may differ
+        own, other = found.masks[found.names.index(name)], expected.masks[expected.names.index(name)]
+        assert (own & other).sum() > 0.8 * (own | other).sum()
 
 
 @pytest.mark.slow  # tracing with free sizes takes a minute of a core
@@ -156,6 +251,9 @@ def test_what_is_refused(predictor: Predictor, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(WeightsError, match=r"bad\.onnx cannot be loaded"):
         load_exported(tmp_path / "bad.onnx")
+    with pytest.raises(OutputError, match="8-bit integers are for onnx and openvino"):
+        export(predictor, tmp_path / "x.torchscript", "torchscript", int8=True)
     monkeypatch.setattr(predictor, "architecture", "swin_b_cascade")
-    with pytest.raises(OutputError, match="swin_b_cascade cannot be written as onnx yet"):
-        export(predictor, tmp_path / "swin.onnx")
+    with pytest.raises(OutputError, match="leave out --int8"):
+        export(predictor, tmp_path / "swin.onnx", int8=True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "bad.onnx"]

@@ -10,7 +10,7 @@ import typer
 
 from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, note_config, print_table, say
-from vlpart.cli.predict_options import PrecisionChoice
+from vlpart.cli.predict_options import EngineName, PrecisionChoice, checked_engine
 from vlpart.files import is_folder
 from vlpart.names import config_name
 
@@ -42,7 +42,8 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Model name, weight file or run folder; nothing with --predictions.", autocompletion=complete_models
+            help="Model name, weight file, run folder or exported file; nothing with --predictions.",
+            autocompletion=complete_models,
         ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weight file for the model.", dir_okay=False)] = None,
@@ -112,6 +113,7 @@ def evaluate(
     ] = None,
     report: Annotated[bool, typer.Option(help="Write report.html into the output folder.")] = True,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also print every class.")] = False,
+    engine: EngineName = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     precision: Annotated[PrecisionChoice, typer.Option(help="Of the computation.")] = PrecisionChoice.AUTO,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
@@ -130,6 +132,7 @@ def evaluate(
         raise typer.BadParameter("give the name of a model, or --predictions FILE (not both)")
     if predictions is not None and (referring or absent):
         raise typer.BadParameter("--referring and --absent ask a model: give its name instead of --predictions")
+    chosen = checked_engine(model, engine)
     dataset = _held_out(on, model, max_images) or _dataset(on, data, images, max_images, need_images=model is not None)
     if boxes:
         dataset = replace(dataset, benchmark=dataset.benchmark.on_boxes())
@@ -173,7 +176,7 @@ def evaluate(
     )
     with process_group() as group, Bars(hidden=no_progress or group.rank > 0) as progress:
         if model is not None:
-            request = _with_predictor(request, model, weights, device, precision)
+            request = _with_predictor(request, model, weights, chosen, device, precision)
         outcome = run(request, group=group, progress=progress)
     if outcome is not None:
         _show(request, outcome, per_class)
@@ -233,10 +236,23 @@ def _wordings(text: str | None) -> dict[str, str] | None:
 
 
 def _with_predictor(
-    request: Request, model: str, weights: Path | None, device: str | None, precision: PrecisionChoice
+    request: Request,
+    model: str,
+    weights: Path | None,
+    engine: str | None,
+    device: str | None,
+    precision: PrecisionChoice,
 ) -> Request:
     from dataclasses import replace
 
+    from vlpart.export.engines import is_exported
+
+    if is_exported(model):
+        if request.options.proposals:
+            raise typer.BadParameter("an exported file has no proposals to look at: name a model")
+        from vlpart.export.predictor import load_exported
+
+        return replace(request, predictor=load_exported(model, engine))
     from vlpart.inference.predictor import load
     from vlpart.runtime import local_device
 

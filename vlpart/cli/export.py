@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,9 @@ import typer
 
 from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, megabytes, say
+
+#: Images of --calibrate that are looked at; a second of a core each.
+MOST_IMAGES = 200
 
 
 class ExportFormat(StrEnum):
@@ -50,6 +54,22 @@ def export(
         bool,
         typer.Option("--text-input", help="Text vectors are an input: any vocabulary can be asked for later."),
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="8-bit integers: smaller and faster; `tiny` as onnx or openvino (docs/export.md: what is lost).",
+        ),
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --int8: some images like those to come (20 do). Default: views of the photo in the package.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weight file instead of the download.")] = None,
 ) -> None:
     """Write a model as a file that other engines run, also without torch.
@@ -57,9 +77,13 @@ def export(
     vlpart predict photo.jpg --model tiny.onnx uses it. Needs pip install "vlpart[export]", but for torchscript and
     safetensors.
     """
+    from vlpart.data.image_files import list_images
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.resolve import resolve
 
+    if calibrate is not None and not int8:
+        raise typer.BadParameter("it goes with --int8", param_hint="--calibrate")
+    images = None if calibrate is None else list_images(calibrate)
     resolved = resolve(model, weights)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     with Bars(in_bytes=True, transient=True) as progress:
@@ -70,6 +94,14 @@ def export(
 
     predictor = load(resolved, device="cpu", precision="float32")
     target = output or Path(f"{predictor.name}{FORMATS[format.value]}")
-    path = write(predictor, target, format.value, vocabulary=names, text_input=text_input)
+    path = write(
+        predictor,
+        target,
+        format.value,
+        vocabulary=names,
+        text_input=text_input,
+        int8=int8,
+        calibrate=images if images is None else islice(images, MOST_IMAGES),
+    )
     size = sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.is_file())
     say(f"{path} ({megabytes(size)}): vlpart predict photo.jpg --model {path}")

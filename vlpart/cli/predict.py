@@ -88,6 +88,7 @@ def predict(
     share = o.parsed_shard(shard)
     of_videos = video_formats(formats, piped=piped) if videos else ()
     # What may be wrong is looked at before anything large is loaded.
+    chosen_engine = o.checked_engine(model, engine)
     found = None if is_exported(model) else resolve(model, weights)
     formats = list(check_formats(formats or (["jsonl"] if piped else ["image", "json"]), skip_existing=skip_existing))
     shown = []
@@ -102,7 +103,7 @@ def predict(
     total = 0
     if images:
         total = sum(1 for _ in list_images(images, recursive=recursive, on_unlisted=lambda error: None))
-    predictor = _predictor(found, model, engine, device, precision, progress=not no_progress)
+    predictor = _predictor(found, model, chosen_engine, device, precision, progress=not no_progress)
     if shown:
         names = cast("Predictor", predictor).like(shown, names)
     overlap = None if iou == 1 else iou
@@ -158,7 +159,7 @@ def predict(
 def _predictor(
     found: ResolvedModel | None,
     model: str | None,
-    engine: o.EngineChoice | None,
+    engine: str | None,
     device: str | None,
     precision: o.PrecisionChoice,
     *,
@@ -168,13 +169,7 @@ def _predictor(
     if found is None:
         from vlpart.export.predictor import load_exported
 
-        return load_exported(str(model), None if engine is None else engine.value)
-    if engine not in (None, o.EngineChoice.TORCH):
-        raise typer.BadParameter(
-            f"{engine.value} computes exported files: vlpart export {model or 'tiny'} --format onnx, then --model with "
-            "the file",
-            param_hint="--engine",
-        )
+        return load_exported(str(model), engine)
     from vlpart.inference.predictor import load
 
     with Bars(hidden=not progress, in_bytes=True, transient=True) as bars:

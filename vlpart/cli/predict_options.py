@@ -56,6 +56,18 @@ def checked_formats(values: list[str] | None) -> list[str] | None:
         raise typer.BadParameter(str(error)) from error
 
 
+def checked_engine(model: object, engine: EngineChoice | None) -> str | None:
+    """What shall compute a model, by name; torch alone computes what is no exported file."""
+    from vlpart.export.engines import check_engine
+
+    name = None if engine is None else engine.value
+    try:
+        check_engine(model, name)
+    except VlpartError as error:
+        raise typer.BadParameter(str(error), param_hint="--engine") from error
+    return name
+
+
 def parsed_shard(value: str | None) -> tuple[int, int]:
     """ "2/8" as (2, 8)."""
     if value is None:

@@ -16,6 +16,7 @@ import typer
 
 from vlpart.cli.completion import complete_models
 from vlpart.cli.console import Bars, note, say
+from vlpart.cli.predict_options import EngineChoice, checked_engine
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:
@@ -38,12 +39,20 @@ def serve(
         typer.Option(
             "--model",
             "-m",
-            help="Model name, weight file or run folder; repeat it to choose among several on the page. Default: tiny.",
+            help="Model name, weight file, run folder or exported file; repeat it to choose among several on the page. "
+            "Default: tiny.",
             autocompletion=complete_models,
         ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: cuda where there is one, else cpu.")
+    ] = None,
+    engine: Annotated[
+        EngineChoice | None,
+        typer.Option(
+            help="What computes exported files (`vlpart export`). Default: onnxruntime for .onnx, openvino for .xml, "
+            "torch for .torchscript."
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine.", rich_help_panel=_ACCESS)
@@ -102,10 +111,13 @@ def serve(
         raise VlpartError(f'{error.name} is not installed: pip install "vlpart[serve]"') from error
     from vlpart.serve.settings import MEGA, ServeSettings
 
+    models = models or ["tiny"]
+    chosen = None if engine is None else {checked_engine(model, engine) for model in models}.pop()
     local = _is_loopback(host)
     names = ("localhost", "127.0.0.1", "[::1]", _in_address(host), *(allow_host or ()))
     settings = ServeSettings(
-        models=tuple(models or ["tiny"]),
+        models=tuple(models),
+        engine=chosen,
         device=device,
         token=token or None,
         hosts=names if local else None,
@@ -124,9 +136,10 @@ def serve(
 
 
 def _run(settings: ServeSettings, host: str, port: int, open_page: bool) -> None:
+    from vlpart.export.engines import is_exported
     from vlpart.zoo.resolve import resolve
 
-    found = [resolve(model) for model in settings.models]
+    found = [resolve(model) for model in settings.models if not is_exported(model)]
     with contextlib.closing(_listening(host, port)) as connection:
         with Bars(in_bytes=True, transient=True) as progress:
             for model in found:

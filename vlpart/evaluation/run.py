@@ -192,7 +192,7 @@ def _weights_digest(predictor: Predicts) -> str | None:
     """A hash of the weights of a model, so that predictions of other weights are not taken for its own."""
     detector = getattr(predictor, "detector", None)
     if detector is None:
-        return None
+        return getattr(predictor, "digest", None)
     import torch
 
     digest = hashlib.blake2b(digest_size=16)

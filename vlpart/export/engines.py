@@ -29,9 +29,10 @@ ENGINES = ("onnxruntime", "openvino", "torch")
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A loaded file: its facts, and the function from the inputs of `DetectorGraph.forward` to its outputs."""
+    """A loaded file: place, facts, and the function from the inputs of `DetectorGraph.forward` to its outputs."""
 
     name: str
+    path: Path
     facts: Facts
     run: Callable[[Arrays], list[NDArray[Any]]]
 
@@ -39,6 +40,19 @@ class Engine:
 def is_exported(name: object) -> bool:
     """Whether a model is an exported file, by its ending."""
     return isinstance(name, str | Path) and Path(name).suffix in ENGINE_OF
+
+
+def check_engine(model: object, engine: str | None) -> None:
+    """Refuse an engine for what is no exported file: torch computes that.
+
+    Raises:
+        VlpartError: with what to do.
+    """
+    if engine not in (None, "torch") and not is_exported(model):
+        raise VlpartError(
+            f"{engine} computes exported files: vlpart export {model or 'tiny'} --format onnx, then --model with the "
+            "file"
+        )
 
 
 def open_engine(path: Path, engine: str | None = None, threads: int | None = None) -> Engine:
@@ -71,7 +85,7 @@ def open_engine(path: Path, engine: str | None = None, threads: int | None = Non
         facts, run = opener(path, threads)
     except ImportError as error:
         raise VlpartError(f'{error.name} is not installed: pip install "vlpart[export]"') from error
-    return Engine(name=chosen, facts=facts, run=_checked(run, facts, path))
+    return Engine(name=chosen, path=path, facts=facts, run=_checked(run, facts, path))
 
 
 _Opened = tuple[Facts, Callable[[Arrays], list[NDArray[Any]]]]

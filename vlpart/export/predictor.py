@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,10 +30,13 @@ class ExportedPredictor(BasePredictor):
     Attributes:
         architecture: of the model that was exported.
         engine: "onnxruntime", "openvino" or "torch".
+        device: where it computes.
     """
 
+    device = "cpu"
+
     def __init__(self, engine: Engine) -> None:
-        facts = engine.facts
+        facts, self._path = engine.facts, engine.path
         self.name, self.architecture, self.mask_on, self.engine = (
             facts.name,
             facts.architecture,
@@ -46,11 +50,18 @@ class ExportedPredictor(BasePredictor):
             score_threshold=facts.score_threshold,
             max_detections=facts.max_detections,
         )
+        self.text_encoder = facts.text_encoder
         self._facts, self._run = facts, engine.run
         self._texts: dict[str, NDArray[np.float32]] = {}
 
     def __repr__(self) -> str:
         return f"ExportedPredictor({self.name!r}, engine={self.engine!r})"
+
+    @property
+    def digest(self) -> str:
+        """A hash of the file, and of the weights beside it."""
+        files = (each for each in (self._path, self._path.with_suffix(".bin")) if each.is_file())
+        return hashlib.blake2b(b"".join(each.read_bytes() for each in files), digest_size=16).hexdigest()
 
     def _text(self, vocabulary: Vocabulary) -> NDArray[np.float32] | None:
         if not self._facts.text_input:

@@ -11,32 +11,40 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vlpart.data.images import read_image
 from vlpart.errors import OutputError
 from vlpart.export.facts import FACTS, Facts
 from vlpart.export.graph import DetectorGraph
+from vlpart.export.predictor import network_input
 from vlpart.files import local_path, write_file
 from vlpart.inference.coco_file import make_folder, output_errors
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from vlpart.inference.predictor import Predictor
 
 #: Formats, and the ending of their files.
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".torchscript", "safetensors": ".safetensors"}
 OPSET = 18
+#: Sides of the input are multiples of it, and of so many at most.
+_STRIDE, _MOST = 32, 4096
 _INPUTS = ("pixels", "size_hw", "threshold")
 _OUTPUTS = ("boxes_xyxy", "scores", "labels", "masks")
 
 
-#: Architectures whose traced graph is right for the size that it was traced with alone.
-_FIXED_SIZES = ("swin_b_cascade",)
+#: Formats that can compute with 8-bit integers, and the architectures whose loss by it is known.
+INT8_FORMATS, INT8 = ("onnx", "openvino"), ("tiny", "tiny2")
 
 
 def export(
@@ -46,6 +54,8 @@ def export(
     *,
     vocabulary: Vocabulary | str | None = None,
     text_input: bool = False,
+    int8: bool = False,
+    calibrate: Iterable[Any] | None = None,
 ) -> Path:
     """Write a model for another engine.
 
@@ -59,13 +69,17 @@ def export(
         vocabulary: what is looked for; None takes the model's own.
         text_input: the text embeddings are an input, so that other vocabularies can be looked for; `vocabulary` is
             then the one that is used unless another is asked for.
+        int8: compute with 8-bit integers where little is lost by it, see `vlpart.export.quantise`.
+        calibrate: for `int8`, images like those to come, as `Predictor.predict` takes them; their activations set the
+            ranges of the integers. None takes views of the photo that comes with the package.
 
     Returns:
         The file. Beside an .xml there is a .bin.
 
     Raises:
-        OutputError: an unknown format, an architecture that no graph for all sizes can be made of,
-            a package of the extra `export` is missing, or the file cannot be written.
+        OutputError: an unknown format, `int8` for a format or architecture that has none, a package of the extra
+            `export` is missing, or the file cannot be written.
+        ImageError: an image of `calibrate` cannot be read.
         VocabularyError, TextEncoderError: see `Predictor.predict`.
     """
     if format not in FORMATS:
@@ -73,10 +87,10 @@ def export(
     target = local_path(path)
     if target.suffix != FORMATS[format]:
         raise OutputError(f"a file of the format {format} ends in {FORMATS[format]}, not as {target.name}")
-    if format != "safetensors" and predictor.architecture in _FIXED_SIZES:
+    if int8 and (format not in INT8_FORMATS or predictor.architecture not in INT8):
         raise OutputError(
-            f"{predictor.architecture} cannot be written as {format} yet: the windows of its backbone would be those "
-            "of one image size; safetensors works, and so does r50_mask_rcnn as a graph"
+            f"8-bit integers are for {' and '.join(INT8_FORMATS)} and the model tiny: leave out --int8 for "
+            f"{predictor.name} as {format}"
         )
     make_folder(target.parent)
     names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
@@ -95,7 +109,12 @@ def export(
         with torch.no_grad(), _quiet():
             if format == "torchscript":
                 return _write_torchscript(graph, inputs, facts, target)
-            return _write_onnx(graph, inputs, facts, target, as_openvino=format == "openvino")
+            model = _onnx(graph, inputs)
+            if int8:
+                from vlpart.export.quantise import quantise
+
+                model = quantise(model, _calibration(predictor, calibrate, inputs[3:]))
+            return _write_onnx(model, facts, target, as_openvino=format == "openvino")
     finally:
         predictor.detector.to(memory_format=torch.channels_last)
 
@@ -110,7 +129,8 @@ def _example(predictor: Predictor) -> tuple[Tensor, Tensor, Tensor]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Exporters talk a lot: hints for their developers, and progress on standard output."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", None)  # onnxruntime's quantisation uses the root
+    loggers = [logging.getLogger(name) for name in names]
     levels = [each.level for each in loggers]
     for each in loggers:
         each.setLevel(logging.ERROR)
@@ -137,20 +157,39 @@ def _write_torchscript(graph: DetectorGraph, inputs: tuple[Tensor, ...], facts: 
     return write_file(target, data.getvalue())
 
 
-def _write_onnx(
-    graph: DetectorGraph, inputs: tuple[Tensor, ...], facts: Facts, target: Path, *, as_openvino: bool
-) -> Path:
+def _calibration(
+    predictor: Predictor, images: Iterable[Any] | None, text: tuple[Tensor, ...]
+) -> Iterator[dict[str, Any]]:
+    """Inputs of the graph for images."""
+    for image in _views() if images is None else images:
+        resized = predictor.read(image).resized
+        values = (network_input(resized), np.array(resized.shape[:2], np.float32), np.array(0.3, np.float32))
+        yield dict(zip((*_INPUTS, "text"), (*values, *(each.numpy() for each in text)), strict=False))
+
+
+def _views() -> Iterator[NDArray[np.uint8]]:
+    """The photo of the package: whole, mirrored, dark, and its parts."""
+    photo = read_image(Path(__file__).parents[1] / "assets" / "samples" / "astronaut.jpg")
+    half, middle = photo.shape[0] // 2, photo.shape[1] // 2
+    yield photo
+    yield np.ascontiguousarray(photo[:, ::-1])
+    yield photo // 2
+    for part in (photo[:half], photo[half:], photo[:, :middle], photo[:, middle:]):
+        yield np.ascontiguousarray(part)
+
+
+def _onnx(graph: DetectorGraph, inputs: tuple[Tensor, ...]) -> ModelProto:
     from vlpart.export.operators import onnx_forms
 
     try:
-        import onnx
+        import onnx  # noqa: F401  (needed by torch, which says so less plainly)
         import onnxscript  # noqa: F401  (needed by torch, which says so less plainly)
     except ImportError as error:
         raise OutputError(f'{error.name} is not installed: pip install "vlpart[export]"') from error
-    free = torch.export.Dim.DYNAMIC
-    shapes: list[Any] = [{2: free, 3: free}, None, None]
+    rows, columns = (_STRIDE * torch.export.Dim(name, min=1, max=_MOST) for name in ("rows", "columns"))
+    shapes: list[Any] = [{2: rows, 3: columns}, None, None]
     if graph.text is None:
-        shapes.append({0: free})
+        shapes.append({0: torch.export.Dim.DYNAMIC})
     program = torch.onnx.export(
         graph,
         inputs,
@@ -163,7 +202,12 @@ def _write_onnx(
         verbose=False,
     )
     assert program is not None
-    model = program.model_proto
+    return program.model_proto
+
+
+def _write_onnx(model: ModelProto, facts: Facts, target: Path, *, as_openvino: bool) -> Path:
+    import onnx
+
     onnx.helper.set_model_props(model, {FACTS: facts.to_json()})
     if not as_openvino:
         return write_file(target, model.SerializeToString())

@@ -56,12 +56,14 @@ class BasePredictor(ABC):
         vocabulary: what is looked for unless a call says otherwise.
         mask_on: whether it has a mask head; without one the `masks` of its results are None.
         defaults: sizes, threshold and limit unless a call says otherwise.
+        text_encoder: what makes vectors of names.
     """
 
     name: str
     vocabulary: Vocabulary
     mask_on: bool
     defaults: Defaults
+    text_encoder: str
 
     @abstractmethod
     def _text(self, vocabulary: Vocabulary) -> Any:

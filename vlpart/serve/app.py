@@ -103,7 +103,7 @@ class Server:
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Load the first model, then compute until the server ends."""
         first = await run_in_threadpool(self.models.get, self.models.names[0])
-        self.device = str(first.device)
+        self.device = str(getattr(first, "device", "cpu"))
         self._queue = JobQueue(self.settings, self.metrics)
         running = asyncio.create_task(self._queue.run())
         yield

@@ -17,9 +17,12 @@ from PIL import Image
 from vlpart.data.image_headers import open_image
 from vlpart.data.images import ReadImage, read_image
 from vlpart.errors import ImageError, ModelNotFoundError, VlpartError, VocabularyError
+from vlpart.export.engines import check_engine, is_exported
+from vlpart.export.predictor import load_exported
 from vlpart.files import encode_image
+from vlpart.inference.base import BasePredictor
 from vlpart.inference.batch import readable_threshold
-from vlpart.inference.predictor import Predictor, load
+from vlpart.inference.predictor import load
 from vlpart.masks.stack import MaskStack
 from vlpart.names import did_you_mean
 from vlpart.results.result import Result
@@ -64,13 +67,15 @@ class Models:
     """The models of a server, loaded when they are first asked for. Threads may share it."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._device = settings.device
-        self._found: dict[str, ResolvedModel] = {}
+        self._device, self._engine = settings.device, settings.engine
+        self._found: dict[str, ResolvedModel | Path] = {}
         for given in settings.models:
-            found = resolve(given)
-            name = found.entry.name if found.entry is not None else Path(given).stem
+            check_engine(given, settings.engine)
+            found = Path(given) if is_exported(given) else resolve(given)
+            entry = None if isinstance(found, Path) else found.entry
+            name = Path(given).stem if entry is None else entry.name
             self._found[name if name not in self._found else str(given)] = found
-        self._loaded: dict[str, Predictor] = {}
+        self._loaded: dict[str, BasePredictor] = {}
         self._lock = threading.Lock()
 
     @property
@@ -91,7 +96,7 @@ class Models:
             raise ModelNotFoundError(f"this server has no model {name!r}; {hint}")
         return name
 
-    def get(self, name: str) -> Predictor:
+    def get(self, name: str) -> BasePredictor:
         """The model of that name, loaded; takes a second or more the first time.
 
         Raises:
@@ -99,7 +104,11 @@ class Models:
         """
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = load(self._found[name], device=self._device)
+                found = self._found[name]
+                if isinstance(found, Path):
+                    self._loaded[name] = load_exported(found, self._engine)
+                else:
+                    self._loaded[name] = load(found, device=self._device)
             return self._loaded[name]
 
     def unknown_words(self, name: str, vocabulary: Vocabulary) -> list[str]:
@@ -118,16 +127,22 @@ class Models:
 
     def info(self) -> list[dict[str, Any]]:
         """What `schema.ModelInfo` says of each."""
-        return [
-            {
-                "name": name,
-                "loaded": name in self._loaded,
-                "default": name == self.names[0],
-                "vocabulary": None if found.entry is None or found.run is not None else found.entry.vocabulary,
-                "masks": None if found.entry is None else found.entry.mask_on,
-            }
-            for name, found in self._found.items()
-        ]
+        return [self._about(name) for name in self._found]
+
+    def _about(self, name: str) -> dict[str, Any]:
+        found, loaded = self._found[name], self._loaded.get(name)
+        about = {"name": name, "loaded": loaded is not None, "default": name == self.names[0]}
+        if isinstance(found, Path):  # what it looks for stands in the file
+            title = None if loaded is None else loaded.vocabulary.title
+            named = title if title in Vocabulary.available() else None
+            return {**about, "vocabulary": named, "masks": None if loaded is None else loaded.mask_on}
+        if found.entry is None:
+            return {**about, "vocabulary": None, "masks": None}
+        return {
+            **about,
+            "vocabulary": None if found.run is not None else found.entry.vocabulary,
+            "masks": found.entry.mask_on,
+        }
 
 
 class Engine:
@@ -169,7 +184,7 @@ class Engine:
             answers.append(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode())
         return answers
 
-    def _read(self, predictor: Predictor, request: Request) -> ReadImage | VlpartError:
+    def _read(self, predictor: BasePredictor, request: Request) -> ReadImage | VlpartError:
         try:
             return predictor.read(
                 request.image, short_side=request.options.short_side, max_pixels=self._settings.max_pixels

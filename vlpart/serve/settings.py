@@ -13,8 +13,9 @@ class ServeSettings:
     """Settings of `vlpart.serve.app.create_app`.
 
     Attributes:
-        models: what clients may choose from: names of the catalogue, weight files, run folders. The first one is the
-            default and is loaded when the server starts, the others when they are first asked for.
+        models: what clients may choose from: names of the catalogue, weight files, run folders, exported files. The
+            first one is the default and is loaded when the server starts, the others when they are first asked for.
+        engine: what computes exported files; None = that of their format.
         device: where models run; None = cuda where there is one, else cpu.
         token: what clients send as `Authorization: Bearer TOKEN`; None = nothing.
         hosts: names by which the server may be called (the header `Host`); None = any. A page from elsewhere whose name
@@ -37,6 +38,7 @@ class ServeSettings:
     """
 
     models: tuple[str, ...] = ("tiny",)
+    engine: str | None = None
     device: str | None = None
     token: str | None = None
     hosts: tuple[str, ...] | None = ("localhost", "127.0.0.1", "[::1]")

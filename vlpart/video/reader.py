@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ class Video:
         with _refusals(self.name):
             if self._start > 1:
                 self._container.seek(int((self._start - 1) * 1_000_000))  # to a key frame before
-            for number, frame in enumerate(self._container.decode(stream)):
+            for number, frame in enumerate(self._decoded(stream)):
                 origin = float((stream.start_time or 0) * (stream.time_base or 0))
                 seconds = number / float(self.rate) if frame.time is None else frame.time - origin
                 if not abs(seconds) < _LONGEST:
@@ -107,6 +108,20 @@ class Video:
                 taken += 1
         if not taken:
             raise VideoError(f"{self.name} has no frame from second {self._start:g} on")
+
+    def _decoded(self, stream: Any) -> Iterator[Any]:
+        """Frames as FFmpeg decodes them. Where a server never said how much it sends, FFmpeg calls the end an error."""
+        seen = False
+        try:
+            for frame in self._container.decode(stream):
+                seen = True
+                yield frame
+        except OSError as error:
+            if not (seen and error.errno == errno.EIO and self.frames is None and self.name.startswith("http")):
+                raise
+            for frame in stream.decode(None):  # what the decoder still holds
+                frame.time_base = stream.time_base
+                yield frame
 
 
 def _check_size(name: str, shown: Any) -> None:

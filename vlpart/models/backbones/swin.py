@@ -21,6 +21,11 @@ def _relative_position_index() -> Tensor:
     return offset[0] * (2 * WINDOW - 1) + offset[1]
 
 
+def _padded(size: int) -> int:
+    """The next multiple of the window; written so that exporters see that it is one, for any size."""
+    return (size + WINDOW - 1) // WINDOW * WINDOW
+
+
 def _to_windows(x: Tensor) -> Tensor:
     """(B, H, W, C) -> (B * windows, 49, C); H and W are multiples of the window."""
     b, h, w, c = x.shape
@@ -38,10 +43,8 @@ def shifted_window_mask(height: int, width: int, shift: int, device: torch.devic
     """(windows, 49, 49) float32: 0 inside a region, -100 between tokens that only the shift brought together."""
 
     def regions(size: int) -> Tensor:
-        index = torch.zeros(size, device=device)
-        index[size - WINDOW : size - shift] = 1
-        index[size - shift :] = 2
-        return index
+        index = torch.arange(size, device=device)
+        return (index >= size - WINDOW).float() + (index >= size - shift).float()
 
     region = 3 * regions(height)[:, None] + regions(width)[None, :]
     tokens = _to_windows(region[None, :, :, None]).squeeze(-1)
@@ -67,7 +70,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(windows).view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         index: Tensor = self.relative_position_index  # type: ignore[assignment]
         bias = self.relative_position_bias_table[index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)
-        bias = bias[None] if mask is None else (bias[None] + mask[:, None]).repeat(count // len(mask), 1, 1, 1)
+        bias = bias[None] if mask is None else (bias[None] + mask[:, None]).repeat(count // mask.shape[0], 1, 1, 1)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         return self.proj(y.transpose(1, 2).reshape(count, tokens, channels))
 
@@ -106,8 +109,8 @@ class Block(nn.Module):
 
     def _attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
         b, h, w, _ = x.shape
-        x = F.pad(x, (0, 0, 0, -w % WINDOW, 0, -h % WINDOW))
-        padded_h, padded_w = x.shape[1:3]
+        padded_h, padded_w = _padded(h), _padded(w)
+        x = F.pad(x, (0, 0, 0, padded_w - w, 0, padded_h - h))
         if self.shift:
             x = torch.roll(x, shifts=(-self.shift, -self.shift), dims=(1, 2))
         x = _from_windows(self.attn(_to_windows(x), mask if self.shift else None), b, padded_h, padded_w)
@@ -148,8 +151,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
-        padded_h, padded_w = x.shape[1] + -x.shape[1] % WINDOW, x.shape[2] + -x.shape[2] % WINDOW
-        mask = shifted_window_mask(padded_h, padded_w, WINDOW // 2, x.device)
+        mask = shifted_window_mask(_padded(x.shape[1]), _padded(x.shape[2]), WINDOW // 2, x.device)
         for block in self.blocks:
             if self.activation_checkpointing and self.training:
                 x = checkpoint(block, x, mask, use_reentrant=False)
