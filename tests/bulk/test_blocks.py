@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ pytest.importorskip("pyarrow", reason='pyarrow is missing: pip install "vlpart[r
 from tests.bulk.conftest import hashes
 from tests.bulk.test_sources import shard
 from tests.fakes import VOCABULARY, FakePredictor, fake_result
-from vlpart.bulk.run import Summary, bulk
+from vlpart.bulk.run import Summary, _pool, bulk
 from vlpart.bulk.tables import MOST_IN_BLOCK, read_results
-from vlpart.bulk.worker import MOST_STARTS, Done
+from vlpart.bulk.worker import MOST_STARTS, BlockWorker, Done
 from vlpart.errors import DataError, OutputError, VlpartError
 
 
@@ -302,6 +303,43 @@ def test_few_images_are_in_memory_at_a_time(predictor: FakePredictor, tmp_path: 
     (tmp_path / "list.txt").write_text("photo.png\n" * 60)
     assert job(tmp_path / "list.txt", tmp_path / "out", block_size=100, batch_size=4).images == 60
     assert predictor.most_alive <= 8
+
+
+@pytest.mark.parametrize(
+    ("machines", "threads", "workers", "device", "expected"),
+    [
+        ([{"CPU": 8.0}, {"CPU": 3.0}], 2, None, None, (5, 0)),
+        ([{"CPU": 8.0}], 1, 3, None, (3, 0)),
+        ([{"CPU": 16.0, "GPU": 2.0}], 1, None, None, (2, 1)),
+        ([{"CPU": 16.0, "GPU": 2.0}], 1, 8, "cuda", (8, 0.25)),
+        ([{"CPU": 16.0, "GPU": 2.0}], 1, 5, None, (5, pytest.approx(1 / 3))),  # two cards have room for six thirds
+        ([{"CPU": 16.0, "GPU": 2.0}], 4, None, "cpu", (4, 0)),
+        ([{"CPU": 1.0}, {}], 2, None, None, "choose fewer --threads"),
+        ([{"CPU": 8.0}], 1, None, "cuda", "leave out --device"),
+    ],
+)
+def test_processes_and_their_share_of_a_gpu_follow_from_the_cluster(
+    machines: list[dict[str, float]], threads: int, workers: int | None, device: str | None, expected: Any
+) -> None:
+    nodes = [{"Alive": True, "Resources": each} for each in machines]
+    ray = SimpleNamespace(nodes=lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 9.0}}])
+    request: Any = SimpleNamespace(threads=threads, device=device)
+    if isinstance(expected, str):
+        with pytest.raises(VlpartError, match=expected):
+            _pool(ray, request, workers)
+    else:
+        assert _pool(ray, request, workers) == expected
+
+
+def test_a_machine_with_another_weight_file_does_nothing(photos: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    shutil.copy(tiny_weights, other)
+    request: Any = SimpleNamespace(
+        source=str(photos), dest=str(tmp_path / "out"), model=str(other), weights=None, sha256="0" * 64
+    )
+    done = BlockWorker(request)({"block": np.array([3])})
+    assert done["block"].tolist() == [3]
+    assert "other.safetensors is not the same file on all machines" in done["problem"][0]
 
 
 @pytest.mark.parametrize("name", ["block_size", "batch_size", "threads", "readers", "workers"])

@@ -160,7 +160,9 @@ def open_place(address: str) -> Place:
         name = os.path.normpath(path)
         return Place(arrow_fs.LocalFileSystem(), Path(name).as_posix(), Path(name).as_posix())
     if scheme in ("http", "https"):
-        raise DataError(f"{address} cannot be listed: write the addresses of images into a file, a line each")
+        raise DataError(
+            f"{without_options(address)} cannot be listed: write the addresses of images into a file, a line each"
+        )
     plain = without_options(address)
     try:
         if scheme in ARROW_SCHEMES:

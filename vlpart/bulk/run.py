@@ -7,6 +7,7 @@ It starts a lost process anew, on another machine if need be, and gives it its b
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections import Counter
@@ -354,19 +355,22 @@ def _silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _pool(ray: Any, request: Request, workers: int | None) -> tuple[int, int]:
-    """(processes, GPUs of each) that a cluster has room for.
+def _pool(ray: Any, request: Request, workers: int | None) -> tuple[int, float]:
+    """(processes, GPUs of each) that a cluster has room for; more processes than GPUs share them.
 
     Raises:
-        VlpartError: no machine has room for one.
+        VlpartError: no machine has room for one, or no GPU where one is asked for.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    wants_gpu = request.device is None or request.device.startswith("cuda")
-    gpus = sum(int(each.get("GPU", 0)) for each in machines) if wants_gpu else 0
+    wanted = request.device is not None and request.device.startswith("cuda")
+    gpus = sum(int(each.get("GPU", 0)) for each in machines) if wanted or request.device is None else 0
     room = sum(int(each.get("CPU", 0)) // request.threads for each in machines)
     if not room:
         raise VlpartError(f"no machine of the cluster has {request.threads} processors: choose fewer --threads")
-    return workers or min(gpus or room, room), min(gpus, 1)
+    if wanted and not gpus:
+        raise VlpartError("no machine of the cluster has a GPU that Ray knows of: leave out --device")
+    processes = workers or min(gpus or room, room)
+    return processes, 1 / math.ceil(processes / gpus) if gpus else 0.0
 
 
 def _first_line(error: BaseException) -> str:
