@@ -23,7 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from vlpart.data.mosaic import mosaic
 from vlpart.data.preprocess import normalise_and_pad
+from vlpart.data.records import Record
 from vlpart.data.sampling import BatchSampler, Draw, Sampling, augmentation_generator
 from vlpart.data.source import LoadedSource
 from vlpart.data.transforms import augment
@@ -180,11 +182,16 @@ class DrawDataset(Dataset[Any]):
         """
         loaded = self._sources[draw.source]
         rng = augmentation_generator(self._seed, draw.index)
-        record = loaded.store[draw.image]
         largest = max(loaded.source.short_sides)
         factor = max(1.0, (loaded.source.scale_jitter or (1.0, 1.0))[1])
-        image = decode_image(record.path, (record.height, record.width), shortest_needed=int(largest * factor))
-        return augment(loaded, record, image, rng)
+
+        def read(record: Record) -> NDArray[np.uint8]:
+            return decode_image(record.path, (record.height, record.width), shortest_needed=int(largest * factor))
+
+        if loaded.source.mosaic and rng.random() < loaded.source.mosaic:
+            return mosaic(loaded, draw.image, read, rng)
+        record = loaded.store[draw.image]
+        return augment(loaded, record, read(record), rng)
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[PackedSample] | WorkerFailure:
         """The samples of a batch, ready to travel."""

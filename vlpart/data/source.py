@@ -65,6 +65,7 @@ class Source:
         flip_swaps_left_right: on a flip, swap labels whose names differ in left / right only. The published recipes
             don't.
         scale_jitter: (lo, hi): a random factor on the scale; what is larger than the un-jittered size is cropped to it.
+        mosaic: probability that an image is shown beside one or three others of the source, see `data/mosaic.py`.
         min_visible: an annotation that keeps less than this part of its area after a crop is dropped.
         color_jitter: strength of brightness, contrast and saturation jitter (hue: a quarter of it); 0 = none.
         strong_augmentation: colour jitter, grey, blur and erasing as published for parsed sources.
@@ -99,6 +100,7 @@ class Source:
     flip: float = 0.5
     flip_swaps_left_right: bool = False
     scale_jitter: tuple[float, float] | None = None
+    mosaic: float = 0.0
     min_visible: float = 0.3
     color_jitter: float = 0.0
     strong_augmentation: bool = False
@@ -134,7 +136,11 @@ class Source:
             "scored_annotations is 'exact' or 'pseudo'": self.scored_annotations in ("exact", "pseudo"),
             "negative_names is 'none', 'own_objects', 'all' or 'at_matches'": self.negative_names
             in ("none", "own_objects", "all", "at_matches"),
-            "flip and min_visible lie between 0 and 1": 0 <= self.flip <= 1 and 0 <= self.min_visible <= 1,
+            "flip, mosaic and min_visible lie between 0 and 1": all(
+                0 <= value <= 1 for value in (self.flip, self.mosaic, self.min_visible)
+            ),
+            "a mosaic needs boxes: image labels say nothing about its tiles": not self.mosaic
+            or self.kind is not AnnotationKind.IMAGE_LABELS,
             "scale_jitter is (lo, hi) with 0 < lo <= hi": self.scale_jitter is None
             or (len(self.scale_jitter) == 2 and 0 < self.scale_jitter[0] <= self.scale_jitter[1]),
             "color_jitter lies between 0 and 1": 0 <= self.color_jitter <= 1,

@@ -58,10 +58,7 @@ class Geometry:
 
 def sample_geometry(source: Source, height: int, width: int, rng: np.random.Generator) -> Geometry:
     """Draw size, crop and flip for an image of that size."""
-    if source.short_side_sampling == "choice":
-        short_side = int(source.short_sides[int(rng.integers(len(source.short_sides)))])
-    else:
-        short_side = int(rng.integers(source.short_sides[0], source.short_sides[1] + 1))
+    short_side = sample_short_side(source, rng)
     new_height, new_width = resized_size(height, width, short_side, source.max_side)
     mirrored = bool(rng.random() < source.flip)
     window = (0, 0, width, height)
@@ -77,6 +74,13 @@ def sample_geometry(source: Source, height: int, width: int, rng: np.random.Gene
     return Geometry(window=window, size=(new_height, new_width), mirrored=mirrored)
 
 
+def sample_short_side(source: Source, rng: np.random.Generator) -> int:
+    """Draw the shorter side of the network input, pixels."""
+    if source.short_side_sampling == "choice":
+        return int(source.short_sides[int(rng.integers(len(source.short_sides)))])
+    return int(rng.integers(source.short_sides[0], source.short_sides[1] + 1))
+
+
 def augment(loaded: LoadedSource, record: Record, image: NDArray[np.uint8], rng: np.random.Generator) -> Sample:
     """One augmented sample.
 
@@ -89,8 +93,15 @@ def augment(loaded: LoadedSource, record: Record, image: NDArray[np.uint8], rng:
     Returns:
         `Sample`; annotations that end up empty, or mostly outside the crop, are gone.
     """
+    geometry = sample_geometry(loaded.source, record.height, record.width, rng)
+    return apply_geometry(loaded, record, image, geometry, rng)
+
+
+def apply_geometry(
+    loaded: LoadedSource, record: Record, image: NDArray[np.uint8], geometry: Geometry, rng: np.random.Generator
+) -> Sample:
+    """The sample of `augment` for a size, crop and flip that are given; `rng` decides the colours."""
     source = loaded.source
-    geometry = sample_geometry(source, record.height, record.width, rng)
     pixels = resize_window(image, geometry, (record.height, record.width))
     if source.color_jitter > 0 or source.strong_augmentation:
         drawn = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
