@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,8 @@ def test_the_spec_of_the_cvat_function_passes_the_checks_of_the_sdk() -> None:
 
 def test_the_labelling_interface_and_back() -> None:
     config = label_studio.labelling_config("car: wheel; <dog>")
+    colours = re.findall(r'background="(#[0-9a-f]{6})"', config)
+    assert len(colours) == 9 and len(set(colours)) == 3  # each name has one, the same in all three controls
     assert label_studio.names_of_config(config) == ["car", "car:wheel", "<dog>"]
     assert label_studio.controls_of_config(config) == {
         "polygon": ("polygon", "image"),
@@ -141,8 +144,13 @@ def test_images_of_tasks_are_read_below_one_folder_only(tmp_path: Path) -> None:
     assert read("/data/upload/1/a%20b.jpg") == b"upload"
     assert read("http://localhost:8080/data/upload/1/a%20b.jpg") == b"upload"
     assert read("data:image/png;base64," + base64.b64encode(b"inline").decode(), None) == b"inline"
+    (root / "images").mkdir()
+    (root / "images" / "linked.jpg").symlink_to(tmp_path / "secret")  # as vlpart annotate makes them
+    assert read("/data/local-files/?d=images/linked.jpg") == b"secret"
     for address in (
         "/data/local-files/?d=../secret",
+        "/data/local-files/?d=images/../../secret",
+        "/data/local-files/?d=images/%00",
         "/data/local-files/?d=/etc/passwd",
         "http://elsewhere/x.jpg",
         "s3://bucket/x.jpg",

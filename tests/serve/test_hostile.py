@@ -54,7 +54,7 @@ def post(server: TestClient, path: str, content: Any) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("pipe.png", "zero.png", "loop.png", "out.png", "../secret.png", "%2e%2e/secret.png", "absent.png", "."),
+        *("pipe.png", "zero.png", "loop.png", "../secret.png", "%2e%2e/secret.png", "absent.png", "."),
         *("a%00b", "%ff%fe", "x" * 5000, "/etc/passwd"),
     ],
 )
@@ -70,8 +70,10 @@ def test_tasks_of_no_address(address: str, server: TestClient) -> None:
     assert post(server, "/label-studio/predict", {"tasks": [{"data": {"image": address}}]})[0] == 422
 
 
-def test_a_task_of_the_folder_is_answered(server: TestClient) -> None:
-    task = {"data": {"image": "/data/local-files/?d=a.png"}}
+@pytest.mark.parametrize("name", ["a.png", "out.png"])
+def test_a_task_of_the_folder_is_answered(name: str, server: TestClient) -> None:
+    """Links too: the images of a project of `vlpart annotate` are links, and no client can make one."""
+    task = {"data": {"image": f"/data/local-files/?d={name}"}}
     assert post(server, "/label-studio/predict", {"tasks": [task]})[0] == 200
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from tests.serve.conftest import Start, png
+from vlpart.inference.predictor import load
+from vlpart.integrations.annotate import annotate_folder
 from vlpart.integrations.label_studio import labelling_config
-from vlpart.serve.app import create_app
+from vlpart.serve.app import SAMPLE, create_app
 from vlpart.serve.settings import ServeSettings
 
 
@@ -33,6 +36,19 @@ def test_label_studio(client: TestClient, sample: bytes) -> None:
     assert "person" in names and names <= {"person", "person:hair", "person:nose"}
     assert 0 < prediction["score"] <= 1 and prediction["model_version"] == "vlpart tiny"
     assert prediction["result"][0]["original_width"] == 512
+
+
+def test_label_studio_asks_for_the_images_of_a_project_that_annotate_wrote(tiny_weights: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    annotate_folder(load("tiny"), SAMPLE, project, vocabulary="person: hair", score_threshold=0.5)
+    tasks = json.loads((project / "tasks.json").read_text())
+    config = (project / "labels.xml").read_text()
+    with TestClient(create_app(ServeSettings(hosts=None, images=project))) as server:
+        answer = server.post("/label-studio/predict", json={"tasks": tasks, "label_config": config})
+        assert answer.status_code == 200, answer.json()
+        (prediction,) = answer.json()["results"]
+        assert {shape["value"][shape["type"]][0] for shape in prediction["result"]} == {"person", "person:hair"}
+        assert server.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).json() == {}
 
 
 def test_label_studio_is_told_what_is_wrong(client: TestClient) -> None:

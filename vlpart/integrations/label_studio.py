@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,15 +129,23 @@ def image_of_task(task: Mapping[str, Any], root: Path | None, most: int = MAX_FI
 
 
 def _place_of(address: str, root: Path) -> Path | None:
-    """The file below a folder that an address of a task names; None for what is elsewhere, or no address."""
+    """The file below a folder that an address of a task names; None for what is elsewhere, or no address.
+
+    Nobody leaves the folder by "..". Links in it are followed: the images of a project of `vlpart annotate` are links,
+    and whoever asks can make none.
+    """
     try:
         parts = urlsplit(address)
         name = parse_qs(parts.query).get("d", [unquote(parts.path)])[0].removeprefix("/data/").lstrip("/")
-        place = (root / name).resolve()
+        base = root.resolve()
+        place = Path(os.path.normpath(base / name))
+        place.stat()
+    except FileNotFoundError:
+        pass  # reading it says so
     except (OSError, RuntimeError, ValueError):  # links in circles, no name of a file, no address
         return None
     is_local = not (parts.scheme or parts.netloc) or parts.path.startswith("/data/")
-    return place if is_local and place.is_relative_to(root.resolve()) else None
+    return place if is_local and place.is_relative_to(base) else None
 
 
 def bytes_of_data_address(address: str) -> bytes:

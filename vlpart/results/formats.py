@@ -22,6 +22,7 @@ from vlpart.masks.stack import MaskStack
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import fiftyone
     import pandas
     import supervision
 
@@ -125,6 +126,30 @@ def to_supervision(result: NamedDetections) -> supervision.Detections:
             "owner": np.where(owners >= 0, ids[owners], -1) if len(ids) else ids.copy(),
         },
     )
+
+
+def to_fiftyone(result: NamedDetections) -> fiftyone.Detections:
+    """See `Result.to_fiftyone`."""
+    try:
+        from fiftyone import Detection, Detections
+    except ImportError as error:
+        raise OutputError("fiftyone is not installed: pip install fiftyone") from error
+    height, width = result.image_size
+    found = []
+    for i, name in enumerate(result.names):
+        x0, y0, x1, y1 = map(float, result.boxes_xyxy[i])
+        crop = None if result.masks is None else result.masks.crop(i)
+        more = {}
+        if crop is not None and crop.bitmap.size:  # FiftyOne stretches a mask over its box
+            x0, y0, x1, y1 = crop.x0, crop.y0, crop.x1, crop.y1
+            more["mask"] = crop.bitmap.astype(bool)
+        box = [x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height]
+        class_id = int(result.class_ids[i])
+        words = {"object": result.vocabulary.object_name(class_id), "part": result.vocabulary.part_name(class_id)}
+        found.append(Detection(label=name, bounding_box=box, confidence=float(result.scores[i]), **words, **more))
+    for detection, owner in zip(found, result.owners.tolist(), strict=True):
+        detection["owner"] = found[owner].id if owner >= 0 else None
+    return Detections(detections=found)
 
 
 def _instance_ids(result: NamedDetections) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ from vlpart.results.grouping import assign_parts
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import fiftyone
     import pandas
     import supervision
     from PIL import Image
@@ -520,6 +521,17 @@ class Result:
             OutputError: supervision is not installed.
         """
         return formats.to_supervision(self)
+
+    def to_fiftyone(self) -> fiftyone.Detections:
+        """`fiftyone.Detections`: label, confidence, relative box, and the mask of the box.
+
+        With the attributes `object` and `part` (its words), and `owner`: of a part, the `id` of its object in the same
+        list, else None. The box is that of the mask, where there is one.
+
+        Raises:
+            OutputError: FiftyOne is not installed.
+        """
+        return formats.to_fiftyone(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A pandas table, a row per detection: path, name, object, part, score, owner (the row of the object that it is

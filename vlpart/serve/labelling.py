@@ -70,6 +70,11 @@ def _add_label_studio(app: FastAPI, server: Server, images: Path | None) -> None
             await run_in_threadpool(label_studio.names_of_config, str(content["schema"]))
         return {"model_version": version}
 
+    @app.post("/label-studio/webhook", include_in_schema=False)
+    async def webhook() -> dict[str, Any]:
+        """What it tells of every annotation; this backend does not train while somebody labels."""
+        return {}
+
     @app.post("/label-studio/predict", include_in_schema=False)
     async def predict(request: Request) -> dict[str, Any]:
         content = await _json(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import json
 import shutil
 import uuid
@@ -356,9 +357,15 @@ def labelstudio_config(names: Sequence[str]) -> bytes:
     SubElement(view, "Image", {"name": "image", "value": "$image", "zoom": "true"})
     for tag in ("PolygonLabels", "RectangleLabels", "BrushLabels"):
         labels = SubElement(view, tag, {"name": tag.casefold().removesuffix("labels"), "toName": "image"})
-        for text in names:
-            SubElement(labels, "Label", {"value": text})
+        for i, text in enumerate(names):
+            SubElement(labels, "Label", {"value": text, "background": _colour(i)})
     return _xml(view, declaration=False)  # Label Studio takes it as text and refuses one
+
+
+def _colour(i: int) -> str:
+    """The colour of a class, far from those before it; the tool itself gives the names of one object nearly one."""
+    red, green, blue = colorsys.hls_to_rgb((0.48 + i * 0.618034) % 1, 0.5, 0.75)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
 def labelstudio_result(picture: LabelledPicture, region: Region, stack: MaskStack, i: int) -> dict[str, Any]:
