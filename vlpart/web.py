@@ -245,7 +245,7 @@ def _connection(kind: Any, watch: Watch, allow_private: bool, host: str, *, prox
 
 def _public(address: tuple[str, int]) -> tuple[str, int]:
     """The first IP address of a server, of which all must be public: asked once, so that the answer cannot change."""
-    found = [str(entry[4][0]) for entry in socket.getaddrinfo(*address, type=socket.SOCK_STREAM)]
-    if any(map(is_private, found)):
+    addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(*address, type=socket.SOCK_STREAM)]
+    if any(map(is_private, addresses)):
         raise PermissionError(f"{address[0]} is an address of a private network")
-    return found[0], address[1]
+    return addresses[0], address[1]

@@ -215,13 +215,19 @@ def _compared(features: ImageFeatures, image: NDArray[np.uint8]) -> Compared:
     return Compared(descriptors=features.descriptors, grid=features.grid, size_hw=image.shape[:2])
 
 
-def _lines(found: Correspondences, sources: Sequence[int]) -> list[Line]:
+def _lines(correspondences: Correspondences, sources: Sequence[int]) -> list[Line]:
     """As they are drawn, by the part of the reference."""
     from vlpart.visualize.correspondences import Line
 
     return [
         Line(part=sources[int(p)], reference_xy=(a[0], a[1]), target_xy=(b[0], b[1]), sure=bool(sure))
-        for p, a, b, sure in zip(found.part, found.reference_xy, found.target_xy, found.mutual, strict=True)
+        for p, a, b, sure in zip(
+            correspondences.part,
+            correspondences.reference_xy,
+            correspondences.target_xy,
+            correspondences.mutual,
+            strict=True,
+        )
     ]
 
 

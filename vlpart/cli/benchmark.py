@@ -245,14 +245,14 @@ def _timed(what: str, work: Callable[[], object], runs: int, device: torch.devic
     """The fastest of some runs, after one that warms up."""
     import torch
 
-    found = []
+    timings = []
     for _ in range(runs + 1):
         began, cpu = time.perf_counter(), time.process_time()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        found.append((time.perf_counter() - began, time.process_time() - cpu))
-    return Row(what, *min(found[1:]))
+        timings.append((time.perf_counter() - began, time.process_time() - cpu))
+    return Row(what, *min(timings[1:]))
 
 
 def _fastest(kind: str, rows: list[Row]) -> str:

@@ -361,8 +361,8 @@ def _rows(evaluation: Evaluation, per_class: bool) -> list[list[str]]:
     for label, attribute, key in names:
         cells = [label, ""]
         for scores in (evaluation.masks, evaluation.boxes):
-            found = None if scores is None else getattr(scores, attribute)
-            value = found[key] if key and found is not None else found
+            figure = None if scores is None else getattr(scores, attribute)
+            value = figure[key] if key and figure is not None else figure
             if value is not None:
                 cells[1] = str(value.classes)
             cells += ["-"] * 3 if value is None else [_percent(x) for x in (value.ap, value.ap50, value.ap75)]

@@ -139,10 +139,10 @@ def _run(settings: ServeSettings, host: str, port: int, open_page: bool) -> None
     from vlpart.export.engines import is_exported
     from vlpart.zoo.resolve import resolve
 
-    found = [resolve(model) for model in settings.models if not is_exported(model)]
+    resolved = [resolve(model) for model in settings.models if not is_exported(model)]
     with contextlib.closing(_listening(host, port)) as connection:
         with Bars(in_bytes=True, transient=True) as progress:
-            for model in found:
+            for model in resolved:
                 model.fetch(progress)
         import uvicorn
 

@@ -227,8 +227,8 @@ def with_found_images(store: RecordStore, annotations: Path, report: LoadReport)
         DataError: images that are not there: how many, and the first ones.
     """
     names = [store.file_name(index) for index in range(len(store))]
-    found = ImageFinder(store.root).find_all(names)
-    missing = [Path(name) for name in names if found[name] is None]
+    place_of = ImageFinder(store.root).find_all(names)
+    missing = [Path(name) for name in names if place_of[name] is None]
     if missing:
         endings = ", ".join(
             f"{count} {ending or '(no ending)'}" for ending, count in Counter(m.suffix for m in missing).items()
@@ -237,13 +237,13 @@ def with_found_images(store: RecordStore, annotations: Path, report: LoadReport)
             f"{len(missing)} of {len(store)} images of {annotations} are not in {store.root} ({endings}), "
             f"first: {', '.join(ascii(str(name))[1:-1][:200] for name in missing[:3])}; check Source.images"
         )
-    moved = [name for name in found if found[name] != name]
+    moved = [name for name in place_of if place_of[name] != name]
     if not moved:
         return store
     report.notes.append(
-        f"{len(moved)} images have other folders than the file says, first {moved[0]}: {found[moved[0]]}"
+        f"{len(moved)} images have other folders than the file says, first {moved[0]}: {place_of[moved[0]]}"
     )
-    return store.renamed([str(found[name]) for name in names])
+    return store.renamed([str(place_of[name]) for name in names])
 
 
 EXCLUDED = -1

@@ -56,9 +56,9 @@ def resize_shorter_side(image: NDArray[np.uint8], short_side: int, max_side: int
 def check_image(image: NDArray[np.uint8]) -> None:
     """Raise `ImageError` unless `image` is a non-empty (H, W, 3) uint8 array."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        shown = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ImageError(
-            f"an image here is an (H, W, 3) uint8 RGB array, got {found}; use vlpart.data.images.read_image"
+            f"an image here is an (H, W, 3) uint8 RGB array, got {shown}; use vlpart.data.images.read_image"
         )
     if image.size == 0:
         raise ImageError(f"the image is empty: shape {image.shape}")

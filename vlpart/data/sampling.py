@@ -142,8 +142,8 @@ class DrawStream:
             if len(self._blocks) > 7:
                 self._blocks.clear()
             u = generator(self._seed, _DRAW_STREAM, block).random(_BLOCK) * self._cumulative[-1]
-            found = np.searchsorted(self._cumulative, u, side="right")
-            self._blocks[block] = np.minimum(found, len(self._cumulative) - 1)
+            chosen = np.searchsorted(self._cumulative, u, side="right")
+            self._blocks[block] = np.minimum(chosen, len(self._cumulative) - 1)
         image = int(self._blocks[block][place])
         source = int(np.searchsorted(self._starts, image, side="right")) - 1
         return Draw(index, source, image - int(self._starts[source]))

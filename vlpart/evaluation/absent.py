@@ -74,12 +74,12 @@ def nouns() -> list[str]:
 def random_strings(count: int, seed: int = 0) -> list[str]:
     """So many different strings that mean nothing, of one or two words, in Latin letters and other scripts."""
     rng = random.Random(seed)
-    found: dict[str, None] = {}
-    while len(found) < count:
-        letters = _ALPHABETS[len(found) % len(_ALPHABETS)]
+    nouns: dict[str, None] = {}
+    while len(nouns) < count:
+        letters = _ALPHABETS[len(nouns) % len(_ALPHABETS)]
         words = ["".join(rng.choices(letters, k=rng.randint(4, 9))) for _ in range(rng.randint(1, 2))]
-        found[" ".join(words)] = None
-    return list(found)
+        nouns[" ".join(words)] = None
+    return list(nouns)
 
 
 def ask_absent(
@@ -119,9 +119,9 @@ def ask_absent(
         known = [of_category[i] for i in sorted(seen.get(image["id"], ()))]
         unlike = np.arange(len(every)) if not known else np.flatnonzero((vectors @ np.stack(known).T).max(1) < UNLIKE)
         chosen = [every[i] for i in rng.permutation(unlike)[:count]]
-        found = _found(predictor, dataset.pixels_or_path(image), chosen, threshold)
-        total += len(found)
-        worst.update(found)
+        detected = _found(predictor, dataset.pixels_or_path(image), chosen, threshold)
+        total += len(detected)
+        worst.update(detected)
         if progress is not None:
             progress("asking for what is not there", done, len(images))
     strings, met = random_strings(count, seed), set[str]()

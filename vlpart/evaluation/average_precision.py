@@ -150,16 +150,16 @@ def check(
 def score(checked: Checked, *, kinds: Sequence[str], groups: Groups | None = None) -> Evaluation:
     """The second half of `score_detections`."""
     truth, rule = checked.truth, checked.rule
-    wanted = {**(groups or {}), **_frequency_groups(truth, rule)}
+    group_ids = {**(groups or {}), **_frequency_groups(truth, rule)}
     scores: dict[str, Scores | None] = {"masks": None, "boxes": None}
     for kind in kinds:
         if rule == "voc":
-            scores[kind] = _voc_scores(truth, checked.table, wanted)
+            scores[kind] = _voc_scores(truth, checked.table, group_ids)
             continue
         tensors = engine.measure(
             checked.index_of(kind), checked.counted(kind), kind, rule=rule, max_detections=checked.max_detections
         )
-        scores[kind] = summarise(truth, tensors, wanted)
+        scores[kind] = summarise(truth, tensors, group_ids)
     return Evaluation(
         masks=scores["masks"],
         boxes=scores["boxes"],

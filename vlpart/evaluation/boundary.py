@@ -51,9 +51,9 @@ def boundary_precision(checked: Checked) -> Mapping[str, AveragePrecision]:
         raise EvaluationError("boundary AP is computed by COCO's rule only: leave --boundary away here")
     if checked.table.masks is None:
         raise EvaluationError("boundary AP is of masks: leave --boundary away where boxes are scored")
-    truth, found = _coco_pair(checked)
+    truth, detections = _coco_pair(checked)
     with contextlib.redirect_stdout(io.StringIO()):
-        judge = vernier.COCOeval(truth, found, iouType="boundary", dilation_ratio=DILATION)
+        judge = vernier.COCOeval(truth, detections, iouType="boundary", dilation_ratio=DILATION)
         judge.params.maxDets = [1, 10, checked.max_detections]
         judge.evaluate()
         judge.accumulate()

@@ -49,8 +49,8 @@ class Dataset:
         if self.images is None:
             raise DataError("the folder of the images is not known: give it (--images)")
         for name in _names_of(image):
-            if (found := self._places.get(name)) is not None and is_file(self.images / found):
-                return self.images / found
+            if (place := self._places.get(name)) is not None and is_file(self.images / place):
+                return self.images / place
         names = _names_of(image)
         shown = self.images / names[0] if names else f"of image {file_id(image)}, which has no file_name"
         raise DataError(f"missing image {ascii(str(shown))[1:-1]}: give the folder of the images")

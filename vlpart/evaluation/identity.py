@@ -25,11 +25,11 @@ def file_id(entry: Mapping[str, Any]) -> Id:
 
 def numbers(entries: Iterable[Mapping[str, Any]]) -> dict[Id, int]:
     """Ids of the file -> numbers of the ground truth, for its images or its categories."""
-    found: dict[Id, int] = {}
+    number_of: dict[Id, int] = {}
     for entry in entries:
         for key in entry.get("file_ids") or (entry.get("file_id", entry["id"]),):
-            found[key] = entry["id"]
-    return found
+            number_of[key] = entry["id"]
+    return number_of
 
 
 def is_renumbered(truth: Mapping[str, Any]) -> bool:
@@ -182,7 +182,7 @@ def _category_ids(
     if categories is None:
         return None
     entries = _listed(categories, "categories", path)
-    wanted = {class_key(category["name"]): category for category in truth["categories"]}
+    category_of = {class_key(category["name"]): category for category in truth["categories"]}
     names = {key: entry.get("name") for key, entry in entries.items()}
     for key, name in names.items():
         if not isinstance(name, str) or not name.strip():
@@ -190,12 +190,12 @@ def _category_ids(
     found: dict[Id, Any] = {}
     unknown = []
     for key, name in names.items():
-        category = wanted.get(class_key(str(name)))
+        category = category_of.get(class_key(str(name)))
         found[key] = None if category is None else file_id(category)
         if category is None:
             unknown.append(str(name))
     given = {class_key(str(name)) for name in names.values()}
-    absent = [str(category["name"]) for name, category in wanted.items() if name not in given]
+    absent = [str(category["name"]) for name, category in category_of.items() if name not in given]
     if absent and unknown:
         raise EvaluationError(
             f"{path}: its class {unknown[0]!r:.80} is not in the annotation file, whose class {absent[0]!r:.80} it "
@@ -210,10 +210,10 @@ def _listed(entries: Any, what: str, path: Path) -> dict[Id, Raw]:
     """The entries of a list by id."""
     if not isinstance(entries, list):
         raise EvaluationError(f"{path}: its {what} are a {type(entries).__name__}, expected a list")
-    found: dict[Id, Raw] = {}
+    entry_of: dict[Id, Raw] = {}
     for entry in entries:
         key = identifier(entry.get("id")) if isinstance(entry, Mapping) else None
-        if key is None or key in found:
+        if key is None or key in entry_of:
             raise EvaluationError(f"{path}: its {what} need distinct ids; {str(entry)[:60]} has none of its own")
-        found[key] = entry
-    return found
+        entry_of[key] = entry
+    return entry_of

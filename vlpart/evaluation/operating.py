@@ -63,10 +63,10 @@ def counts_over(checked: Checked, kind: str, threshold: float = 0.5) -> Threshol
         threshold: on the score.
     """
     judged = _judged(checked, kind, threshold).values()
-    found = sum(len(scores) for scores, _, _ in judged)
+    total = sum(len(scores) for scores, _, _ in judged)
     right = sum(int(hits.sum()) for _, hits, _ in judged)
     there = sum(positives for _, _, positives in judged)
-    return ThresholdCounts(threshold=threshold, right=right, wrong=found - right, missed=there - right)
+    return ThresholdCounts(threshold=threshold, right=right, wrong=total - right, missed=there - right)
 
 
 def operating_point(checked: Checked, kind: str, threshold: float) -> OperatingPoint:
@@ -108,8 +108,8 @@ def _class_operation(
     hits = int(right[:count].sum())
     best, best_f1 = NAN, NAN
     if positives and len(scores):
-        found = np.cumsum(right)
-        f1 = 2 * found / (np.arange(1, len(scores) + 1) + positives)
+        true_positives = np.cumsum(right)
+        f1 = 2 * true_positives / (np.arange(1, len(scores) + 1) + positives)
         last = np.append(scores[1:] != scores[:-1], True)  # a threshold takes all detections of one score
         f1 = np.where(last, f1, -1)
         place = int(np.argmax(f1))
@@ -231,9 +231,9 @@ def confusion(checked: Checked, kind: str, threshold: float, labels: Sequence[st
         federated=checked.rule == "lvis",
         limits=(max(checked.max_detections, 1),),
     )
-    found = judge.confusion_matrix(iou_thr=IOU, min_score=threshold)
-    matrix = np.asarray(found["matrix"], dtype=np.int64)
-    place = {category_id: k for k, category_id in enumerate(found["cat_ids"])}
+    confusion = judge.confusion_matrix(iou_thr=IOU, min_score=threshold)
+    matrix = np.asarray(confusion["matrix"], dtype=np.int64)
+    place = {category_id: k for k, category_id in enumerate(confusion["cat_ids"])}
     order = [place[category["id"]] for category in ordered_categories(checked.truth)] + [len(place)]
     return ConfusionCounts(
         names=(*labels, "(nothing)"), counts=tuple(map(tuple, matrix[np.ix_(order, order)].tolist()))

@@ -157,8 +157,8 @@ class _Regrouped:
         sizes = {image["id"]: (image["height"], image["width"]) for image in self.checked.truth["images"]}
         size = sizes[objects[0]["image_id"]]
         known = [coco_rle(annotation["segmentation"], size) for annotation in objects]
-        found = [coco_rle(table.masks[rows[place]], size) for place in places]
-        ious = np.asarray(coco_mask.iou(found, known, [0] * len(known))).reshape(len(found), len(known))
+        rles = [coco_rle(table.masks[rows[place]], size) for place in places]
+        ious = np.asarray(coco_mask.iou(rles, known, [0] * len(known))).reshape(len(rles), len(known))
         classes = np.array([annotation["category_id"] for annotation in objects])
         matched = {}
         for place, overlaps in zip(places, ious, strict=True):

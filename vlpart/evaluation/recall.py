@@ -71,10 +71,10 @@ def predict_proposals(predictor: Predictor, image: ReadImage, limit: int = LIMIT
         inputs = batch.pixels.to(predictor.device).contiguous(memory_format=torch.channels_last)
         images = ImageBatch(pixels=inputs, sizes_hw=batch.sizes_hw)
         pyramid = predictor.detector.pyramid(images.pixels)
-        found = predictor.detector.propose(pyramid, images.sizes_hw, options)[0]
+        proposals = predictor.detector.propose(pyramid, images.sizes_hw, options)[0]
     height, width = batch.sizes_hw[0]
     scale = np.array([image.pixels.shape[1] / width, image.pixels.shape[0] / height] * 2)
-    x0, y0, x1, y1 = (found.boxes_xyxy.float().cpu().numpy().astype(np.float64) * scale).T
-    scores = found.logits.float().sigmoid().cpu().numpy()
+    x0, y0, x1, y1 = (proposals.boxes_xyxy.float().cpu().numpy().astype(np.float64) * scale).T
+    scores = proposals.logits.float().sigmoid().cpu().numpy()
     rows = np.stack([x0, y0, x1 - x0, y1 - y0, scores], axis=1)
     return [[round(value, 4) for value in row] for row in rows.tolist()]

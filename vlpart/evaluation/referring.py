@@ -113,10 +113,10 @@ def ask(predictor: Predicts, dataset: Dataset, progress: Progress | None = None)
     """
     names = dataset_vocabulary(dataset.truth, dataset.benchmark.vocabulary)
     parts = {c["id"] for c in dataset.truth["categories"] if is_part(c)}
-    wanted = parts or {c["id"] for c in dataset.truth["categories"]}
+    category_ids = parts or {c["id"] for c in dataset.truth["categories"]}
     annotations: dict[int, dict[int, list[Mapping[str, Any]]]] = {}
     for annotation in dataset.truth["annotations"]:
-        if annotation["category_id"] in wanted and not annotation.get("iscrowd"):
+        if annotation["category_id"] in category_ids and not annotation.get("iscrowd"):
             of_image = annotations.setdefault(annotation["image_id"], {})
             of_image.setdefault(annotation["category_id"], []).append(annotation)
     answers: list[Answer] = []

@@ -206,11 +206,11 @@ def _curves(scores: Scores, counts: Mapping[str, int]) -> list[Curve]:
 
 def _confusion(checked: Checked, judge: Any) -> tuple[Confusion | None, Table | None]:
     """The matrix of the parts (of all classes where there are no parts), and the most frequent mistakes."""
-    found = judge.confusion_matrix(iou_thr=0.5, min_score=SCORE_THRESHOLD)
-    matrix = np.asarray(found["matrix"], dtype=np.int64)
+    confusion = judge.confusion_matrix(iou_thr=0.5, min_score=SCORE_THRESHOLD)
+    matrix = np.asarray(confusion["matrix"], dtype=np.int64)
     ordered = ordered_categories(checked.truth)
     labels = class_labels(checked.truth)
-    place = {category_id: k for k, category_id in enumerate(found["cat_ids"])}
+    place = {category_id: k for k, category_id in enumerate(confusion["cat_ids"])}
     order = [place[category["id"]] for category in ordered] + [len(place)]
     matrix = matrix[np.ix_(order, order)]
     part = [is_part(category) for category in ordered]
@@ -272,12 +272,12 @@ def image_pairs(
         rows = np.flatnonzero((checked.table.image_ids == image_id) & (checked.table.scores >= score_threshold))
         rows = rows[np.argsort(-checked.table.scores[rows], kind="stable")][:_SHOWN]
         truth = _result(known, size, vocabulary, kind)
-        found = _result([_row(checked, row, kind) for row in rows.tolist()], size, vocabulary, kind)
+        result = _result([_row(checked, row, kind) for row in rows.tolist()], size, vocabulary, kind)
         judgement = f"{summary['tp']} right, {summary['fp']} wrong, {summary['fn']} missed (F1 {summary['f1']:.2f})"
         return ImagePair(
             caption=f"{image.get('file_name', image_id)}: {judgement}",
             truth=_jpeg(draw_result(pixels, truth, scores=False, legend=False)),
-            prediction=_jpeg(draw_result(pixels, found, legend=False)),
+            prediction=_jpeg(draw_result(pixels, result, legend=False)),
         )
 
     return [pair(image_id) for image_id in worst], [pair(image_id) for image_id in best]
@@ -305,7 +305,7 @@ def answer_pairs(dataset: Dataset, checked: Checked, referring: Referring) -> tu
         ]
         place = vocabulary.index_of_id[answer.category_id]
         masks = answer.mask if answer.mask is not None else MaskStack.from_bitmaps([], size)
-        found = Result(
+        result = Result(
             image_size=size,
             boxes_xyxy=np.array([_bounds(mask) for mask in masks], dtype=np.float64).reshape(-1, 4),
             scores=[answer.score] * len(masks),
@@ -317,7 +317,7 @@ def answer_pairs(dataset: Dataset, checked: Checked, referring: Referring) -> tu
         return ImagePair(
             caption=f"{answer.name} in {image.get('file_name', answer.image_id)}: {about}",
             truth=_jpeg(draw_result(pixels, _result(known, size, vocabulary, "masks"), scores=False, legend=False)),
-            prediction=_jpeg(draw_result(pixels, found, legend=False)),
+            prediction=_jpeg(draw_result(pixels, result, legend=False)),
         )
 
     def first_of_each_image(answers: Iterable[Answer]) -> list[Answer]:

@@ -61,16 +61,16 @@ def read_wordings(path: Path) -> dict[str, str]:
     return content
 
 
-def distractor_names(wanted: str, vocabulary: Vocabulary) -> list[str]:
+def distractor_names(text: str, vocabulary: Vocabulary) -> list[str]:
     """Names to add: a number takes so many of the list `lvis_v1`, evenly spaced; else a list or file as for `load`.
 
     Raises:
         EvaluationError: the number is below 1.
         VocabularyError: neither a list nor a file.
     """
-    if not wanted.isdigit():
-        return list(Vocabulary.load(wanted).names)
-    count = int(wanted)
+    if not text.isdigit():
+        return list(Vocabulary.load(text).names)
+    count = int(text)
     if count < 1:
         raise EvaluationError("--distractors needs a number of names, 1 or more")
     known = {name.casefold() for name in vocabulary.names}
@@ -89,18 +89,18 @@ def vocabulary_variants(
     """
     plain = options.vocabulary or dataset_vocabulary(dataset.truth, dataset.benchmark.vocabulary)
     classes = list(options.classes or categories_of_classes(dataset.truth, plain))
-    found: dict[str, tuple[str, Options]] = {}
+    variants: dict[str, tuple[str, Options]] = {}
     if wordings is not None:
         other = paraphrased(plain, wordings)
         changed = sum(a.name != b.name for a, b in zip(plain.entries, other.entries, strict=True))
         about = f"{changed} of {len(plain)} names in other words"
-        found["paraphrased"] = about, replace(options, vocabulary=other, classes=classes)
+        variants["paraphrased"] = about, replace(options, vocabulary=other, classes=classes)
     if distractors is not None:
         other = with_distractors(plain, distractor_names(distractors, plain))
         added = len(other) - len(plain)
         about = f"{added} names added that are not in the data"
-        found["distractors"] = about, replace(options, vocabulary=other, classes=classes + [None] * added)
-    return found
+        variants["distractors"] = about, replace(options, vocabulary=other, classes=classes + [None] * added)
+    return variants
 
 
 def evaluate_variant(

@@ -132,8 +132,8 @@ def predict(
         read = predictor.read(dataset.pixels_or_path(image), **sides)
         (result,) = predictor.detect([read], names, **limits)
         _check_frame(result, image)
-        found = detections_of(result, file_id(image), file_classes, "masks" in dataset.benchmark.kinds)
-        line: dict[str, Any] = {"image_id": file_id(image), "detections": list(found)}
+        detections = detections_of(result, file_id(image), file_classes, "masks" in dataset.benchmark.kinds)
+        line: dict[str, Any] = {"image_id": file_id(image), "detections": list(detections)}
         if asked.proposals:
             line["proposals"] = predict_proposals(predictor, read)  # type: ignore[arg-type]
         return line

@@ -227,10 +227,10 @@ def _read(path: Path, dataset: Dataset) -> Predictions:
     content: Any = read_content(path)
     notes: list[str] = []
     if isinstance(content, Mapping):
-        found, notes = matched(content, dataset.truth, path, dataset.left_out.values())
+        detections, notes = matched(content, dataset.truth, path, dataset.left_out.values())
     else:
-        found = listed(content, path)
-    kept = [each for each in found if identifier(each.get("image_id")) not in dataset.left_out]
+        detections = listed(content, path)
+    kept = [each for each in detections if identifier(each.get("image_id")) not in dataset.left_out]
     return Predictions(detections=kept, proposals={}, notes=tuple(notes))
 
 

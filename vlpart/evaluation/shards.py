@@ -91,8 +91,8 @@ class ShardFolder:
             lines = _read_lines(path)
         except EvaluationError:
             return None
-        wanted = [file_id(image) for image in self.blocks[number]]
-        return lines if [line.get("image_id") for line in lines] == wanted else None
+        image_ids = [file_id(image) for image in self.blocks[number]]
+        return lines if [line.get("image_id") for line in lines] == image_ids else None
 
     def write(self, number: int, lines: list[Line]) -> None:
         """Store a finished shard.

@@ -90,10 +90,10 @@ def _classes(categories: Any, merge_names: bool, notes: list[str]) -> dict[int, 
 
 
 def _by_file_id(entries: Sequence[Raw]) -> dict[Id | None, Raw]:
-    found: dict[Id | None, Raw] = {}
+    category_of: dict[Id | None, Raw] = {}
     for entry in entries:
-        found.setdefault(identifier(entry["id"]), entry)
-    return found
+        category_of.setdefault(identifier(entry["id"]), entry)
+    return category_of
 
 
 def _images(raw: Sequence[Raw], header: Header, class_of: Mapping[int, CategoryEntry]) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def _category_entries(
 ) -> list[dict[str, Any]]:
     """In the order of the file, without those that count as another."""
     entries = _by_file_id(raw)
-    found: dict[int, dict[str, Any]] = {}
+    numbered: dict[int, dict[str, Any]] = {}
     for file_id in dict.fromkeys(entries):
         if file_id is None or (category := header.categories.get(file_id)) is None:
             continue
@@ -131,21 +131,21 @@ def _category_entries(
             clean = {**entries[file_id], "id": category.id, "name": category.name}
             if category.part is not None or "part" in clean:
                 clean |= {"object": category.object, "part": category.part}
-            found[category.id] = clean
+            numbered[category.id] = clean
     same: dict[int, list[Id]] = {}
     for file_id, category in header.categories.items():
         same.setdefault(class_of[category.id].id, []).append(file_id)
     for number, ids in same.items():
         if ids != [number]:
-            found[number]["file_ids"] = ids
-    return list(found.values())
+            numbered[number]["file_ids"] = ids
+    return list(numbered.values())
 
 
 def _annotations(
     header: Header, class_of: Mapping[int, CategoryEntry], name: str, notes: list[str]
 ) -> list[dict[str, Any]]:
     report = refuse(name)
-    found: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     left_out: Counter[str] = Counter()
     images = header.images.values()
     for image, entries in read_regions(images, header.annotations, header.categories, report, number_missing=True):
@@ -155,9 +155,9 @@ def _annotations(
             if entry.unusable == "empty mask" or (entry.unusable == "empty box" and entry.mask is None):
                 left_out[entry.unusable] += 1
                 continue
-            found.append(_annotation(entry, raw, image, class_of[entry.category_id].id))
+            annotations.append(_annotation(entry, raw, image, class_of[entry.category_id].id))
     notes.extend(f"{count} annotations are left out: {reason}." for reason, count in left_out.items())
-    return found
+    return annotations
 
 
 def _annotation(entry: AnnotationEntry, raw: Raw, image: ImageEntry, category_id: int) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def dataset_vocabulary(truth: Mapping[str, Any], known: str | None = None) -> Vo
         place = listed.index_of_id.get(category["id"])
         if place is None or plain_prompt(listed.names[place]) != plain_prompt(category["name"]):
             there = "no such id" if place is None else repr(listed.names[place])
-            given = f"{category['id']} is {category['name']!r}"
-            raise DataError(f"the file is not of {known}: its category {given}, in the list it is {there}")
+            stated = f"{category['id']} is {category['name']!r}"
+            raise DataError(f"the file is not of {known}: its category {stated}, in the list it is {there}")
     if [category["id"] for category in ordered] == list(listed.ids):
         return listed
     return listed.subset([listed.index_of_id[category["id"]] for category in ordered])

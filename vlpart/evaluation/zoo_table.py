@@ -255,9 +255,9 @@ def _markdown_table(cells: Sequence[Cell]) -> list[str]:
     several = len({benchmark for benchmark, _ in columns}) > 1
     heads = [f"{benchmark} {label}" if several else label for benchmark, label in columns]
     lines = [f"| model | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(columns)]
-    found = {(cell.model, cell.row, cell.benchmark, cell.label): cell for cell in cells}
+    cell_of = {(cell.model, cell.row, cell.benchmark, cell.label): cell for cell in cells}
     for model, row in rows:
-        texts = [_text(found.get((model, row, *column))) for column in columns]
+        texts = [_text(cell_of.get((model, row, *column))) for column in columns]
         lines.append(f"| `{model}` ({row}) | {' | '.join(texts)} |")
     return lines
 

@@ -151,12 +151,12 @@ def predict_to_folder(
     _check_arguments(predictor, score_threshold, max_detections, iou, drawing, (on_result, on_failure, on_existing))
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard is (i, n) with 1 <= i <= n, got {shard!r}")
-    given = named_sources(sources)
-    writer = writer_for(given, output, formats, dict(drawing or {}), skip_existing=skip_existing, shard=shard)
+    named = named_sources(sources)
+    writer = writer_for(named, output, formats, dict(drawing or {}), skip_existing=skip_existing, shard=shard)
     sizes = {"short_side": short_side, "max_side": max_side, "max_pixels": max_pixels}
     read = partial(_read_one, partial(predictor.read, **sizes, **({} if slices is None else {"slices": slices})))
     unlisted: list[ImageError] = []
-    listing = list_images(given, recursive=recursive, on_unlisted=unlisted.append)
+    listing = list_images(named, recursive=recursive, on_unlisted=unlisted.append)
     images = _read_all(listing, unlisted, writer, read, skip_existing, shard)
     names = None if vocabulary is None else Vocabulary.of(vocabulary)
     if select is not None:

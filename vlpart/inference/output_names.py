@@ -101,18 +101,18 @@ class OutputNames:
         """
         if is_url(image):
             name = _name_in(image)
-            wanted = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
+            base = _shortened(re.sub(r"[^\w.-]+", "_", name).strip("._")[:_STEM_CHARACTERS]) or "image"
         else:
             entry = _entry(image)
             if entry not in self._files and entry.is_relative_to(self._output) and self._inside_a_source:
                 return None
             path = Path(self._below_root(entry))
             name = path.stem if path.stem.strip(".") else path.name  # of "..jpg" the stem is "."
-            wanted = path.with_name(_shortened(name)).as_posix()
-        stem, number = wanted, 1
+            base = path.with_name(_shortened(name)).as_posix()
+        stem, number = base, 1
         while stem.casefold() in self._taken:
             number += 1
-            stem = f"{wanted}-{number}"
+            stem = f"{base}-{number}"
         self._taken.add(stem.casefold())
         return stem
 

@@ -147,19 +147,19 @@ class Predictor(BasePredictor):
             DataError: no exemplar, or a region that is empty or not in its photo.
             ImageError, VocabularyError, TextEncoderError, ValueError: see `predict`.
         """
-        given = [exemplars] if isinstance(exemplars, Exemplar) else list(exemplars)
-        if not given:
+        listed = [exemplars] if isinstance(exemplars, Exemplar) else list(exemplars)
+        if not listed:
             raise DataError("no exemplar is given: pass a photo and a region in it")
         share = in_range("mix", 0.5 if mix is None else mix, 0, 1)
         asked = None if vocabulary is None else Vocabulary.of(vocabulary)
-        names, places = merge(asked, [each.name or UNNAMED for each in given])
+        names, places = merge(asked, [each.name or UNNAMED for each in listed])
         text = self._text(names)
         rows = text.clone()
         if asked is not None and asked.embeddings is not None:
             rows[: len(asked)] = self._text(asked)
         vectors = [
             self._exemplar(each, text[place], share if each.name else 0.0, max_pixels)
-            for each, place in zip(given, places, strict=True)
+            for each, place in zip(listed, places, strict=True)
         ]
         for place in set(places):
             own = [vector for vector, other in zip(vectors, places, strict=True) if other == place]

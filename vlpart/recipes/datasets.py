@@ -196,10 +196,10 @@ def get_dataset(name: str) -> DataSet:
 
 def evaluation_set(root: Path, name: str) -> EvaluationSet:
     """A data set as something to score on."""
-    found = get_dataset(name)
+    dataset = get_dataset(name)
     return EvaluationSet(
         name=name,
-        annotations=root / found.annotations,
-        images=root / found.images,
-        benchmark=found.benchmark,
+        annotations=root / dataset.annotations,
+        images=root / dataset.images,
+        benchmark=dataset.benchmark,
     )

@@ -89,13 +89,13 @@ def load_recipe_file(path: Path, data_root: Path) -> Recipe:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        found = module.recipe(data_root)
+        recipe = module.recipe(data_root)
     except TrainingError:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's program leads to
         raise TrainingError(
             f"{path} fails ({type(error).__name__}: {error}); it must define recipe(data_root)"
         ) from error
-    if not isinstance(found, Recipe):
-        raise TrainingError(f"{path}: recipe(data_root) gives a {type(found).__name__}, expected a Recipe")
-    return found
+    if not isinstance(recipe, Recipe):
+        raise TrainingError(f"{path}: recipe(data_root) gives a {type(recipe).__name__}, expected a Recipe")
+    return recipe

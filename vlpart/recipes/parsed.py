@@ -112,9 +112,9 @@ def parsed_with(dataset: str) -> str:
 
 def annotations_command(dataset: str, root: Path) -> str:
     """The command that brings the annotations of a published data set, or says what to download."""
-    found = DATASETS[dataset]
-    if found.kind is not AnnotationKind.PARSED_PARTS:
-        return found.prepare_command(root)
+    entry = DATASETS[dataset]
+    if entry.kind is not AnnotationKind.PARSED_PARTS:
+        return entry.prepare_command(root)
     return f"vlpart data download parsed {parsed_with(dataset)} --data {root}"
 
 
@@ -192,12 +192,12 @@ def _unpack(parsed: ParsedFile, archive: Path, root: Path, overwrite: bool, arri
     """Take the files that are known by name out of an archive, wherever in it they are; nothing else is unpacked."""
     with _opened(archive) as packed:
         members = _members(packed)
-        wanted = {each: _member_of(each, members) for each in (*parsed.datasets, *parsed.may_hold)}
-        lacking = [Path(DATASETS[each].annotations).name for each in parsed.datasets if wanted[each] is None]
+        members_of = {each: _member_of(each, members) for each in (*parsed.datasets, *parsed.may_hold)}
+        lacking = [Path(DATASETS[each].annotations).name for each in parsed.datasets if members_of[each] is None]
         if lacking:
             held = ", ".join(sorted(members)[:8]) or "nothing"
             raise DataError(f"{archive} has no {lacking[0]}; it holds {held}")
-        for dataset, member in wanted.items():
+        for dataset, member in members_of.items():
             optional = dataset in parsed.may_hold and is_there(root / DATASETS[dataset].annotations)
             if member is None or (optional and not overwrite):
                 continue

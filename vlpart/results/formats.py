@@ -208,24 +208,24 @@ def result_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         size = (int(data["image_size"][0]), int(data["image_size"][1]))
         if not (0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE and size[0] * size[1] <= MAX_AREA):
             raise ValueError(f"the image size is {size}")
-        found = list(data["detections"])
-        rles = [detection["mask"] for detection in found if "mask" in detection]
-        if rles and len(rles) != len(found):
+        detections = list(data["detections"])
+        rles = [detection["mask"] for detection in detections if "mask" in detection]
+        if rles and len(rles) != len(detections):
             raise ValueError("some detections have a mask and some have none")
         vocabulary = Vocabulary.from_dict(data["vocabulary"])
         if data["version"] == 1:  # until version 2, detections had the places of entries, from 0
-            class_ids = [detection["class_id"] for detection in found]
+            class_ids = [detection["class_id"] for detection in detections]
         else:
-            class_ids = [vocabulary.index_of_id[detection["category_id"]] for detection in found]
+            class_ids = [vocabulary.index_of_id[detection["category_id"]] for detection in detections]
         return {
             "image_size": size,
-            "boxes_xyxy": [detection["box_xyxy"] for detection in found],
-            "scores": [detection["score"] for detection in found],
+            "boxes_xyxy": [detection["box_xyxy"] for detection in detections],
+            "scores": [detection["score"] for detection in detections],
             "class_ids": class_ids,
-            "masks": MaskStack.from_rles(rles, size) if rles or not found else None,
+            "masks": MaskStack.from_rles(rles, size) if rles or not detections else None,
             "vocabulary": vocabulary,
             "path": data.get("path"),
-            "owners": _owners(found) if data.get("grouping") == "given" else None,
+            "owners": _owners(detections) if data.get("grouping") == "given" else None,
         }
     except DAMAGED as error:
         raise damaged(error) from error

@@ -267,11 +267,11 @@ class Result:
         return self[keep]
 
     def _one_of(
-        self, kind: str, name_of: Callable[[int], str | None], wanted: str | Iterable[str]
+        self, kind: str, name_of: Callable[[int], str | None], chosen: str | Iterable[str]
     ) -> Callable[[int], bool]:
         """Whether `name_of` a class is one of those wanted, all of which some entry of the vocabulary must have."""
         known = {name.casefold(): name for name in map(name_of, range(len(self.vocabulary))) if name is not None}
-        folded = {str(name).casefold(): name for name in _several(wanted)}
+        folded = {str(name).casefold(): name for name in _several(chosen)}
         for key, name in folded.items():
             if key not in known:
                 hint = did_you_mean(str(name), known.values(), cutoff=0.6)

@@ -264,9 +264,9 @@ def entries_from(categories: Iterable[Mapping[str, Any]], make: Callable[..., E]
 
 def _check_optional(fields: Mapping[str, Any], where: str) -> None:
     for key, value in fields.items():
-        wanted = int if key == "image_count" else str
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise VocabularyError(f"{where}: '{key}' must be a {wanted.__name__}, not a {type(value).__name__}.")
+        kind = int if key == "image_count" else str
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise VocabularyError(f"{where}: '{key}' must be a {kind.__name__}, not a {type(value).__name__}.")
         if isinstance(value, str) and len(value) > 5 * MAX_NAME_LENGTH:
             raise VocabularyError(f"{where}: '{key}' has {len(value)} characters; the limit is {5 * MAX_NAME_LENGTH}.")
 

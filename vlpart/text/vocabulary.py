@@ -371,18 +371,18 @@ def _near_lists(word: str, lists: Sequence[str]) -> list[str]:
     return begun or difflib.get_close_matches(folded, lists, n=1, cutoff=0.8)
 
 
-def _with_object(name: str, owner: str | None, part: str | None, given: str | None, i: int) -> naming.Named:
+def _with_object(name: str, owner: str | None, part: str | None, stated: str | None, i: int) -> naming.Named:
     """Apply the `objects` argument of `from_names` to one name."""
-    if given is None:
+    if stated is None:
         return name, owner, part
-    given = naming.clean_name(given, f"Object of name {i + 1}")
+    stated = naming.clean_name(stated, f"Object of name {i + 1}")
     if owner is not None and part is not None:
-        if owner.casefold() != given.casefold():
-            raise VocabularyError(f"Name {i + 1} ('{name}') belongs to '{owner}', but objects says '{given}'.")
+        if owner.casefold() != stated.casefold():
+            raise VocabularyError(f"Name {i + 1} ('{name}') belongs to '{owner}', but objects says '{stated}'.")
         return name, owner, part
-    if name.casefold().startswith(given.casefold() + " "):
-        return name, given, name[len(given) + 1 :]
-    return f"{given}:{name}", given, name
+    if name.casefold().startswith(stated.casefold() + " "):
+        return name, stated, name[len(stated) + 1 :]
+    return f"{stated}:{name}", stated, name
 
 
 def _check_embeddings(embeddings: Any, count: int) -> np.ndarray:

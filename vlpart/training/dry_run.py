@@ -76,18 +76,18 @@ def needs(recipe: Recipe, world: World) -> list[str]:
     Raises:
         ModelNotFoundError, WeightsError: `Recipe.init` is nothing that there is.
     """
-    found = []
+    rows = []
     if not computable(recipe, world):
         times = [entry.training_time for entry in list_models() if entry.recipe == recipe.name]
         published = f" (published: {times[0]})" if times else ""
-        found.append(
+        rows.append(
             f"a GPU for {recipe.precision}{published}; with --precision float32 or bf16 it is computed here, slowly"
         )
     if recipe.init != "none" and local_file(recipe.init, recipe.architecture) is None:
-        found.append(f"the first weights, {recipe.init}, which are downloaded when the run starts")
+        rows.append(f"the first weights, {recipe.init}, which are downloaded when the run starts")
     if recipe.text_encoder == ClipTextEncoder.name and (lacking := ClipTextEncoder().lacking()):
-        found.append(lacking)
-    return found
+        rows.append(lacking)
+    return rows
 
 
 def computable(recipe: Recipe, world: World) -> bool:

@@ -212,18 +212,18 @@ def fill_backbone(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) 
     Raises:
         WeightsError: a tensor is missing, unknown, or of another shape.
     """
-    wanted = backbone.state_dict()
-    found = {name: value for key, value in state.items() if (name := backbone_name(key)) is not None}
-    missing = [name for name in wanted if name not in found and not name.startswith("norms.")]
-    unknown = [name for name in found if name not in wanted]
-    wrong = [name for name in found if name in wanted and found[name].shape != wanted[name].shape]
+    own = backbone.state_dict()
+    theirs = {name: value for key, value in state.items() if (name := backbone_name(key)) is not None}
+    missing = [name for name in own if name not in theirs and not name.startswith("norms.")]
+    unknown = [name for name in theirs if name not in own]
+    wrong = [name for name in theirs if name in own and theirs[name].shape != own[name].shape]
     for problem, names in (("lacks", missing), ("has the unknown tensor", unknown), ("has another shape of", wrong)):
         if names:
             kind = type(backbone).__name__
             raise WeightsError(
                 f"{path} does not fit the backbone {kind}: it {problem} {names[0]!r} ({len(names)} such)"
             )
-    backbone.load_state_dict({**wanted, **as_float32(found, path)})
+    backbone.load_state_dict({**own, **as_float32(theirs, path)})
 
 
 _LEFT_OUT = re.compile(r"(head|fc|norm)\.(weight|bias)|.*\.(num_batches_tracked|relative_position_index|attn_mask)")

@@ -325,16 +325,16 @@ def scaled(recipe: Recipe, world_size: int = 1) -> ScaledRecipe:
         recipe: as published; with `reference_batch` None, or `batch_scaling` "none", nothing changes.
         world_size: number of training processes.
     """
-    total, wanted = images_per_step(recipe, world_size), recipe.reference_batch
-    if wanted is None or total == wanted:
+    total, reference = images_per_step(recipe, world_size), recipe.reference_batch
+    if reference is None or total == reference:
         return ScaledRecipe(recipe=recipe, changes=())
     sees = (
         f"one step sees {total} images ({recipe.sources[0].batch_size} per batch, {recipe.accumulate} accumulated, "
-        f"{world_size} process{'es' if world_size > 1 else ''}) instead of {wanted}"
+        f"{world_size} process{'es' if world_size > 1 else ''}) instead of {reference}"
     )
     if recipe.batch_scaling == "none":
         return ScaledRecipe(recipe=recipe, changes=(f"{sees}; nothing is scaled, as asked for",))
-    factor = total / wanted
+    factor = total / reference
     rate = recipe.learning_rate * (factor if recipe.batch_scaling == "linear" else math.sqrt(factor))
     new: dict[str, object] = {"learning_rate": rate}
     for name in COUNTS:
@@ -362,8 +362,8 @@ def _divided(count: int, factor: float) -> int:
 
 def _alternative(recipe: Recipe, world_size: int) -> str:
     """How to keep the published numbers."""
-    wanted = recipe.reference_batch or 1
+    reference = recipe.reference_batch or 1
     each = recipe.sources[0].batch_size * world_size
-    if wanted % each == 0 and wanted > each:
-        return f"with --accumulate {wanted // each} nothing would change; --scaling none keeps the numbers anyway"
+    if reference % each == 0 and reference > each:
+        return f"with --accumulate {reference // each} nothing would change; --scaling none keeps the numbers anyway"
     return "--scaling none keeps the numbers of the recipe anyway"

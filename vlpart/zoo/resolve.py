@@ -170,30 +170,30 @@ def resolve(model: str | Path | None = None, weights: str | Path | None = None) 
         ModelNotFoundError: none of them; near names are listed.
         WeightsError: no such weight file, or a folder that is no run.
     """
-    given = None if weights is None else _existing(Path(weights))
-    if model is None and given is not None:
-        return ResolvedModel(file=given)
+    file = None if weights is None else _existing(Path(weights))
+    if model is None and file is not None:
+        return ResolvedModel(file=file)
     name = DEFAULT if model is None else str(model)
     path = local_path(name)
     if path.suffix in WEIGHT_FILES and not is_folder(path):
-        if given is not None:
+        if file is not None:
             raise ModelNotFoundError(
-                f"{path} and {given} are two weight files: give a model name with the second, or one"
+                f"{path} and {file} are two weight files: give a model name with the second, or one"
             )
         return ResolvedModel(file=_existing(path))
     try:
         entry = get_model(name)
     except ModelNotFoundError:
-        return _named(path, name, given)
-    return ResolvedModel(entry=entry, file=given)
+        return _named(path, name, file)
+    return ResolvedModel(entry=entry, file=file)
 
 
-def _named(path: Path, name: str, given: Path | None) -> ResolvedModel:
+def _named(path: Path, name: str, file: Path | None) -> ResolvedModel:
     """`resolve` of what is no name of the catalogue: the folder of a run, or a weight file of any name."""
     if is_folder(path):
         run = open_run(path)
-        return ResolvedModel(entry=run.entry, file=given or run.weights, run=run if given is None else None)
-    if is_file(path) and given is None:
+        return ResolvedModel(entry=run.entry, file=file or run.weights, run=run if file is None else None)
+    if is_file(path) and file is None:
         return ResolvedModel(file=path)
     if len(path.parts) > 1:
         raise ModelNotFoundError(

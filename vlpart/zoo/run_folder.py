@@ -150,8 +150,8 @@ def _malformed(recipe: dict[str, Any]) -> str:
     for key in ("architecture", "text_encoder", "name"):
         if not isinstance(recipe[key], str) or not recipe[key]:
             return f"{key!r} is not a name"
-    wanted = {"score_threshold": (0, 1), "detections_per_image": (1, 1_000_000), "initial_share": (0, 1)}
-    for key, (low, high) in wanted.items():
+    ranges = {"score_threshold": (0, 1), "detections_per_image": (1, 1_000_000), "initial_share": (0, 1)}
+    for key, (low, high) in ranges.items():
         value = recipe.get(key, low)
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
             return f"{key!r} is not a number from {low} to {high}"

@@ -45,11 +45,11 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
             head = file.read(16)
         kind = _kind(head)
         if kind == "torch":
-            found = _read_torch(path)
+            content = _read_torch(path)
         elif kind == "safetensors":
-            found = _read_safetensors(path)
+            content = _read_safetensors(path)
         elif kind == "pickle":
-            found = _read_pickle(path)
+            content = _read_pickle(path)
         else:
             raise WeightsError(
                 f"'{path}' is not a weight file (it begins with {head[:8]!r}); "
@@ -57,7 +57,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
             )
     except OSError as error:
         raise WeightsError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-    return _tensors(found, path)
+    return _tensors(content, path)
 
 
 def _kind(head: bytes) -> str:
@@ -70,18 +70,18 @@ def _kind(head: bytes) -> str:
     return ""
 
 
-def _tensors(found: Any, path: Path) -> dict[str, Tensor]:
+def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     """Unwrap, and check that nothing but named tensors is left."""
     import torch
 
-    found = _averaged(found)
+    content = _averaged(content)
     for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not found:
-        raise WeightsError(f"'{path}' holds no named tensors (a {type(found).__name__}); a state dict is needed.")
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(f"'{path}' holds no named tensors (a {type(content).__name__}); a state dict is needed.")
     result: dict[str, Tensor] = {}
-    for name, value in found.items():
+    for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise WeightsError(
                 f"'{path}' holds a {type(value).__name__} under {name!r}; a state dict has tensors only."
@@ -225,7 +225,7 @@ def _read_pickle(path: Path) -> Any:
         if legacy:
             return _torch_load(path)
         with path.open("rb") as file:
-            found = _NumpyUnpickler(file).load()
+            content = _NumpyUnpickler(file).load()
     except PickleRefusedError as error:
         raise WeightsError(f"'{path}' is refused: {error}.") from error
     except WeightsError as error:
@@ -233,12 +233,12 @@ def _read_pickle(path: Path) -> Any:
     except Exception as error:  # as above: a damaged pickle can lead anywhere
         raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
     for key in WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict):
-        return found
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        return content
     try:
-        return {name: _to_tensor(value) if isinstance(value, _Array) else value for name, value in found.items()}
+        return {name: _to_tensor(value) if isinstance(value, _Array) else value for name, value in content.items()}
     except WeightsError as error:
         raise WeightsError(f"'{path}' is damaged: {error}") from error
 

@@ -89,7 +89,7 @@ class MapFeatures:
     @torch.inference_mode()
     def describe(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
         """See `FeatureExtractor.describe`."""
-        found: list[ImageFeatures | None] = [None] * len(images)
+        described: list[ImageFeatures | None] = [None] * len(images)
         for indices, pixels in batches_of_one_size(images, self.device, self._mean, self._std):
             sides = self._size or [max(1, round(side / self._step)) * self._step for side in pixels.shape[2:]]
             with autocast(self.device, self.precision):
@@ -97,8 +97,8 @@ class MapFeatures:
             grid = (-(-sides[0] // GRID_STRIDE), -(-sides[1] // GRID_STRIDE))
             on_grid = [_resize(m, grid) for m in maps]
             for row, index in enumerate(indices):
-                found[index] = _describe([m[row] for m in on_grid], grid)
-        return [features for features in found if features is not None]
+                described[index] = _describe([m[row] for m in on_grid], grid)
+        return [features for features in described if features is not None]
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -144,8 +144,8 @@ def load_embedded(
     from vlpart.models.load import detector_of
     from vlpart.zoo.resolve import resolve
 
-    found = resolve("tiny", weights)
-    loaded = detector_of(state := found.read(), found.fetch(), found.expected(state))
+    resolved = resolve("tiny", weights)
+    loaded = detector_of(state := resolved.read(), resolved.fetch(), resolved.expected(state))
     detector = loaded.detector
     sizes = get_architecture(loaded.architecture)
 

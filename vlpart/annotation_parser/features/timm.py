@@ -76,11 +76,12 @@ def load_timm(
 def timm_features(maps: TimmMaps, device: str | Device = "cpu", precision: str = "float32") -> MapFeatures:
     """The features that the maps of a model make; pixels are normalised as it was trained."""
     channels = _info(maps.network).channels()
-    given: Any = maps.network.pretrained_cfg
+    config: Any = maps.network.pretrained_cfg
 
     def in_rows(pixels: Tensor) -> list[Tensor]:
-        found = zip(maps.network(pixels), channels, strict=True)
-        return [m if m.shape[1] == count else m.permute(0, 3, 1, 2) for m, count in found]  # some put channels last
+        feature_maps = zip(maps.network(pixels), channels, strict=True)
+        # Some networks put channels last.
+        return [m if m.shape[1] == count else m.permute(0, 3, 1, 2) for m, count in feature_maps]
 
     return MapFeatures(
         f"{TIMM}{maps.name}",
@@ -90,8 +91,8 @@ def timm_features(maps: TimmMaps, device: str | Device = "cpu", precision: str =
         size=maps.size,
         short_side=min(maps.size) if maps.size else SHORT_SIDE,
         max_side=2 * min(maps.size) if maps.size else MAX_SIDE,
-        mean=given["mean"],
-        std=given["std"],
+        mean=config["mean"],
+        std=config["std"],
         device=device,
         precision=precision,
     )
@@ -126,13 +127,18 @@ def _create(name: str, options: Mapping[str, Any], *, seed: int = 0, weights: Pa
     """A model without its head. Without weights, those of the same seed are the same."""
     import timm
 
-    given: dict[str, Any] = {}
+    pretrained_options: dict[str, Any] = {}
     if weights is not None:
         # Of timm's published weights, some have a format of their own, which no local file is taken to have.
-        given = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights), "custom_load": False}}
+        pretrained_options = {
+            "pretrained": True,
+            "pretrained_cfg_overlay": {"file": str(weights), "custom_load": False},
+        }
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.default_generator.manual_seed(seed)
-        model: nn.Module = timm.create_model(name, features_only=True, out_indices=_LAST_MAPS, **given, **options)
+        model: nn.Module = timm.create_model(
+            name, features_only=True, out_indices=_LAST_MAPS, **pretrained_options, **options
+        )
     return model.eval()
 
 
@@ -154,8 +160,8 @@ def _candidates(network: nn.Module) -> Iterator[tuple[int, tuple[int, int] | Non
     They are: multiples of its stride; multiples of the size that it was trained for, as windows that must come out
     even need; that size alone.
     """
-    given: Any = network.pretrained_cfg
-    _, height, width = given["input_size"]
+    config: Any = network.pretrained_cfg
+    _, height, width = config["input_size"]
     stride = max(_info(network).reduction())
     near = max(1, round(min(height, width, PROBED) / stride))
     yield stride, None, (near * stride, (near + 1) * stride)

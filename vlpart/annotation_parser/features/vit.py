@@ -201,8 +201,8 @@ def load_weights(model: VisionTransformer, state: Mapping[str, Tensor], where: s
     own = model.state_dict()
     for name, value in own.items():
         if name not in state or state[name].shape != value.shape:
-            found = "is missing" if name not in state else f"is {tuple(state[name].shape)}, not {tuple(value.shape)}"
-            raise WeightsError(f"{where} holds no DINO ViT-S/8 backbone ({name} {found}): download it again")
+            state_of = "is missing" if name not in state else f"is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+            raise WeightsError(f"{where} holds no DINO ViT-S/8 backbone ({name} {state_of}): download it again")
     model.load_state_dict(as_float32({name: state[name] for name in own}, where))
 
 
@@ -238,16 +238,16 @@ class DinoFeatures:
         """See `FeatureExtractor.describe`."""
         for image in images:
             check_describable(image, self)
-        found: list[ImageFeatures | None] = [None] * len(images)
+        described: list[ImageFeatures | None] = [None] * len(images)
         for indices, pixels in batches_of_one_size(images, self.device):
             with autocast(self.device, self.precision):
                 output = self.model(pixels)
             saliency = output.saliency()
             for row, index in enumerate(indices):
-                found[index] = ImageFeatures(
+                described[index] = ImageFeatures(
                     class_token=output.class_tokens[row].float(),
                     descriptors=output.keys[row].float(),
                     saliency=saliency[row].float(),
                     grid=output.grid,
                 )
-        return [features for features in found if features is not None]
+        return [features for features in described if features is not None]

@@ -117,14 +117,14 @@ def check(
         DataError: a path that does not exist, or a folder without annotation files. Broken annotation files are
             findings.
     """
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    sources = [paths] if isinstance(paths, str | Path) else list(paths)
     folder = None if images is None else local_path(images)
     if folder is not None and not is_folder(folder):
         raise DataError(f"{images} is not a folder; give the folder of the images with --images")
     report = CheckReport()
     findings = Findings()
     files: dict[str, dict[int, Path]] = {}
-    for root, path, is_named in _annotation_files(_as_coco(given, report, findings)):
+    for root, path, is_named in _annotation_files(_as_coco(sources, report, findings)):
         split = _read(path, None if is_named else root, report, findings)
         if split is None:
             continue
@@ -133,8 +133,8 @@ def check(
         files[split.name] = check_images(split, findings, decode=decode, processes=processes, progress=progress)
         report.splits.append(split)
     if not report.splits and not findings.listed():
-        helped = conversion(Path(given[0])) or "name the annotation file"
-        raise DataError(f"{given[0]}: none of its JSON files has images and categories; {helped}")
+        helped = conversion(Path(sources[0])) or "name the annotation file"
+        raise DataError(f"{sources[0]}: none of its JSON files has images and categories; {helped}")
     check_categories(report.splits, findings)
     check_leaks(report.splits, files, findings, processes=processes, progress=progress)
     report.findings = findings.listed()

@@ -76,14 +76,14 @@ def _prepare(task: Task, dataset: str, files: dict[str, str], per_folder: int | 
     report = PrepareReport(dataset=dataset)
     wnids = [str(entry.wnid) for entry in Vocabulary.load("imagenet_1k").entries]
     lists = {name: Vocabulary.load(name) for name in files}
-    wanted = sorted({wnid for vocabulary in lists.values() for _, wnid in class_folders(vocabulary, wnids)})
-    root = _find_train(task.root, wanted)
+    wnids_needed = sorted({wnid for vocabulary in lists.values() for _, wnid in class_folders(vocabulary, wnids)})
+    root = _find_train(task.root, wnids_needed)
     report.image_root = root
     present = list_names(root)
-    for wnid in wanted:
+    for wnid in wnids_needed:
         if wnid not in present:
             report.problem(root / wnid, "the class folder is missing")
-    folders = [wnid for wnid in wanted if wnid in present]
+    folders = [wnid for wnid in wnids_needed if wnid in present]
     read = partial(read_folder, root=root, limit=per_folder)
     answers = run_over(read, folders, processes=task.processes, label=dataset, progress=task.progress, chunk=2)
     content = dict(zip(folders, answers, strict=True))
@@ -106,26 +106,26 @@ def class_folders(vocabulary: Vocabulary, wnids: Sequence[str]) -> Iterator[tupl
                 yield entry.id, wnids[number - 1]
 
 
-def _find_train(root: Path, wanted: Sequence[str]) -> Path:
-    best = max((root / place for place in PLACES), key=lambda path: len(list_names(path).intersection(wanted)))
+def _find_train(root: Path, wnids: Sequence[str]) -> Path:
+    best = max((root / place for place in PLACES), key=lambda path: len(list_names(path).intersection(wnids)))
     names = list_names(best)
-    if names.intersection(wanted):
+    if names.intersection(wnids):
         return best
     packed = [place for place in PLACES if any(re.fullmatch(r"n\d{8}\.tar", name) for name in list_names(root / place))]
     if packed or "ILSVRC2012_img_train.tar" in list_names(root):
         raise DataError(f"the images in {root} are still packed: unpack every class tar into a folder of its name")
-    raise MissingDownloadError(f"no class folders like {wanted[0]} in {root} or its train; expected there: {LAYOUT}")
+    raise MissingDownloadError(f"no class folders like {wnids[0]} in {root} or its train; expected there: {LAYOUT}")
 
 
 def read_folder(wnid: str, *, root: Path, limit: int | None) -> Folder:
     """Sizes of the first `limit` images of a class, by name (in a worker process)."""
-    found: list[tuple[str, tuple[int, int] | None, str]] = []
+    rows: list[tuple[str, tuple[int, int] | None, str]] = []
     for name in sorted(name for name in list_names(root / wnid) if Path(name).suffix.lower() in IMAGE_SUFFIXES)[:limit]:
         try:
-            found.append((name, image_size(root / wnid / name), ""))
+            rows.append((name, image_size(root / wnid / name), ""))
         except DataError as error:
-            found.append((name, None, str(error)))
-    return Folder(tuple(found))
+            rows.append((name, None, str(error)))
+    return Folder(tuple(rows))
 
 
 def _write(

@@ -121,12 +121,12 @@ def _check(
     categories = list_in(content, "categories", path)
     if task.progress is not None:
         task.progress(f"{report.dataset} {path.name}", len(images), len(images))
-    found = {category.get("id"): str(category.get("name")) for category in categories}
+    name_of = {category.get("id"): str(category.get("name")) for category in categories}
     known = {entry.id: entry.name for entry in vocabulary.entries}
-    if found != known:
-        odd = sorted(str(i) for i in set(found.items()) ^ set(known.items()))
+    if name_of != known:
+        odd = sorted(str(i) for i in set(name_of.items()) ^ set(known.items()))
         raise DataError(
-            f"{path} has {len(found)} classes that are not the {len(known)} of {vocabulary.title}, "
+            f"{path} has {len(name_of)} classes that are not the {len(known)} of {vocabulary.title}, "
             f"first differences {', '.join(odd[:3])}; is it the official file?"
         )
     ids = {image.get("id") for image in images}

@@ -236,7 +236,7 @@ def class_ids(categories: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, p
         DataError: a name that the list does not have.
     """
     known = {_plain(entry.name): entry.id for entry in vocabulary.entries}
-    found: dict[Any, int] = {}
+    number_of: dict[Any, int] = {}
     for category in categories:
         name, identifier = category.get("name"), category.get("id")
         if not isinstance(name, str) or _plain(name) not in known or not isinstance(identifier, int | str):
@@ -244,8 +244,8 @@ def class_ids(categories: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, p
                 f"{path}: the category {identifier!r} is called {name!r}, none of the 40 parts of PartImageNet "
                 "(`vlpart vocabularies show partimagenet`); give the part annotations, not those of whole objects"
             )
-        found[identifier] = known[_plain(name)]
-    return found
+        number_of[identifier] = known[_plain(name)]
+    return number_of
 
 
 def _plain(name: str) -> str:

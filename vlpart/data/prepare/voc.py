@@ -58,13 +58,13 @@ def prepare_voc(task: Task) -> PrepareReport:
 
 def _years(root: Path) -> dict[str, Path]:
     """Year -> folder, for every VOC20xx in the root, in its VOCdevkit, or the root itself."""
-    found: dict[str, Path] = {}
+    path_of: dict[str, Path] = {}
     for parent in (root / "VOCdevkit", root, root.resolve().parent):
         names = [root.resolve().name] if parent == root.resolve().parent else sorted(list_names(parent))
         for name in names:
             if re.fullmatch(r"VOC20\d\d", name) and (parent / name / "ImageSets" / "Main").is_dir():
-                found.setdefault(name.removeprefix("VOC"), parent / name)
-    return found
+                path_of.setdefault(name.removeprefix("VOC"), parent / name)
+    return path_of
 
 
 def _write_split(task: Task, report: PrepareReport, year: str, split: str, path: Path) -> None:

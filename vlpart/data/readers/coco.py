@@ -108,10 +108,10 @@ def read_lvis(path: Path, problem: Problem | None = None, *, masks: bool = True)
 
 
 def _images(header: Header, problem: Problem, *, masks: bool) -> Iterator[ImageEntry]:
-    for image, found in read_regions(
+    for image, entries in read_regions(
         header.images.values(), header.annotations, header.categories, problem, masks=masks
     ):
-        image.annotations = [entry for _, entry in found]
+        image.annotations = [entry for _, entry in entries]
         yield image
 
 

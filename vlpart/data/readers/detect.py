@@ -112,27 +112,27 @@ def _read_coco(files: list[Path], root: Path) -> LabelledSet:
     from vlpart.data.check.images import find_images
     from vlpart.data.check.split import build_split, split_kind
 
-    found = LabelledSet(format="coco")
+    labelled = LabelledSet(format="coco")
     for path in files:
         content = parse_json(path, "")
 
         def problem(kind: str, text: str) -> None:
-            found.notes[f"entries that cannot be used ({kind}), first: {text[:120]}"] += 1
+            labelled.notes[f"entries that cannot be used ({kind}), first: {text[:120]}"] += 1
 
         split = build_split(path, content, Findings(), root)
         find_images(split, root, None)
         file = read_content(content, path, problem)
         kind = split_kind(path, root) if len(files) > 1 else None
-        _add_file(found, file, split.image_path, kind if kind in ("train", "val", "test") else None)
-    return found
+        _add_file(labelled, file, split.image_path, kind if kind in ("train", "val", "test") else None)
+    return labelled
 
 
 def _add_file(
-    found: LabelledSet, file: AnnotationFile, path_of: Callable[[ImageEntry], Path | None], kind: str | None
+    labelled: LabelledSet, file: AnnotationFile, path_of: Callable[[ImageEntry], Path | None], kind: str | None
 ) -> None:
     names = {category.id: category.name or f"category {category.file_id}" for category in file.categories}
     for category in file.categories:
-        found.index(names[category.id])
+        labelled.index(names[category.id])
     for image in file.images:
         picture = LabelledPicture(
             file_name=image.file_name.lstrip("/"),
@@ -141,15 +141,15 @@ def _add_file(
             height=image.height,
             split=kind,
         )
-        found.pictures.append(picture)
+        labelled.pictures.append(picture)
         places: dict[Any, int] = {}
         owners: list[tuple[Region, AnnotationEntry]] = []
         for entry in image.annotations:
             if entry.unusable is not None or entry.box_xyxy is None:
-                found.notes[f"annotations left out: {entry.unusable}"] += 1
+                labelled.notes[f"annotations left out: {entry.unusable}"] += 1
                 continue
             region = Region(
-                name=found.names[found.index(names[entry.category_id])],
+                name=labelled.names[labelled.index(names[entry.category_id])],
                 box_xyxy=entry.box_xyxy,
                 mask=entry.mask,
                 crowd=entry.crowd,
@@ -176,7 +176,7 @@ def _read_voc(source: Path, root: Path) -> LabelledSet:
         ImageFinder(place)
         for place in (root / "JPEGImages", root / "images", root, folder, folder.parent / "JPEGImages")
     ]
-    found = LabelledSet(format="voc")
+    labelled = LabelledSet(format="voc")
     for stem in stems:
         image = parse_voc(folder / f"{stem}.xml")
         options = [image.file_name, *(stem + suffix for suffix in (".jpg", ".png", ".jpeg", ".JPG"))]
@@ -189,17 +189,17 @@ def _read_voc(source: Path, root: Path) -> LabelledSet:
             height=image.height,
             split=kinds.get(stem),
         )
-        found.pictures.append(picture)
+        labelled.pictures.append(picture)
         for item in image.objects:
             if swapped := swapped_corners(item):
-                found.notes[f"boxes with swapped corners, first: {stem}.xml: {swapped}"] += 1
+                labelled.notes[f"boxes with swapped corners, first: {stem}.xml: {swapped}"] += 1
                 continue
-            found.add_region(picture, item.name, box=item.box_xyxy, difficult=item.difficult)
+            labelled.add_region(picture, item.name, box=item.box_xyxy, difficult=item.difficult)
             for part in item.parts:
                 owner = len(picture.regions) - 1
                 name = part.name if ":" in part.name else f"{item.name}:{part.name}"
-                found.add_region(picture, name, box=part.box_xyxy, owner=owner)
-    return found
+                labelled.add_region(picture, name, box=part.box_xyxy, owner=owner)
+    return labelled
 
 
 def _voc_splits(root: Path) -> dict[str, str]:
@@ -219,18 +219,18 @@ def _voc_splits(root: Path) -> dict[str, str]:
 
 def from_supervision(dataset: Any) -> LabelledSet:
     """A `supervision.DetectionDataset` in memory: anything that has `classes` and gives (path, image, detections)."""
-    found = LabelledSet(format="supervision")
+    labelled = LabelledSet(format="supervision")
     for name in dataset.classes:
-        found.index(name)
+        labelled.index(name)
     for path, image, detections in dataset:
         height, width = image.shape[:2]
         picture = LabelledPicture(file_name=Path(path).name, path=Path(path), width=width, height=height)
-        found.pictures.append(picture)
+        labelled.pictures.append(picture)
         for place in range(len(detections)):
             mask = None if detections.mask is None else detections.mask[place]
             name = dataset.classes[int(detections.class_id[place])]
-            found.add_region(picture, name, box=detections.xyxy[place].tolist(), segmentation=mask)
-    return found
+            labelled.add_region(picture, name, box=detections.xyxy[place].tolist(), segmentation=mask)
+    return labelled
 
 
 def hint(names: list[str]) -> str | None:

@@ -94,7 +94,7 @@ def _read_names(path: Path) -> tuple[dict[int, str], dict[int, str]]:
 
 
 def _regions(
-    path: Path, size: tuple[int, int], values: dict[int, str], colours: dict[int, str], found: LabelledSet
+    path: Path, size: tuple[int, int], values: dict[int, str], colours: dict[int, str], labelled: LabelledSet
 ) -> list[tuple[str, np.ndarray]]:
     try:
         with open_regular(path, MAX_FILE_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
@@ -111,5 +111,5 @@ def _regions(
     present = np.unique(labels).tolist()
     unknown = [value for value in present if value not in names and value != 0]
     if unknown:
-        found.notes[f"values without a name (255 is often a border), first {unknown[0]}"] += len(unknown)
+        labelled.notes[f"values without a name (255 is often a border), first {unknown[0]}"] += len(unknown)
     return [(names[value], labels == value) for value in present if value in names]
