@@ -19,11 +19,14 @@ from tests.bulk.conftest import hashes
 from vlpart.bulk.run import bulk
 from vlpart.bulk.tables import read_results
 
-pytestmark = pytest.mark.timeout(900)  # Ray starts a dozen processes, which takes a minute on a busy machine
+pytestmark = [
+    pytest.mark.timeout(1800),  # Ray starts a dozen processes, which takes minutes on a busy machine
+    pytest.mark.skipif(sys.platform == "win32", reason="Ray is in its beta there"),
+]
 
 WORDS = "person: hair, eye"
 SCRIPT = Path(__file__).parent / "two_nodes.py"
-SECONDS = 280
+SECONDS = 800
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
@@ -92,7 +95,6 @@ def test_what_is_lost_on_two_nodes_is_done_again_and_nothing_twice(folder: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="sends Ctrl-C as a signal")
 def test_an_interrupted_command_says_where_it_is_and_goes_on(folder: Path, tmp_path: Path) -> None:
     in_one_process(folder, tmp_path / "expected", 2)
     dest, asked = tmp_path / "out", command(folder, tmp_path / "out", 2)

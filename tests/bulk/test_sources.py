@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tarfile
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def listed(source: str | Path, column: str = "path") -> list[str]:
 
 def test_a_folder_gives_images_and_shards_by_name_and_what_is_below_it_last(photos: Path) -> None:
     (photos / "a.TAR").write_bytes(b"")
-    (photos / "up").symlink_to(photos, target_is_directory=True)
+    if sys.platform != "win32":  # where making a link needs a right of its own
+        (photos / "up").symlink_to(photos, target_is_directory=True)
     items = list(list_items(str(photos)))
     names = [Path(item.address).relative_to(photos).as_posix() for item in items]
     assert names == ["0.png", "1.png", "2.png", "3.png", "3b.jpg", "4.png", "a.TAR", "more/5.png", "more/6.png"]
