@@ -58,7 +58,7 @@ def export(
         bool,
         typer.Option(
             "--int8",
-            help="8-bit integers: smaller and faster; `tiny` as onnx or openvino (docs/export.md: what is lost).",
+            help="8-bit integers: smaller, faster on OpenVINO, less sure of objects; tiny as onnx, openvino.",
         ),
     ] = False,
     calibrate: Annotated[
