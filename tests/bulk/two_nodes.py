@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_raylet_start_wait_time_s"] = "300"  # its 30 are few on a busy machine
 
 from ray.cluster_utils import Cluster
 

@@ -312,7 +312,6 @@ def _ray() -> Any:
     """Ray, which tells nobody that it is used, and writes its logs into its own folder alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # its 30 are few on a busy machine
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
