@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlpart.models.convolution import convolve
+
 
 class FeaturePyramid(nn.Module):
     """Lateral 1x1 and output 3x3 convolutions, nearest top-down sum, and one extra level by subsampling the coarsest.
@@ -32,12 +34,14 @@ class FeaturePyramid(nn.Module):
         levels: list[Tensor] = []
         above: Tensor | None = None
         for feature, lateral in zip(reversed(maps), reversed(self.lateral), strict=True):
-            level = lateral(feature)
+            level = convolve(feature, lateral.weight, lateral.bias)
             if above is not None:
                 _add_enlarged(level, above)
             above = level
             levels.insert(0, level)
-        pyramid = [conv(level) for conv, level in zip(self.output, levels, strict=True)]
+        pyramid = [
+            convolve(level, conv.weight, conv.bias, padding=1) for conv, level in zip(self.output, levels, strict=True)
+        ]
         return [*pyramid, F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlpart.models import boxes
+from vlpart.models.convolution import convolve
 from vlpart.models.operators import batched_nms
 
 
@@ -104,9 +104,10 @@ class RegionProposalNetwork(nn.Module):
         """Predictions for p2..p6, each (B, C, H, W)."""
         logits, deltas = [], []
         for level in pyramid:
-            hidden = F.relu(self.conv(level), inplace=True)
-            logits.append(self.objectness(hidden).float().permute(0, 2, 3, 1).flatten(1))
-            level_deltas = self.deltas(hidden).float()
+            hidden = convolve(level, self.conv.weight, self.conv.bias, padding=1, relu=True)
+            objectness = convolve(hidden, self.objectness.weight, self.objectness.bias).float()
+            logits.append(objectness.permute(0, 2, 3, 1).flatten(1))
+            level_deltas = convolve(hidden, self.deltas.weight, self.deltas.bias).float()
             deltas.append(level_deltas.permute(0, 2, 3, 1).reshape(len(level), -1, 4))
         return RpnOutput(logits=logits, deltas=deltas, anchors_xyxy=self.anchors(pyramid))
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlpart.models.convolution import convolve
+
 
 class FrozenBatchNorm(nn.Module):
     """The affine map of a batch norm with fixed statistics: four (C,) buffers, no parameter, no update."""
@@ -29,14 +31,18 @@ class FrozenBatchNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
 
-def conv_norm(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm) -> Tensor:
-    """`norm(conv(x))` in one convolution.
+def conv_norm(
+    x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm, *, relu: bool = False, onto: Tensor | None = None
+) -> Tensor:
+    """`norm(conv(x))` in one convolution; `relu` and `onto` as of `convolve`.
 
     The fixed affine map goes into the weight, which is small, so that no pass over the activations is spent on it and
     none is kept for the backward pass; gradients of `conv.weight` are the same.
     """
     scale, shift = norm.scale_and_shift()
     weight = conv.weight * scale.view(-1, 1, 1, 1)
+    if conv.groups == 1:
+        return convolve(x, weight, shift, stride=conv.stride[0], padding=int(conv.padding[0]), relu=relu, onto=onto)
     if _backward_is_slow_in_half_precision(x, conv):
         with torch.autocast("cpu", enabled=False):
             y = F.conv2d(x.float(), weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)

@@ -26,13 +26,11 @@ class Bottleneck(nn.Module):
             self.downsample = nn.ModuleList([projection, FrozenBatchNorm(out_channels)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, 4 * width, H / stride, W / stride)."""
+        """(B, in, H, W) -> (B, 4 * width, H / stride, W / stride); may overwrite an input of the output's shape."""
         shortcut = x if self.downsample is None else conv_norm(x, self.downsample[0], self.downsample[1])  # type: ignore[arg-type]
-        y = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
-        y = F.relu(conv_norm(y, self.conv2, self.bn2), inplace=True)
-        y = conv_norm(y, self.conv3, self.bn3)
-        y += shortcut  # in place: a second map of this size costs as much as the convolution
-        return F.relu(y, inplace=True)
+        y = conv_norm(x, self.conv1, self.bn1, relu=True)
+        y = conv_norm(y, self.conv2, self.bn2, relu=True)
+        return conv_norm(y, self.conv3, self.bn3, relu=True, onto=shortcut)
 
 
 class ResNet50(nn.Module):
@@ -58,7 +56,7 @@ class ResNet50(nn.Module):
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised pixels -> four maps, finest first."""
-        x = F.relu(conv_norm(pixels, self.conv1, self.bn1), inplace=True)
+        x = conv_norm(pixels, self.conv1, self.bn1, relu=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
