@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,15 +35,17 @@ class FeaturePyramid(nn.Module):
         levels: list[Tensor] = []
         above: Tensor | None = None
         for feature, lateral in zip(reversed(maps), reversed(self.lateral), strict=True):
-            level = convolve(feature, lateral.weight, lateral.bias)
+            level = _convolved(feature, cast(nn.Conv2d, lateral))
             if above is not None:
                 _add_enlarged(level, above)
             above = level
             levels.insert(0, level)
-        pyramid = [
-            convolve(level, conv.weight, conv.bias, padding=1) for conv, level in zip(self.output, levels, strict=True)
-        ]
+        pyramid = [_convolved(level, cast(nn.Conv2d, conv)) for conv, level in zip(self.output, levels, strict=True)]
         return [*pyramid, F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]
+
+
+def _convolved(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    return convolve(x, conv.weight, conv.bias, padding=int(conv.padding[0]))
 
 
 def _add_enlarged(level: Tensor, above: Tensor) -> None:

@@ -50,5 +50,5 @@ class MaskHead(nn.Module):
         logits = F.linear(
             hidden.view(count, height, width, 2, 2, self.predictor.in_channels), self.predictor.weight.flatten(1)
         )
-        logits = (logits.squeeze(-1) + self.predictor.bias).permute(0, 1, 3, 2, 4)
+        logits = (logits.squeeze(-1) + cast(Tensor, self.predictor.bias)).permute(0, 1, 3, 2, 4)
         return logits.reshape(count, 2 * height, 2 * width)
