@@ -86,6 +86,16 @@ def one_of(name: str, value: Any, *kinds: type) -> None:
         raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
 
 
+def called(name: str, value: Any) -> None:
+    """A function, or None.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be a function or None, got {_shown(value)}")
+
+
 def check_fields(instance: Any) -> None:
     """Compare the fields of a dataclass with their annotations.
 

@@ -394,9 +394,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     assert not list(tmp_path.rglob("*.json")), "something was written"
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_wrong_arguments_are_refused(name: str) -> None:
-    call, values = TABLE[name]
+def refusals(call: Callable[[Any], Any], values: tuple[Any, ...]) -> list[str]:
+    """What is wrong with how wrong arguments are refused, a line for each value."""
     wrong = []
     for value in values:
         try:
@@ -409,4 +408,10 @@ def test_wrong_arguments_are_refused(name: str) -> None:
             wrong.append(f"{value!r:.60}: {type(error).__name__}: {error}")
         else:
             wrong.append(f"{value!r:.60}: gave {answer!r:.80}")
+    return wrong
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_wrong_arguments_are_refused(name: str) -> None:
+    wrong = refusals(*TABLE[name])
     assert not wrong, "\n".join(wrong)

@@ -125,7 +125,7 @@ def _onnxruntime(path: Path, threads: int | None) -> _Opened:
     try:
         # Its bytes, not its name: tensors that it says are in other files are then not to be had.
         session = onnxruntime.InferenceSession(
-            read_regular(path, MAX_BYTES), options, providers=["CPUExecutionProvider"]
+            read_regular(path, MAX_BYTES), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except Exception as error:  # its exceptions share no class of their own
         raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error

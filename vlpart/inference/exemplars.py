@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlpart.checks import one_of
 from vlpart.data.images import image_header
 from vlpart.errors import DataError, ImageError
 from vlpart.models import boxes
@@ -63,6 +64,7 @@ def parse_exemplar(text: str) -> Exemplar:
     Raises:
         DataError: neither, or a mask that cannot be read.
     """
+    one_of("text", text, str)
     head, at, region = text.rpartition("@")
     name, equals, image = head.partition("=")
     if not equals or "/" in name or "\\" in name:

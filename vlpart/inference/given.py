@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vlpart.checks import one_of
 from vlpart.data.images import ReadImage
 from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, VocabularyError
@@ -74,6 +75,8 @@ class GivenObjects:
         boxes_xyxy, stack = regions_of(image_size, boxes, masks)
         count = len(boxes_xyxy)
         called = [names] * count if isinstance(names, str) else names
+        for name in called or ():
+            one_of("the name of an object", name, str)
         sure = np.ones(count, dtype=np.float32) if scores is None else np.asarray(scores, dtype=np.float32)
         if (called is not None and len(called) != count) or sure.shape != (count,):
             raise DataError(f"there are {count} given objects: give as many names and scores, or none")

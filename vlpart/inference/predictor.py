@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlpart.checks import in_range
+from vlpart.checks import in_range, one_of
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.data.preprocess import to_batch
 from vlpart.errors import DataError
@@ -150,6 +150,9 @@ class Predictor(BasePredictor):
         listed = [exemplars] if isinstance(exemplars, Exemplar) else list(exemplars)
         if not listed:
             raise DataError("no exemplar is given: pass a photo and a region in it")
+        for each in given:
+            one_of("an exemplar", each, Exemplar)
+            one_of("the name of an exemplar", each.name, str, type(None))
         share = in_range("mix", 0.5 if mix is None else mix, 0, 1)
         asked = None if vocabulary is None else Vocabulary.of(vocabulary)
         names, places = merge(asked, [each.name or UNNAMED for each in listed])

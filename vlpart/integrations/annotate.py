@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlpart.checks import called, in_range, one_of, whole
 from vlpart.data.convert.write import write
 from vlpart.data.image_files import is_url, list_images
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
 from vlpart.errors import DataError, ImageError
 from vlpart.files import write_file
+from vlpart.inference.base import BasePredictor
 from vlpart.inference.batch import readable_threshold
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.web import shown
 
 if TYPE_CHECKING:
-    from vlpart.inference.base import BasePredictor
     from vlpart.results.result import Result
 
 #: What the tools that people know are called, and the form that they read.
@@ -91,6 +93,9 @@ def expected_corrections(scores: Sequence[float] | Any, threshold: float) -> flo
         scores: of all detections, also of those below the threshold.
         threshold: from which on they are kept.
     """
+    in_range("threshold", threshold, 0, 1)
+    if scores is None:
+        raise TypeError("scores must be numbers, got None")
     sure = np.asarray(scores, dtype=np.float64)
     sure = sure[sure >= DOUBTFUL]
     return float(np.where(sure >= threshold, 1 - sure, sure).sum())
@@ -134,6 +139,18 @@ def annotate_folder(
         OutputError: the folder cannot be written, or is not empty.
         VlpartError: the vocabulary does not fit the model.
     """
+    one_of("predictor", predictor, BasePredictor)
+    one_of("output", output, str, Path)
+    one_of("recursive", recursive, bool)
+    in_range("iou", iou, 0, 1)
+    if score_threshold is not None:
+        in_range("score_threshold", score_threshold, 0, 1)
+    if top is not None:
+        top = whole("top", top, 1, sys.maxsize)
+    for name, function in (("on_image", on_image), ("on_failure", on_failure)):
+        called(name, function)
+    one_of("tool", tool, str)
+    one_of("rank", rank, str)
     if tool not in TOOLS or rank not in RANKS:
         raise DataError(f"tools are {', '.join(TOOLS)}, rankings {', '.join(RANKS)}, not {tool!r} and {rank!r}")
     names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree.ElementTree import ParseError
 
+from vlpart.checks import one_of
 from vlpart.data.convert.write import labelstudio_config, labelstudio_result
 from vlpart.data.images import MAX_FILE_BYTES
 from vlpart.errors import DataError, ImageError
@@ -111,6 +112,7 @@ def image_of_task(task: Mapping[str, Any], root: Path | None, most: int = MAX_FI
     Raises:
         ImageError: there is no such image, it is elsewhere, too large, or a pipe or device.
     """
+    one_of("task", task, Mapping)
     data = task.get("data")
     address = next((v for v in data.values() if isinstance(v, str) and v), None) if isinstance(data, dict) else None
     if address is None:
@@ -154,6 +156,7 @@ def bytes_of_data_address(address: str) -> bytes:
     Raises:
         ImageError: it is not of that form.
     """
+    one_of("address", address, str)
     head, comma, body = address.partition(",")
     try:
         if comma and head.startswith("data:") and head.endswith(";base64"):

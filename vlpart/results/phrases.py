@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from vlpart.checks import one_of
 from vlpart.errors import SelectionError
 from vlpart.names import did_you_mean, singular
 from vlpart.text.vocabulary import Vocabulary
@@ -180,8 +181,11 @@ def parse(phrase: str, vocabulary: Vocabulary) -> Term:
     Raises:
         SelectionError: a word that is neither a name of the vocabulary nor one of those above, words that contradict
             each other, or a part of an object that has no such part.
+        TypeError: an argument of a wrong type.
     """
-    text = " ".join(str(phrase).casefold().replace("’", "'").split())
+    one_of("phrase", phrase, str)
+    one_of("vocabulary", vocabulary, Vocabulary)
+    text = " ".join(phrase.casefold().replace("’", "'").split())
     for pattern, instead in _REWRITTEN:
         text = re.sub(pattern, instead, text)
     if not re.search(rf"\b({_VIEWER})\b", " ".join(vocabulary.names).casefold()):

@@ -301,6 +301,7 @@ class Result:
         Raises:
             SelectionError: the phrase is not understood, or there is no such thing; says what there is.
         """
+        one_of("with_parts", with_parts, bool)
         chosen = selection.resolve(selection.parse(phrase, self.vocabulary), self)
         if with_parts:
             chosen = sorted({*chosen, *(i for i, owner in enumerate(self.owners.tolist()) if owner in chosen)})

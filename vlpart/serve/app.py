@@ -62,6 +62,8 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     Raises:
         ModelNotFoundError, WeightsError: a model of the settings is not to be had.
     """
+    if settings is not None and not isinstance(settings, ServeSettings):
+        raise TypeError(f"settings must be ServeSettings, got {type(settings).__name__}")
     server = Server(settings or ServeSettings())
     app = FastAPI(
         title="vlpart",

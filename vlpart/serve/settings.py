@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlpart.checks import check_fields, in_range
+
 MEGA = 1_000_000
 
 
@@ -59,8 +61,24 @@ class ServeSettings:
     connections: int = 512
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.models:
             raise ValueError("models: name at least one")
-        for name in ("max_body", "max_held", "max_pixels", "max_images", "max_names", "queue", "batch", "connections"):
+        for name in ("body_seconds", "seconds", "header_seconds"):
+            in_range(name, getattr(self, name), 1e-3, 1e9)
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token):
+            raise ValueError("token must be printable ASCII, as headers have it, or None")
+        for name in (
+            "max_body",
+            "max_held",
+            "max_pixels",
+            "max_images",
+            "max_names",
+            "max_detections",
+            "max_side",
+            "queue",
+            "batch",
+            "connections",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.checks import in_range, one_of, position
+from vlpart.checks import in_range, one_of, position, whole
 from vlpart.data.image_files import CAMERA
 from vlpart.errors import VideoError
 from vlpart.files import is_there, local_path, open_regular, why
@@ -157,7 +157,7 @@ def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float |
     """
     one_of("source", source, str, Path)
     source = str(source)
-    position("stride", stride)
+    whole("stride", position("stride", stride), -(1 << 31), 1 << 31)
     for value_name, value in (("start", start), ("end", end)):
         if value is not None:
             in_range(value_name, value, -_LONGEST, _LONGEST)
@@ -178,6 +178,8 @@ def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float |
         if not container.streams.video:
             raise VideoError(f"{name} has no pictures, only sound: name a video")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise VideoError(f"cannot read the video {name}: it is of an unknown codec")
         _check_size(name, stream)
         rate = Fraction(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
         rate = rate if _RATES[0] <= rate <= _RATES[1] else _USUAL_RATE
@@ -224,8 +226,8 @@ def _address(source: str) -> tuple[str, dict[str, Any]]:
         raise VideoError(f"there is no video file {path}") from None
     except (OSError, ValueError) as error:
         raise VideoError(f"cannot read the video {path}: {why(error)}") from error
-    whole = path if path.is_absolute() else Path.cwd() / path
-    return str(whole), {"options": {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}}
+    absolute = path if path.is_absolute() else Path.cwd() / path
+    return str(absolute), {"options": {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}}
 
 
 def import_av() -> Any:
