@@ -15,11 +15,11 @@ from pathlib import Path
 from vlpart.errors import WeightsError
 from vlpart.files import read_regular, why
 
-_FUNCTIONS = {"getattr", "annotate", "int", "float", "bool", "unchecked_cast"}
+_FUNCTIONS = {"getattr", "annotate", "int", "float", "bool", "unchecked_cast", "len", "min", "max", "abs", "round"}
 _WITH_FILES = {"save", "from_file", "load", "warn", "_print"}
 """Of torch's own operators those that do more than compute: as of torch 2.14 all whose schema has a name of a file."""
 
-_OPERATORS = {"prim.NumToTensor", "torchvision.roi_align", "torchvision.nms"}
+_OPERATORS = {"torchvision.roi_align", "torchvision.nms"}
 _NODES = (
     *(ast.Module, ast.ClassDef, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AnnAssign),
     *(ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.keyword, ast.Constant, ast.Tuple, ast.List),
@@ -91,5 +91,6 @@ def _computes(function: ast.expr) -> bool:
     if name.startswith("torch."):
         return name.count(".") == 1 and name.removeprefix("torch.") not in _WITH_FILES
     if name.startswith("ops."):
-        return name.removeprefix("ops.") in _OPERATORS
+        operator = name.removeprefix("ops.")
+        return operator in _OPERATORS or (operator.startswith("prim.") and operator != "prim.Print")
     return function.attr.startswith("forward")
