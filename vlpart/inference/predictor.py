@@ -150,7 +150,7 @@ class Predictor(BasePredictor):
         listed = [exemplars] if isinstance(exemplars, Exemplar) else list(exemplars)
         if not listed:
             raise DataError("no exemplar is given: pass a photo and a region in it")
-        for each in given:
+        for each in listed:
             one_of("an exemplar", each, Exemplar)
             one_of("the name of an exemplar", each.name, str, type(None))
         share = in_range("mix", 0.5 if mix is None else mix, 0, 1)
