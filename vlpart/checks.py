@@ -96,6 +96,16 @@ def called(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a function or None, got {_shown(value)}")
 
 
+def predicts(predictor: Any) -> None:
+    """Something that reads images and detects in them, as what `vlpart.load` gives, or stands for it.
+
+    Raises:
+        TypeError: it does not.
+    """
+    if not (callable(getattr(predictor, "read", None)) and callable(getattr(predictor, "detect", None))):
+        raise TypeError(f"predictor must be what vlpart.load gives, got {_shown(predictor)}")
+
+
 def check_fields(instance: Any) -> None:
     """Compare the fields of a dataclass with their annotations.
 

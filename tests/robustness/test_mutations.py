@@ -19,6 +19,7 @@ from vlpart.text.vocabulary import Vocabulary
 SHORT = {"server answers": 25, "videos": 40, "exported graphs": 40, "requests": 40}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # forms that starlette leaves half read
 @pytest.mark.parametrize("name", ALL_KINDS)
 def test_spoiled_inputs_are_read_or_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -13,7 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from vlpart.checks import in_range, one_of, whole
+from vlpart.checks import in_range, one_of, predicts, whole
 from vlpart.data.image_files import STDIN, is_url, list_images, named_sources
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.errors import ImageError, OutputError, SelectionError, VlpartError
@@ -308,8 +308,7 @@ def _check_arguments(
     callbacks: Sequence[Any],
 ) -> None:
     """Before anything is read: the first image would say the same, if there is one that can be read."""
-    if not (callable(getattr(predictor, "read", None)) and callable(getattr(predictor, "detect", None))):
-        raise TypeError(f"predictor must be what vlpart.load gives, got {predictor!r:.80}")
+    predicts(predictor)
     for name, share in (("score_threshold", score_threshold), ("iou", iou)):
         if share is not None:
             in_range(name, share, 0, 1)

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlpart.checks import called, in_range, one_of, whole
+from vlpart.checks import called, in_range, one_of, predicts, whole
 from vlpart.data.convert.write import write
 from vlpart.data.image_files import is_url, list_images
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
 from vlpart.errors import DataError, ImageError
 from vlpart.files import write_file
-from vlpart.inference.base import BasePredictor
 from vlpart.inference.batch import readable_threshold
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.web import shown
 
 if TYPE_CHECKING:
+    from vlpart.inference.base import BasePredictor
     from vlpart.results.result import Result
 
 #: What the tools that people know are called, and the form that they read.
@@ -139,7 +139,7 @@ def annotate_folder(
         OutputError: the folder cannot be written, or is not empty.
         VlpartError: the vocabulary does not fit the model.
     """
-    one_of("predictor", predictor, BasePredictor)
+    predicts(predictor)
     one_of("output", output, str, Path)
     one_of("recursive", recursive, bool)
     in_range("iou", iou, 0, 1)

@@ -66,8 +66,8 @@ class ServeSettings:
             raise ValueError("models: name at least one")
         for name in ("body_seconds", "seconds", "header_seconds"):
             in_range(name, getattr(self, name), 1e-3, 1e9)
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token):
-            raise ValueError("token must be printable ASCII, as headers have it, or None")
+        if self.token is not None and not (self.token and self.token.isprintable()):
+            raise ValueError("token must be printable text that is not empty, or None")
         for name in (
             "max_body",
             "max_held",

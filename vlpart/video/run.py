@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.checks import called, in_range, one_of, whole
+from vlpart.checks import called, in_range, one_of, predicts, whole
 from vlpart.data.images import ReadImage
 from vlpart.errors import OutputError
 from vlpart.files import is_there, local_path
-from vlpart.inference.base import BasePredictor
 from vlpart.inference.coco_file import make_folder
 from vlpart.inference.stream import in_batches, read_ahead
 from vlpart.results.result import Result
@@ -31,6 +30,9 @@ from vlpart.text.vocabulary import Vocabulary
 from vlpart.video.reader import Frame, Video, open_video
 from vlpart.video.tracking import DOUBTFUL, Smoother, Tracker
 from vlpart.video.writer import LinesFile, VideoFile, WriteBehind, frame_record
+
+if TYPE_CHECKING:
+    from vlpart.inference.base import BasePredictor
 
 #: What can be written: `video` NAME_parts.mp4, `jsonl` NAME_parts.jsonl.
 VIDEO_FORMATS = ("video", "jsonl")
@@ -94,7 +96,7 @@ def track_video(
         VlpartError, ValueError: see `Predictor.predict`.
     """
     in_range("smoothing", smoothing, 0, 0.95)
-    one_of("predictor", predictor, BasePredictor)
+    predicts(predictor)
     one_of("keep_nested", keep_nested, bool)
     in_range("score_threshold", score_threshold, 0, 1)
     batch_size = whole("batch_size", batch_size, 1, 1 << 20)
@@ -167,7 +169,7 @@ def predict_video(
         OutputError: the files cannot be written, an unknown format, or the video would overwrite its source.
     """
     started = time.monotonic()
-    one_of("predictor", predictor, BasePredictor)
+    predicts(predictor)
     one_of("name", name, str)
     if "/" in name or "\\" in name or "\0" in name:
         raise OutputError(f"the name of results is no path, got {name!r}")
