@@ -11,6 +11,7 @@ import pytest
 
 import vlpart
 from tests.cli.conftest import Run
+from tests.conftest import Command
 from vlpart.cli.main import SPIN
 
 
@@ -120,3 +121,19 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("arguments", [("export", "tiny", "--int8", "--calibrate"), ("serve", "--images")])
+@pytest.mark.parametrize("kind", ["pipe", "file", "nothing"])
+def test_what_is_no_folder_is_refused_before_any_work(
+    command: Command, tmp_path: Path, arguments: tuple[str, ...], kind: str
+) -> None:
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "file":
+        path.touch()
+    outcome = command(*arguments, path)
+    assert outcome.code == 2
+    assert "is not a folder" in " ".join(outcome.err.split())

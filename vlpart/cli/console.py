@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -125,6 +126,13 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+
+def existing_folder(folder: Path | None) -> Path | None:
+    """Callback of options that name a folder to read: click lets pipes and devices through where it wants no files."""
+    if folder is not None and not folder.is_dir():
+        raise typer.BadParameter(f"{printable(str(folder))} is not a folder")
+    return folder
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:

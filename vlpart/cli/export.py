@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vlpart.cli.completion import complete_models, complete_vocabularies
-from vlpart.cli.console import Bars, megabytes, say
+from vlpart.cli.console import Bars, existing_folder, megabytes, say
 
 #: Images of --calibrate that are looked at; a second of a core each.
 MOST_IMAGES = 200
@@ -66,8 +66,7 @@ def export(
         typer.Option(
             metavar="FOLDER",
             help="With --int8: some images like those to come (20 do). Default: views of the photo in the package.",
-            exists=True,
-            file_okay=False,
+            callback=existing_folder,
         ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Local weight file instead of the download.")] = None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlpart.cli.completion import complete_models
-from vlpart.cli.console import Bars, note, say
+from vlpart.cli.console import Bars, existing_folder, note, say
 from vlpart.cli.predict_options import EngineChoice, checked_engine
 from vlpart.errors import VlpartError
 
@@ -73,8 +73,7 @@ def serve(
     images: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            file_okay=False,
+            callback=existing_folder,
             help="Folder with the images that tasks of Label Studio name (/label-studio).",
             rich_help_panel=_ACCESS,
         ),
