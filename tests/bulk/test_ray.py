@@ -18,6 +18,7 @@ pytest.importorskip("ray", reason='Ray is missing: pip install "vlpart[ray]"')
 from tests.bulk.conftest import hashes
 from vlpart.bulk.run import bulk
 from vlpart.bulk.tables import read_results
+from vlpart.errors import VlpartError
 
 pytestmark = [
     pytest.mark.timeout(1800),  # Ray starts a dozen processes, which takes minutes on a busy machine
@@ -72,6 +73,16 @@ def test_the_command_does_on_ray_what_one_process_does(folder: Path, tmp_path: P
     assert all(line.startswith("blocks: ") for line in done.stderr.splitlines()), done.stderr
     assert hashes(dest) == hashes(tmp_path / "expected")
     assert {group.name for result in read_results(str(dest)) for group in result.objects} == {"person"}
+
+
+def test_a_ray_that_does_not_come_up_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(VlpartError, match=r"^cannot use Ray on this machine: The current node timed out .*startup\.$"):
+        bulk(str(folder), str(tmp_path / "out"), block_size=4)
 
 
 @pytest.mark.slow

@@ -335,7 +335,7 @@ def _start(ray: Any, request: Request, workers: int | None, address: str | None)
     try:
         with _silent_stderr():
             ray.init(**({"address": "local", **own} if address is None else {"address": address}), **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones where a part of it does not come up in its thirty seconds
         where = "on this machine" if address is None else f"at {address}"
         raise VlpartError(f"cannot use Ray {where}: {_first_line(error)}") from error
 
