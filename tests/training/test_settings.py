@@ -86,7 +86,7 @@ def test_fields_of_losses_and_sources(recipe):
         ("sources.kind=masks", "it takes box or part or image or ppart"),
         ("iterations=0", "needs iterations >= 1"),
         ("losses.roi_regions=0", "must be >= 1"),
-        ("sources.flip=2", "flip and min_visible lie between 0 and 1"),
+        ("sources.flip=2", "flip, mosaic and min_visible lie between 0 and 1"),
     ],
 )
 def test_what_is_no_setting_is_refused_with_the_remedy(recipe, setting, said):
