@@ -58,7 +58,7 @@ def export(
         bool,
         typer.Option(
             "--int8",
-            help="8-bit integers: smaller, less sure of objects; only tiny. OpenVINO fails at some image sizes.",
+            help="8-bit integers: smaller, less sure of objects; tiny as onnx, for onnxruntime.",
         ),
     ] = False,
     calibrate: Annotated[

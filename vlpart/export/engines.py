@@ -144,6 +144,9 @@ def _openvino(path: Path, threads: int | None) -> _Opened:
     core = openvino.Core()
     try:
         model = core.read_model(path)
+        if any(each.get_type_name() == "FakeQuantize" for each in model.get_ops()):
+            # Its plan of such a graph fails at some image sizes, and has found nothing where the float graph does.
+            raise WeightsError(f"{path} has 8-bit integers, which OpenVINO does not get right: choose onnxruntime")
         compiled = core.compile_model(
             model,
             "CPU",

@@ -1,7 +1,7 @@
 """A float graph to one whose convolutions and fully connected layers compute with 8-bit integers.
 
 Weights are rounded per output channel; the range of every activation is what a few images give. Quantisation is written
-as pairs of QuantizeLinear and DequantizeLinear, which onnxruntime and OpenVINO turn into integer operators. What the
+as pairs of QuantizeLinear and DequantizeLinear, which onnxruntime turns into integer operators. What the
 last layers say (scores, distances, embeddings) stays in float, see `IN_FLOAT`.
 """
 

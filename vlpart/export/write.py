@@ -44,7 +44,7 @@ _OUTPUTS = ("boxes_xyxy", "scores", "labels", "masks")
 
 
 #: Formats that can compute with 8-bit integers, and the architectures whose loss by it is known.
-INT8_FORMATS, INT8 = ("onnx", "openvino"), ("tiny", "tiny2")
+INT8_FORMAT, INT8 = "onnx", ("tiny", "tiny2")
 
 
 def export(
@@ -87,9 +87,9 @@ def export(
     target = local_path(path)
     if target.suffix != FORMATS[format]:
         raise OutputError(f"a file of the format {format} ends in {FORMATS[format]}, not as {target.name}")
-    if int8 and (format not in INT8_FORMATS or predictor.architecture not in INT8):
+    if int8 and (format != INT8_FORMAT or predictor.architecture not in INT8):
         raise OutputError(
-            f"8-bit integers are for {' and '.join(INT8_FORMATS)} and the model tiny: leave out --int8 for "
+            f"8-bit integers are for the format {INT8_FORMAT} and the model tiny: leave out --int8 for "
             f"{predictor.name} as {format}"
         )
     make_folder(target.parent)
