@@ -253,7 +253,7 @@ def test_what_is_refused(predictor: Predictor, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(WeightsError, match=r"bad\.onnx cannot be loaded"):
         load_exported(tmp_path / "bad.onnx")
-    with pytest.raises(OutputError, match="8-bit integers are for onnx and openvino"):
+    with pytest.raises(OutputError, match="8-bit integers are for the format onnx and the model tiny"):
         export(predictor, tmp_path / "x.torchscript", "torchscript", int8=True)
     monkeypatch.setattr(predictor, "architecture", "swin_b_cascade")
     with pytest.raises(OutputError, match="leave out --int8"):
