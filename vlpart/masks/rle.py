@@ -164,12 +164,15 @@ def _pack(counts: NDArray[np.int64]) -> str:
     """Counts to characters: from the fourth on the difference to the last but one, five bits each, low bits first."""
     values = counts.copy()
     values[3:] -= counts[1:-2]
-    shifts = np.arange(_MAX_CHARACTERS) * _BITS
-    digits = (values[:, None] >> shifts) & (2**_BITS - 1)
-    rest = values[:, None] >> (shifts + _BITS)
-    more = np.where((digits & _SIGN) != 0, rest != -1, rest != 0)
+    # As many characters as the longest number needs: its bits, and one for the sign.
+    most = max(int(values.max()), -1 - int(values.min())).bit_length() // _BITS + 1
+    shifts = np.arange(most) * _BITS
+    rest = values[:, None] >> shifts
+    digits = rest & (2**_BITS - 1)
+    # Nothing follows a character where the rest is zeros, or ones, from its sign on.
+    more = (((rest >> (_BITS - 1)) + 1) & -2) != 0
     used = np.ones_like(more)
-    used[:, 1:] = np.logical_and.accumulate(more, axis=1)[:, :-1]
+    np.logical_and.accumulate(more[:, :-1], axis=1, out=used[:, 1:])
     characters = (digits | np.where(more, _MORE, 0)) + _OFFSET
     return characters[used].astype(np.uint8).tobytes().decode("ascii")
 

@@ -7,6 +7,7 @@ within a cell beyond the outermost ones. Source: docs/method.md, 'Mask head'.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,22 +89,15 @@ def _runs(maps: FloatArray, boxes: FloatArray, bounds: IntArray, height: int, th
     before = owner * (cells + 2) + left
     values = padded[before] * (1 - across)[:, None]
     values += padded[before + 1] * across[:, None]
+    over = values >= threshold
+    columns, span = np.nonzero(over[:, 1:] != over[:, :-1])
     spans = _Spans.of(boxes, bounds, cells)
-    # Whether outside, in the first and last pixel of every span, and outside again:
-    states = np.zeros((len(xs), 2 * cells + 4), dtype=bool)
-    for column, down in ((1, spans.down[spans.first]), (2, spans.down[spans.last])):
-        share = down[owner]
-        states[:, column:-1:2] = values[:, :-1] * (1 - share) + values[:, 1:] * share >= threshold
-    for k in np.flatnonzero(spans.empty.any(axis=0)).tolist():
-        nothing = spans.empty[owner, k]
-        states[nothing, 2 * k + 1 : 2 * k + 3] = states[nothing, 2 * k, None]
-    columns, places = np.nonzero(states[:, 1:] != states[:, :-1])
-    span, within = places // 2, places % 2 == 1
-    rows = spans.starts[owner[columns], span]
-    column, span = columns[within], span[within]
-    rows[within] = spans.turns(owner[column], span, values[column, span], values[column, span + 1], threshold)
+    rows = spans.turns(owner[columns], span, values[columns, span], values[columns, span + 1], threshold)
     edges = (xs[columns] * height + rows).reshape(-1, 2)
-    stops = np.searchsorted(owner[columns[::2]], np.arange(1, len(maps)))
+    holders = owner[columns[::2]]
+    full = edges[:, 0] < edges[:, 1]  # not so where there is no row of pixels between two rows of cells
+    edges, holders = edges[full], holders[full]
+    stops = np.searchsorted(holders, np.arange(1, len(maps)))
     return [joined_runs(piece) for piece in np.split(edges, stops)]
 
 
@@ -119,46 +113,51 @@ class _Spans:
     """The rows of pixels of N masks, cut where they pass a row of cells: C + 1 spans each, of which some are empty.
 
     Attributes:
-        rows: (R,) the rows of all masks, one mask after the other.
-        down: (R,) how far a row is on the way from one row of cells to the next, 0..1.
-        first, last: (N, C + 1) which of the R are the ends of a span.
-        starts: (N, C + 2) the rows where spans begin, and where the last one ends.
-        empty: (N, C + 1) whether there is no row in a span.
+        down: (R + 1,) how far each row of all masks, one after the other, is on the way from one row of cells to the
+            next, 0..1; and one more value.
+        first: (N, C + 2) which of the R a span begins with, and where the last one ends.
+        pitch: (N,) rows of pixels to a row of cells.
+        shift: (N,) what to add to one of the R for the row in the image.
     """
 
-    rows: IntArray
     down: FloatArray
     first: IntArray
-    last: IntArray
-    starts: IntArray
-    empty: BoolArray
+    pitch: FloatArray
+    shift: IntArray
 
     @classmethod
     def of(cls, boxes: FloatArray, bounds: IntArray, cells: int) -> _Spans:
         owner, rows = _ranges(bounds[:, 1], bounds[:, 3])
         cell, down = neighbours(rows, boxes[owner, 1], boxes[owner, 3], cells)
-        counts = np.bincount(owner * (cells + 1) + cell, minlength=len(boxes) * (cells + 1)).reshape(-1, cells + 1)
-        stops = np.cumsum(counts).reshape(counts.shape)
-        starts = bounds[:, 1:2] + np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0)))
-        top = max(len(rows) - 1, 0)
-        down = down if len(down) else np.zeros(1, dtype=np.float32)
-        return cls(rows, down, np.minimum(stops - counts, top), np.maximum(stops - 1, 0), starts, counts == 0)
+        counts = np.bincount(owner * (cells + 1) + cell, minlength=len(boxes) * (cells + 1))
+        ends = np.cumsum(counts).reshape(len(boxes), -1)
+        first = np.concatenate([ends[:, :1] - counts[:: cells + 1, None], ends], axis=1)
+        pitch = (boxes[:, 3] - boxes[:, 1]) / np.float32(cells)
+        return cls(np.append(down, np.float32(0)), first, pitch, bounds[:, 1] - first[:, 0])
 
     def turns(
         self, owner: IntArray, span: IntArray, above: FloatArray, below: FloatArray, threshold: np.float32
     ) -> IntArray:
-        """(K,) the row at which a column changes in a span between two values, whose first and last pixel differ."""
+        """(K,) the row from which on a column is on the other side, in a span between values on both sides."""
+        flat = owner * self.first.shape[1] + span
+        first, stop = self.first.take(flat), self.first.take(flat + 1)
+        after = below >= threshold
 
-        def inside(places: IntArray) -> BoolArray:
+        def changed(places: IntArray, which: Any = slice(None)) -> BoolArray:
             share = self.down[places]
-            return np.asarray(above * (1 - share) + below * share >= threshold)
+            return (above[which] * (1 - share) + below[which] * share >= threshold) == after[which]
 
-        first, last = self.first[owner, span], self.last[owner, span]
-        start, way = self.down[first], self.down[last] - self.down[first]
-        guess = first + np.ceil(((threshold - above) / (below - above) - start) / way * (last - first)).astype(np.int64)
-        place, after = np.clip(guess, first + 1, last), inside(last)
-        while True:  # the line says where up to rounding: once is enough nearly always
-            early, late = inside(place) != after, inside(place - 1) == after
-            if not (early | late).any():
-                return self.rows[place]
-            place = place + early - (late & ~early)
+        way = (threshold - above) / (below - above) - self.down.take(first)
+        place = np.clip(first + np.ceil(way * self.pitch[owner]).astype(np.int64), first, stop)
+        # A line says where, up to rounding; few are a row away.
+        moving = np.flatnonzero((place < stop) & ~changed(place))
+        while len(moving):
+            place[moving] += 1
+            moving = moving[place[moving] < stop[moving]]
+            moving = moving[~changed(place[moving], moving)]
+        moving = np.flatnonzero((place > first) & changed(place - 1))
+        while len(moving):
+            place[moving] -= 1
+            moving = moving[place[moving] > first[moving]]
+            moving = moving[changed(place[moving] - 1, moving)]
+        return place + self.shift[owner]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-_TURNED = 128  # columns that become rows at a time, in the cache
+_TURNED = 256  # columns that become rows at a time, in the cache
 
 
 @dataclass(frozen=True)
@@ -475,10 +475,11 @@ class Result:
         if len(values) and values.max() > np.iinfo(np.uint16).max:
             raise OutputError("a label map holds 65535 different values at most")
         columns = np.zeros(self.image_size[::-1], dtype=np.uint16)  # as masks are made: column by column
-        crops = self.masks.crops()
+        pixels, runs, numbers = columns.reshape(-1), self.masks.all_runs(), values.astype(np.uint16)
         for i in sorted(range(len(self)), key=lambda i: (self.is_part(i), -i)):
-            crop = crops[i]
-            np.copyto(columns[crop.x0 : crop.x1, crop.y0 : crop.y1], values[i], where=crop.bitmap.T, casting="unsafe")
+            number = numbers[i : i + 1]  # as an array it need not be converted for every run
+            for start, stop in runs[i].tolist():
+                pixels[start:stop] = number
         labels = np.empty(self.image_size, dtype=np.uint16)
         for x in range(0, len(columns), _TURNED):
             labels[:, x : x + _TURNED] = columns[x : x + _TURNED].T
