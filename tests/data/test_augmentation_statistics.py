@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from tests.statistics_of import check_counts, check_share, check_uniform
-from vlpart.data import transforms
+from vlpart.data import colours
+from vlpart.data.colours import erase, erase_some, jitter_colors, strong_colours
 from vlpart.data.source import Source
-from vlpart.data.transforms import erase, jitter_colors, sample_geometry, strong_augmentation
+from vlpart.data.transforms import sample_geometry
 
 SEEDS = 3000
 ERASINGS = ((0.7, 0.05, 0.2, 0.3, 3.3), (0.5, 0.02, 0.2, 0.1, 6.0), (0.3, 0.02, 0.2, 0.05, 8.0))
@@ -78,16 +79,15 @@ class Steps:
             self.sigmas.append(sigma)
             return blur(sigma)
 
-        def erased(image, area, ratio, rng):  # type: ignore[no-untyped-def]
+        def erased(pixels, area, ratio, rng):  # type: ignore[no-untyped-def]
             self.erasings.append((area, ratio))
-            return image
 
         def converted(image, mode, *rest, **options):  # type: ignore[no-untyped-def]
             self.greys += mode == "L"
             return convert(image, mode, *rest, **options)
 
-        monkeypatch.setattr(transforms, "jitter_colors", jitter)
-        monkeypatch.setattr(transforms, "erase", erased)
+        monkeypatch.setattr(colours, "jitter_colors", jitter)
+        monkeypatch.setattr(colours, "erase", erased)
         monkeypatch.setattr(ImageFilter, "GaussianBlur", blurred)
         monkeypatch.setattr(Image.Image, "convert", converted)
 
@@ -103,7 +103,8 @@ def run_all(steps: Steps) -> list[tuple[bool, bool, bool, int]]:
     found = []
     for seed in range(SEEDS):
         before = len(steps.jitters), steps.greys, len(steps.sigmas), len(steps.erasings)
-        strong_augmentation(image, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        erase_some(np.array(strong_colours(image, rng)).transpose(2, 0, 1), rng)
         after = len(steps.jitters), steps.greys, len(steps.sigmas), len(steps.erasings)
         jitter, grey, blur, erasings = (now - then for now, then in zip(after, before, strict=True))
         found.append((bool(jitter), bool(grey), bool(blur), erasings))
@@ -175,16 +176,13 @@ def test_jitter_is_uniform_in_its_ranges() -> None:
 
 def test_the_order_of_the_four_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every one of the 24 orders as often as the others."""
-    order: list[str] = []
-    for name in ("Brightness", "Contrast", "Color"):
-        original = getattr(transforms.ImageEnhance, name)
+    order: list[int] = []
 
-        def recorded(image, original=original, name=name):  # type: ignore[no-untyped-def]
-            order.append(name)
-            return original(image)
+    def recorded(image: Image.Image, step: colours.Step, mean: int) -> Image.Image:
+        order.append(step[0])
+        return image
 
-        monkeypatch.setattr(transforms.ImageEnhance, name, recorded)
-    monkeypatch.setattr(transforms, "shift_hue", lambda image, shift: order.append("hue") or image)
+    monkeypatch.setattr(colours, "change", recorded)
     image = Image.new("RGB", (2, 2), (90, 80, 70))
     for seed in range(SEEDS):
         jitter_colors(image, 0.4, np.random.default_rng(seed))
@@ -196,7 +194,9 @@ def test_the_order_of_the_four_is_random(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_erased_rectangles_lie_anywhere() -> None:
     tops, lefts = [], []
     for seed in range(1000):
-        filled = np.asarray(erase(Image.new("RGB", (60, 50)), 0.05, 1.5, np.random.default_rng(seed))).any(axis=2)
+        pixels = np.zeros((3, 50, 60), dtype=np.uint8)
+        erase(pixels, 0.05, 1.5, np.random.default_rng(seed))
+        filled = pixels.any(axis=0)
         tops.append(int(filled.any(axis=1).argmax()))
         lefts.append(int(filled.any(axis=0).argmax()))
     tall, wide = 15, 10

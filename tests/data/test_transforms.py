@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,17 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from vlpart.data.colours import jitter_colors
 from vlpart.data.indexing import load_source
 from vlpart.data.source import LoadedSource, Source
 from vlpart.data.transforms import (
     Geometry,
+    apply_geometry,
     augment,
+    cut_window,
     paste,
     rasterise,
-    resize_window,
+    resized,
     sample_geometry,
     transform_targets,
 )
@@ -75,6 +79,10 @@ def test_boxes_and_masks_by_hand(
     assert torch.equal(targets.masks[0], mask)
     loaded = load_source(Source(**{**vars(loaded.source), "masks": False}))
     assert transform_targets(loaded, loaded.store[0], where).boxes_xyxy.tolist() == [list(map(float, expected))]
+
+
+def resize_window(image: np.ndarray, where: Geometry, stored_size: tuple[int, int]) -> torch.Tensor:
+    return resized(cut_window(image, where, stored_size), where)
 
 
 def test_a_mirrored_image_is_the_flip_of_the_plain_one() -> None:
@@ -263,3 +271,19 @@ def test_augment_is_a_function_of_the_generator(make_dataset: MakeDataset) -> No
     assert torch.equal(one.image, same.image)
     assert torch.equal(one.targets.boxes_xyxy, same.targets.boxes_xyxy)
     assert one.image.shape != other.image.shape or not torch.equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("sides", [(30, 40), (60, 80), (90, 120)])
+def test_colours_are_the_same_before_and_after_a_resize(make_dataset: MakeDataset, sides: tuple[int, int]) -> None:
+    """A larger image gets its colours before it is resized, a smaller one after: nobody sees which."""
+    loaded = load(make_dataset, rectangle(10, 8, 30, 20), [10, 8, 20, 12], color_jitter=0.4)
+    where = geometry((0, 0, 80, 60), sides)
+    image = gradient(60, 80)
+    record = replace(loaded.store[0], height=60, width=80)
+    for seed in range(4):
+        sample = apply_geometry(loaded, record, image, where, np.random.default_rng(seed))
+        plain = np.ascontiguousarray(resize_window(image, where, (60, 80)).permute(1, 2, 0).numpy())
+        expected = np.asarray(jitter_colors(Image.fromarray(plain), 0.4, np.random.default_rng(seed))).astype(int)
+        found = sample.image.permute(1, 2, 0).numpy().astype(int)
+        assert found.shape == (*sides, 3)
+        assert np.abs(found - expected).mean() < 2.5

@@ -112,3 +112,21 @@ def test_polygons_are_united_and_cut_to_the_canvas() -> None:
 def test_polygon_outside_is_empty() -> None:
     outside = [np.array([[60, 1], [70, 1], [65, 9]], dtype=np.float32)]
     assert rasterise_polygons(outside, 40, 50)[2].size == 0
+
+
+def test_polygons_are_filled_as_on_the_whole_canvas() -> None:
+    """In the middle, over every edge and outside, several at once, with corners anywhere between pixels."""
+    rng = np.random.default_rng(0)
+    height, width = 50, 70
+    filled = 0
+    for _ in range(300):
+        centre = rng.uniform(-0.2, 1.2, 2) * [width, height]
+        polygons = [centre + rng.normal(0, rng.uniform(0.3, 30), (5, 2)) for _ in range(rng.integers(1, 4))]
+        flat = [polygon.ravel().tolist() for polygon in polygons]
+        expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, height, width))).astype(bool)
+        x0, y0, bitmap = rasterise_polygons(polygons, height, width)
+        found = np.zeros((height, width), dtype=bool)
+        found[y0 : y0 + bitmap.shape[0], x0 : x0 + bitmap.shape[1]] = bitmap
+        assert np.array_equal(found, expected)
+        filled += bool(expected.any())
+    assert 150 < filled < 300

@@ -268,7 +268,10 @@ class PackedMasks:
 
 @dataclass(kw_only=True)
 class PackedSample:
-    """A `Sample` in numpy arrays: these go through an ordinary pipe, so shared memory and handles cannot run out."""
+    """A `Sample` in numpy arrays: these go through an ordinary pipe, so shared memory and handles cannot run out.
+
+    `image` is (3, H, W).
+    """
 
     image: NDArray[np.uint8]
     boxes_xyxy: NDArray[np.float32]
@@ -292,7 +295,7 @@ def pack(sample: Sample) -> PackedSample:
         bits = np.packbits(array.reshape(len(array), -1), axis=1) if len(array) else np.zeros((0, 0), dtype=np.uint8)
         masks = PackedMasks(bits=bits, shape=(len(array), array.shape[1], array.shape[2]))
     return PackedSample(
-        image=np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy()),
+        image=sample.image.contiguous().numpy(),
         boxes_xyxy=targets.boxes_xyxy.numpy(),
         labels=targets.labels.numpy(),
         masks=masks,
@@ -308,7 +311,7 @@ def pack(sample: Sample) -> PackedSample:
 
 def collate(samples: Sequence[PackedSample], kind: AnnotationKind, divisor: int = 32) -> Batch:
     """In the training process: unpack, normalise, pad to a common multiple of `divisor`."""
-    images = normalise_and_pad([torch.from_numpy(sample.image).permute(2, 0, 1) for sample in samples], divisor)
+    images = normalise_and_pad([torch.from_numpy(sample.image) for sample in samples], divisor)
     return Batch(
         images=images,
         targets=[_targets(sample) for sample in samples],

@@ -1,4 +1,4 @@
-"""Augmentation: one geometry for image, boxes and masks; then colour. All randomness comes from the generator that is
+"""Augmentation: one geometry for image, boxes and masks; colours. All randomness comes from the generator that is
 passed in.
 """
 
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image
 from torch import Tensor
 
+from vlpart.data.colours import erase_some, jitter_colors, strong_colours
 from vlpart.data.records import Record
 from vlpart.data.resize import resized_size
 from vlpart.data.source import LoadedSource, Source
@@ -102,14 +103,16 @@ def apply_geometry(
 ) -> Sample:
     """The sample of `augment` for a size, crop and flip that are given; `rng` decides the colours."""
     source = loaded.source
-    pixels = resize_window(image, geometry, (record.height, record.width))
-    if source.color_jitter > 0 or source.strong_augmentation:
-        drawn = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-        if source.color_jitter > 0:
-            drawn = jitter_colors(drawn, source.color_jitter, rng)
-        if source.strong_augmentation:
-            drawn = strong_augmentation(drawn, rng)
-        pixels = torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
+    pixels = cut_window(image, geometry, (record.height, record.width))
+    recoloured = source.color_jitter > 0 or source.strong_augmentation
+    enlarged = geometry.size[0] * geometry.size[1] > pixels.shape[1] * pixels.shape[2]
+    if recoloured and enlarged:  # colours where there are fewer pixels: that changes next to nothing but the cost
+        pixels = _recoloured(pixels, geometry, source, rng)
+    pixels = resized(pixels, geometry)
+    if recoloured and not enlarged:
+        pixels = _recoloured(pixels, geometry, source, rng)
+    if source.strong_augmentation:
+        erase_some(pixels.numpy(), rng)
     return Sample(
         image=pixels,
         targets=transform_targets(loaded, record, geometry),
@@ -119,19 +122,34 @@ def apply_geometry(
     )
 
 
-def resize_window(image: NDArray[np.uint8], geometry: Geometry, stored_size: tuple[int, int]) -> Tensor:
-    """Cut, resize (bilinear with antialiasing, within 1 grey level of Pillow) and mirror: (3, H, W) uint8."""
+def cut_window(image: NDArray[np.uint8], geometry: Geometry, stored_size: tuple[int, int]) -> Tensor:
+    """The window of an (H, W, 3) image, (3, H', W') uint8, a view."""
     x0, y0, x1, y1 = geometry.window
     if image.shape[:2] != stored_size:  # a draft: the same image with fewer pixels
         fx, fy = image.shape[1] / stored_size[1], image.shape[0] / stored_size[0]
         x0, x1 = int(x0 * fx), max(int(x0 * fx) + 1, int(x1 * fx + 0.5))
         y0, y1 = int(y0 * fy), max(int(y0 * fy) + 1, int(y1 * fy + 0.5))
-    tensor = torch.from_numpy(image[y0:y1, x0:x1]).permute(2, 0, 1)
-    if tuple(tensor.shape[1:]) != geometry.size:
-        tensor = torch.nn.functional.interpolate(
-            tensor[None], size=geometry.size, mode="bilinear", antialias=True, align_corners=False
+    return torch.from_numpy(image[y0:y1, x0:x1]).permute(2, 0, 1)
+
+
+def resized(pixels: Tensor, geometry: Geometry) -> Tensor:
+    """Resize a window (bilinear with antialiasing, within 1 grey level of Pillow) and mirror it: (3, H, W) uint8."""
+    if tuple(pixels.shape[1:]) != geometry.size:
+        pixels = torch.nn.functional.interpolate(
+            pixels[None], size=geometry.size, mode="bilinear", antialias=True, align_corners=False
         )[0]
-    return tensor.flip(2) if geometry.mirrored else tensor
+    return pixels.flip(2) if geometry.mirrored else pixels
+
+
+def _recoloured(pixels: Tensor, geometry: Geometry, source: Source, rng: np.random.Generator) -> Tensor:
+    """(3, H, W) pixels of the window, resized or not yet, in other colours; a copy."""
+    zoom = math.sqrt(geometry.size[0] * geometry.size[1] / (pixels.shape[1] * pixels.shape[2]))
+    drawn = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    if source.color_jitter > 0:
+        drawn = jitter_colors(drawn, source.color_jitter, rng)
+    if source.strong_augmentation:
+        drawn = strong_colours(drawn, rng, zoom)
+    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
 
 
 def transform_targets(loaded: LoadedSource, record: Record, geometry: Geometry) -> Targets:
@@ -231,65 +249,3 @@ def paste(canvas: NDArray[Any], x: int, y: int, bitmap: NDArray[np.bool_], value
 
 def _areas(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
     return (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
-
-
-def jitter_colors(
-    image: Image.Image, strength: float, rng: np.random.Generator, hue: float | None = None
-) -> Image.Image:
-    """Brightness, contrast and saturation factors in 1 +- strength, hue shift in +- hue (strength / 4), any order."""
-    hue = strength / 4 if hue is None else hue
-    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, size=3).tolist()
-    shift = float(rng.uniform(-hue, hue))
-    for step in rng.permutation(4).tolist():
-        if step == 0:
-            image = ImageEnhance.Brightness(image).enhance(brightness)
-        elif step == 1:
-            image = ImageEnhance.Contrast(image).enhance(contrast)
-        elif step == 2:
-            image = ImageEnhance.Color(image).enhance(saturation)
-        else:
-            image = shift_hue(image, shift)
-    return image
-
-
-def shift_hue(image: Image.Image, shift: float) -> Image.Image:
-    """Turn the colour circle by `shift` (1 = all the way round)."""
-    steps = int(shift * 255)
-    hue, saturation, value = image.convert("HSV").split()
-    hue = hue.point([(level + steps) % 256 for level in range(256)])
-    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
-
-
-def strong_augmentation(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Colour jitter (p 0.8), grey (p 0.2), blur (p 0.5), three random erasings (p 0.7, 0.5, 0.3).
-
-    Source: docs/method.md, 'Augmentation'.
-
-    Areas and side ratios of the erasings are not part of the specification; they are those of common practice.
-    """
-    if rng.random() < 0.8:
-        image = jitter_colors(image, 0.4, rng, hue=0.1)
-    if rng.random() < 0.2:
-        image = image.convert("L").convert("RGB")
-    if rng.random() < 0.5:
-        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.1, 2.0))))
-    for probability, (smallest, largest), (flattest, tallest) in (
-        (0.7, (0.05, 0.2), (0.3, 3.3)),
-        (0.5, (0.02, 0.2), (0.1, 6.0)),
-        (0.3, (0.02, 0.2), (0.05, 8.0)),
-    ):
-        if rng.random() < probability:
-            ratio = float(np.exp(rng.uniform(np.log(flattest), np.log(tallest))))
-            image = erase(image, float(rng.uniform(smallest, largest)), ratio, rng)
-    return image
-
-
-def erase(image: Image.Image, area: float, ratio: float, rng: np.random.Generator) -> Image.Image:
-    """Fill a random rectangle with noise: that fraction of the area, that height / width ratio, cut to the image."""
-    width, height = image.size
-    tall = min(height, max(1, round(float(np.sqrt(area * height * width * ratio)))))
-    wide = min(width, max(1, round(float(np.sqrt(area * height * width / ratio)))))
-    top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-    erased = image.copy()
-    erased.paste(Image.fromarray(rng.integers(0, 256, size=(tall, wide, 3), dtype=np.uint8)), (left, top))
-    return erased

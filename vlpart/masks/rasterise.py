@@ -29,6 +29,8 @@ Filling them takes time and memory that grow with their length, whatever the siz
 """
 LEAST_LENGTH = 200_000
 
+_MARGIN = 3  # pixels around polygons
+
 
 class MaskError(DataError):
     """A segmentation that cannot be used. `kind`: "malformed-mask", "mask-size" or "not-finite"."""
@@ -142,10 +144,19 @@ def decode_rle(counts: bytes | str, height: int, width: int) -> tuple[int, int, 
 
 
 def rasterise_polygons(polygons: Polygons, height: int, width: int) -> tuple[int, int, NDArray[np.bool_]]:
-    """Fill polygons given in pixels of a (height, width) canvas, as the COCO tools do; returns as `decode_rle`."""
-    flat = [polygon.ravel().astype(np.float64).tolist() for polygon in polygons]
-    code = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
-    return decode_rle(code["counts"], height, width)
+    """Fill polygons given in pixels of a (height, width) canvas, as the COCO tools do; returns as `decode_rle`.
+
+    The window may be a few pixels larger than the mask.
+    """
+    corners = np.concatenate(polygons)
+    # Only where the polygons are; outlines are moved by whole pixels, and not at all where they leave the canvas.
+    x0, y0 = (max(0, int(low) - _MARGIN) for low in corners.min(axis=0))
+    x1, y1 = (min(side, int(high) + _MARGIN) for side, high in zip((width, height), corners.max(axis=0), strict=True))
+    if x1 <= x0 or y1 <= y0:
+        return 0, 0, np.zeros((0, 0), dtype=bool)
+    flat = [(polygon.astype(np.float64) - (x0, y0)).ravel().tolist() for polygon in polygons]
+    code = coco_mask.merge(coco_mask.frPyObjects(flat, y1 - y0, x1 - x0))
+    return x0, y0, coco_mask.decode(code).view(bool)
 
 
 def mask_area(segmentation: Segmentation, height: int, width: int) -> int:
