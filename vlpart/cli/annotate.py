@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.completion import complete_models, complete_vocabularies
+from vlpart.cli.completion import complete_models
 from vlpart.cli.console import Bars, say, skipped
+from vlpart.cli.options import Device, NoProgress, Overlap, Recursive, Threshold, Words
 
 if TYPE_CHECKING:
     from vlpart.errors import ImageError
@@ -53,29 +54,23 @@ def annotate(
     to: Annotated[Tool, typer.Option("--to", help="Tool that the labels are for.")] = Tool.LABELSTUDIO,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="As of `vlpart predict`. Default: tiny.", autocompletion=complete_models),
-    ] = None,
-    vocabulary: Annotated[
-        str | None,
         typer.Option(
-            "--vocabulary",
-            "-v",
-            help="What to look for: 'car: wheel, door; person', a list of `vlpart vocabularies list`, or a file.",
-            autocompletion=complete_vocabularies,
+            "--model",
+            "-m",
+            help="Model name (`vlpart models list`), weight file or run folder. Default: tiny.",
+            autocompletion=complete_models,
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", "-t", min=0, max=1, help="Lowest score of a label. Default: as `vlpart predict`."),
-    ] = None,
-    iou: Annotated[float, typer.Option(min=0, max=1, help="Of two labels that overlap by so much one stays.")] = 0.7,
+    vocabulary: Words = None,
+    device: Device = None,
+    threshold: Threshold = None,
+    iou: Overlap = 0.7,
     rank: Annotated[
         Rank, typer.Option(help="uncertain: images that will probably need most corrections come first.")
     ] = Rank.NAME,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into subfolders.")] = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+    recursive: Recursive = False,
+    no_progress: NoProgress = False,
 ) -> None:
     """Label images with a model, as a project of Label Studio, CVAT, LabelMe or X-AnyLabeling to be corrected there.
 

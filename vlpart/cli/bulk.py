@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlpart.cli import predict_options as o
 from vlpart.cli.console import Bars, say
+from vlpart.cli.options import IMAGES, Detecting, NoProgress, with_groups
 
 if TYPE_CHECKING:
     from vlpart.bulk.run import Summary
@@ -25,8 +25,7 @@ Source = Annotated[
     ),
 ]
 Dest = Annotated[str, typer.Argument(help="Folder for the Parquet files: a path, or an address.")]
-Weights = Annotated[str | None, typer.Option(help="Weight file instead of the download.", rich_help_panel="Model")]
-Column = Annotated[str, typer.Option(help="Of a list: where the paths are.", rich_help_panel="Images")]
+Column = Annotated[str, typer.Option(help="Of a list: where the paths are.", rich_help_panel=IMAGES)]
 Batch = Annotated[int, typer.Option(min=1, help="Images per forward pass, at most.", rich_help_panel=_WORK)]
 BlockSize = Annotated[
     int,
@@ -71,23 +70,11 @@ def register(app: typer.Typer) -> None:
     app.command("bulk")(bulk)
 
 
+@with_groups
 def bulk(
     source: Source,
     dest: Dest,
-    model: o.Model = None,
-    weights: Weights = None,
-    vocabulary: o.Words = None,
-    device: o.Device = None,
-    precision: o.Precision = o.PrecisionChoice.AUTO,
-    engine: o.EngineName = None,
-    threshold: o.Threshold = None,
-    iou: o.Overlap = 0.7,
-    nested: o.Nested = False,
-    max_detections: o.MaxDetections = None,
-    short_side: o.ShortSide = None,
-    max_side: o.MaxSide = None,
-    max_pixels: o.MaxPixels = None,
-    slices: o.Slices = None,
+    asked: Detecting,
     column: Column = "path",
     batch: Batch = 1,
     block_size: BlockSize = 1000,
@@ -97,7 +84,7 @@ def bulk(
     address: Address = None,
     keep_going: KeepGoing = False,
     retry_failed: RetryFailed = False,
-    no_progress: o.NoProgress = False,
+    no_progress: NoProgress = False,
 ) -> None:
     """Find objects and their parts in millions of images.
 
@@ -106,7 +93,6 @@ def bulk(
     command again does what is missing, after Ctrl-C or the loss of a machine too.
     Needs pip install "vlpart[ray]". Try it: vlpart bulk photos/ found/
     """
-    from vlpart.data.images import MAX_PIXELS
     from vlpart.errors import VlpartError
 
     try:
@@ -117,20 +103,20 @@ def bulk(
         summary = run(
             source,
             dest,
-            model=model,
-            weights=weights,
-            engine=None if engine is None else engine.value,
-            device=device,
-            precision=precision.value,
-            vocabulary=vocabulary,
-            score_threshold=threshold,
-            iou=None if iou == 1 else iou,
-            keep_nested=nested,
-            max_detections=max_detections,
-            short_side=short_side,
-            max_side=max_side,
-            max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None,
-            slices=slices,
+            model=asked.model,
+            weights=None if asked.weights is None else str(asked.weights),
+            engine=None if asked.engine is None else asked.engine.value,
+            device=asked.device,
+            precision=asked.precision.value,
+            vocabulary=asked.vocabulary,
+            score_threshold=asked.threshold,
+            iou=asked.kept_iou,
+            keep_nested=asked.nested,
+            max_pixels=asked.most_pixels,
+            max_detections=asked.max_detections,
+            short_side=asked.short_side,
+            max_side=asked.max_side,
+            slices=asked.slices,
             column=column,
             block_size=block_size,
             batch_size=batch,

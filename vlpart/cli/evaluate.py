@@ -10,7 +10,7 @@ import typer
 
 from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, note_config, print_table, say
-from vlpart.cli.predict_options import EngineName, PrecisionChoice, checked_engine
+from vlpart.cli.options import EngineName, PrecisionChoice, checked_engine
 from vlpart.files import is_folder
 from vlpart.names import config_name
 

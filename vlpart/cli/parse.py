@@ -10,9 +10,11 @@ import typer
 
 from vlpart.cli import parse_options as o
 from vlpart.cli.console import Bars, names_in, note, note_config, print_table, skipped
+from vlpart.cli.options import with_groups
 
 if TYPE_CHECKING:
     from vlpart.annotation_parser.labelled_images import LabelledImage
+    from vlpart.annotation_parser.references import BaseData
     from vlpart.recipes.parser import FindRecipe
 
 commands = typer.Typer(
@@ -36,7 +38,9 @@ def recipes() -> None:
 
 
 @commands.command("build")
+@with_groups
 def build(
+    *,
     bank: Annotated[Path, typer.Argument(help="Folder of the bank to write.", file_okay=False)],
     annotations: Annotated[
         Path | None, typer.Option(help="COCO-format file of base objects and parts.", rich_help_panel=o.DATA)
@@ -67,14 +71,9 @@ def build(
             rich_help_panel=o.COMPUTE,
         ),
     ] = None,
-    feature_weights: o.FeatureWeights = None,
-    short_side: o.ShortSide = None,
-    max_side: o.MaxSide = None,
-    batch: o.BatchSize = 1,
-    device: o.Device = None,
-    precision: o.ParsePrecision = "float32",
-    overwrite: o.Overwrite = False,
-    no_progress: o.NoProgress = False,
+    computation: o.Computation,
+    sides: o.Sides,
+    run: o.Run,
 ) -> None:
     """Build a reference bank: describe every base image that shows exactly one annotated object, or every object.
 
@@ -82,10 +81,8 @@ def build(
     """
     from vlpart.annotation_parser.features.base import DINO
     from vlpart.annotation_parser.features.load import load_features
-    from vlpart.annotation_parser.references import read_base_data, read_base_objects
     from vlpart.annotation_parser.run import build_bank
     from vlpart.recipes.parser import check_data, get_bank_recipe
-    from vlpart.text.vocabulary import Vocabulary
 
     known = None if recipe is None else get_bank_recipe(recipe)
     note_config(recipe or "")
@@ -94,47 +91,55 @@ def build(
     annotations = annotations or o.below(data, known.annotations if known else None, "--annotations")
     images = images or o.below(data, known.images if known else None, "--images")
     listed = vocabulary or (known.vocabulary if known else None)
-    chosen = None if only_objects is None else names_in(only_objects)
-    if objects:
-        if listed is not None:
-            raise typer.BadParameter("--objects takes the names in the file", param_hint="--vocabulary")
-        base = read_base_objects(annotations, only_objects=chosen, exclude_objects=names_in(exclude_objects))
-    else:
-        base = read_base_data(
-            annotations,
-            vocabulary=None if listed is None else Vocabulary.of(listed),
-            only_objects=chosen,
-            exclude_objects=names_in(exclude_objects),
-        )
+    base = _read_base(annotations, listed, only_objects, names_in(exclude_objects), objects=objects)
     extractor = load_features(
         features or DINO,
-        weights=feature_weights,
-        device=device,
-        precision=precision,
-        on_fallback=None if features or feature_weights else note,
+        weights=computation.feature_weights,
+        device=computation.device,
+        precision=computation.precision,
+        on_fallback=None if features or computation.feature_weights else note,
     )
+    short_side, max_side = sides.short_side, sides.max_side
     if known is not None and extractor.name == known.features:
         short_side, max_side = short_side or known.short_side, max_side or known.max_side
     left_out = "".join(f", {n} {why}" for why, n in base.left_out.items())
     note(f"{len(base.references)} base {'objects' if objects else 'images'}{left_out}")
-    with Bars(hidden=no_progress, transient=True) as progress:
-        run = build_bank(
+    with Bars(hidden=run.no_progress, transient=True) as progress:
+        done = build_bank(
             bank,
             base,
             images,
             extractor,
             short_side=short_side,
             max_side=max_side,
-            batch=batch,
-            overwrite=overwrite,
+            batch=run.batch,
+            overwrite=run.overwrite,
             progress=progress,
             on_failure=skipped,
         )
-    o.tell(run, f"{run.items - run.skipped} references, {extractor.name} features")
+    o.tell(done, f"{done.items - done.skipped} references, {extractor.name} features")
+
+
+def _read_base(
+    annotations: Path, listed: str | None, only: str | None, without: list[str], *, objects: bool
+) -> BaseData:
+    """The base images, or with `objects` every annotated object."""
+    from vlpart.annotation_parser.references import read_base_data, read_base_objects
+    from vlpart.text.vocabulary import Vocabulary
+
+    chosen = None if only is None else names_in(only)
+    if not objects:
+        vocabulary = None if listed is None else Vocabulary.of(listed)
+        return read_base_data(annotations, vocabulary=vocabulary, only_objects=chosen, exclude_objects=without)
+    if listed is not None:
+        raise typer.BadParameter("--objects takes the names in the file", param_hint="--vocabulary")
+    return read_base_objects(annotations, only_objects=chosen, exclude_objects=without)
 
 
 @commands.command("find")
+@with_groups
 def find(
+    *,
     bank: Annotated[
         Path | None, typer.Argument(help="Reference bank. Not needed if all labels are base objects.")
     ] = None,
@@ -146,49 +151,35 @@ def find(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="COCO-format file to write.")] = None,
     recipe: o.Recipe = None,
     data: o.Root = None,
-    names: o.Names = None,
     label_vocabulary: Annotated[
         str | None,
         typer.Option(help="Labels of folders, by name, WordNet id or ImageNet range.", rich_help_panel=o.DATA),
     ] = None,
-    only_labels: Annotated[str | None, typer.Option(help="Take these labels.", rich_help_panel=o.DATA)] = None,
+    only_labels: o.OnlyLabels = None,
     per_folder: Annotated[int | None, typer.Option(min=1, help="Images per folder.", rich_help_panel=o.DATA)] = None,
-    per_label: o.From = None,
-    base_images: o.BaseImages = None,
+    asked: o.Parsing,
+    matching: o.Matching,
     base_objects: Annotated[
         str | None,
         typer.Option(
             help="Labels that the detector parses by itself: 'car, chair' or 'all'.", rich_help_panel=o.DETECTOR
         ),
     ] = None,
-    model: o.Model = None,
-    weights: o.Weights = None,
     parts: Annotated[
         str | None,
         typer.Option(help="Vocabulary of the parts it looks for. Default: its own.", rich_help_panel=o.DETECTOR),
     ] = None,
-    boxes: o.Boxes = "proposals",
     keep_masks: Annotated[bool, typer.Option("--keep-masks", help="Write transferred masks, too.")] = False,
-    min_iou: o.MinIou = 0.3,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Score base parts need.", rich_help_panel=o.DETECTOR)
     ] = 0.7,
-    foreground: o.Foreground = None,
-    feature_weights: o.FeatureWeights = None,
-    short_side: o.ShortSide = None,
-    max_side: o.MaxSide = None,
-    batch: o.BatchSize = 1,
-    device: o.Device = None,
-    precision: o.ParsePrecision = "float32",
-    overwrite: o.Overwrite = False,
-    no_progress: o.NoProgress = False,
+    run: o.Run,
 ) -> None:
     """Parse images with image-level labels into a COCO-format file of part boxes, as published.
 
     Interrupted, it goes on when it is run again. Under torchrun the images are shared out.
     """
     from vlpart.annotation_parser.bank import ReferenceBank
-    from vlpart.annotation_parser.image_parser import ParserOptions
     from vlpart.annotation_parser.run import open_image_parser
     from vlpart.names import check_names
     from vlpart.recipes.parser import check_bank, check_data, get_find_recipe
@@ -201,91 +192,51 @@ def find(
     labels = labels or (o.below(data, known.labels, "--labels") if known else None)
     images = images or o.below(data, known.images if known else None, "--images")
     output = output or o.below(data, known.output if known else None, "--output")
-    sources = o.references_per_label(per_label)
-    opened = None if bank is None else ReferenceBank(bank, base_images)
+    sources = asked.sources
+    opened = None if bank is None else ReferenceBank(bank, asked.base_images)
     if known is not None and opened is not None:
         check_bank(known, opened)
     labelled = _read_images(labels, images, label_vocabulary, only_labels, per_folder)
     by_itself = _base_objects(base_objects, known)
     if base_objects is not None and by_itself is not None:
         check_names(by_itself, (label for image in labelled for label in image.labels), "no image has the label")
-    vocabulary = o.part_names(names or (known.names if known else None))
+    vocabulary = o.part_names(asked.names or (known.names if known else None))
     looked_for = parts or (known.vocabulary if known else None)
-    parser = open_image_parser(
+    parser = asked.open(
+        open_image_parser,
         opened,
-        ParserOptions(
-            short_side=short_side,
-            max_side=max_side,
-            foreground=foreground,
-            min_iou=min_iou,
-            use_proposals=_wants_proposals(boxes),
-            keep_masks=keep_masks,
-            base_objects=by_itself,
-            sources=sources,
-        ),
+        matching.options(sources, keep_masks=keep_masks, base_objects=by_itself),
         names=vocabulary,
-        model=model or (known.model if known else "tiny"),
-        weights=weights,
+        model=asked.model or (known.model if known else "tiny"),
         parts=None if looked_for is None else Vocabulary.of(looked_for),
         score_threshold=threshold,
-        feature_weights=feature_weights,
-        device=device,
-        precision=precision,
     )
-    o.say_features(opened)
-    o.parse_all(output, labelled, images, parser, vocabulary, batch=batch, overwrite=overwrite, hidden=no_progress)
+    o.parse_all(output, labelled, images, parser, vocabulary, run)
 
 
 @commands.command("show")
+@with_groups
 def show(
+    *,
     bank: Annotated[Path, typer.Argument(help="Reference bank.")],
     image: o.ImageToShow,
     label: o.Label,
     output: o.Drawing = Path("vlpart-parse.png"),
-    names: o.Names = None,
-    per_label: o.From = None,
-    base_images: o.BaseImages = None,
-    model: o.Model = None,
-    weights: o.Weights = None,
-    boxes: o.Boxes = "proposals",
-    min_iou: o.MinIou = 0.3,
-    foreground: o.Foreground = None,
-    short_side: o.ShortSide = None,
-    max_side: o.MaxSide = None,
+    asked: o.Parsing,
+    matching: o.Matching,
     height: o.PanelHeight = 420,
-    feature_weights: o.FeatureWeights = None,
-    device: o.Device = None,
-    precision: o.ParsePrecision = "float32",
 ) -> None:
     """Draw how a novel object is parsed: reference, target, correspondences, transferred parts and final boxes."""
     from vlpart.annotation_parser.bank import ReferenceBank
-    from vlpart.annotation_parser.image_parser import ParserOptions
     from vlpart.annotation_parser.run import open_image_parser
     from vlpart.annotation_parser.show import draw_transfer
     from vlpart.data.images import read_image
 
     o.check_drawing(output)
-    opened = ReferenceBank(bank, base_images)
+    opened = ReferenceBank(bank, asked.base_images)
     pixels = read_image(image)
-    parser = open_image_parser(
-        opened,
-        ParserOptions(
-            short_side=short_side,
-            max_side=max_side,
-            foreground=foreground,
-            min_iou=min_iou,
-            use_proposals=_wants_proposals(boxes),
-            sources=o.references_per_label(per_label),
-        ),
-        names=o.part_names(names),
-        model=model or "tiny",
-        weights=weights,
-        feature_weights=feature_weights,
-        device=device,
-        precision=precision,
-    )
+    parser = asked.open(open_image_parser, opened, matching.options(asked.sources))
     parser.check_labels([label])
-    o.say_features(opened)
     transfer = parser.transfer(pixels, label)
     o.write_drawing(output, draw_transfer(transfer, label, parser.renamer, height=height))
     o.tell_transfer(output, transfer.reference, transfer.similarity, parser.named(transfer, pixels.shape[:2], label))
@@ -315,10 +266,3 @@ def _base_objects(text: str | None, known: FindRecipe | None) -> frozenset[str] 
     else:
         names = None if text.strip().lower() == "all" else names_in(text)
     return None if names is None else frozenset(names)
-
-
-def _wants_proposals(boxes: str) -> bool:
-    """What --boxes says."""
-    if boxes not in ("proposals", "masks"):
-        raise typer.BadParameter(f"{boxes!r} is neither 'proposals' nor 'masks'", param_hint="--boxes")
-    return boxes == "proposals"

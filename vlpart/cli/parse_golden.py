@@ -11,6 +11,7 @@ import typer
 
 from vlpart.cli import parse_options as o
 from vlpart.cli.console import note, print_table, say
+from vlpart.cli.options import with_groups
 from vlpart.cli.parse import build, commands, find
 
 
@@ -19,7 +20,9 @@ def register(app: typer.Typer) -> None:
     commands.command("golden")(golden)
 
 
+@with_groups
 def golden(
+    *,
     architecture: Annotated[str, typer.Option(help="Detector: r50, or swin (the _swinbase files).")] = "r50",
     data: Annotated[
         Path,
@@ -32,12 +35,8 @@ def golden(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done and what is missing; write nothing.")
     ] = False,
-    feature_weights: o.FeatureWeights = None,
-    batch: o.BatchSize = 1,
-    device: o.Device = None,
-    precision: o.ParsePrecision = "float32",
-    overwrite: o.Overwrite = False,
-    no_progress: o.NoProgress = False,
+    computation: o.Computation,
+    run: o.Run,
 ) -> None:
     """Parse the golden ImageNet images as published: the parts of four vocabularies, and the bank that they need.
 
@@ -48,34 +47,28 @@ def golden(
     from vlpart.annotation_parser.features.base import DINO
     from vlpart.recipes.parser import BANKS, check_data, golden_runs, not_here
 
-    runs = [(run, overwrite or not (data / run.output).is_file()) for run in golden_runs(architecture)]
-    to_do = [run for run, wanted in runs if wanted]
-    base = [BANKS[run.bank] for run in to_do if run.searches and not (bank / HEADER).is_file()]
+    finds = [(each, run.overwrite or not (data / each.output).is_file()) for each in golden_runs(architecture)]
+    to_do = [each for each, wanted in finds if wanted]
+    base = [BANKS[each.bank] for each in to_do if each.searches and not (bank / HEADER).is_file()]
     if dry_run:
         rows = [("build", each.name, data / each.annotations, each.features, bank, "to do") for each in base]
         rows += [
-            ("find", run.name, data / run.labels, run.model, data / run.output, "to do" if wanted else "there, stays")
-            for run, wanted in runs
+            ("find", x.name, data / x.labels, x.model, data / x.output, "to do" if wanted else "there, stays")
+            for x, wanted in finds
         ]
         print_table(("command", "recipe", "reads", "with", "writes", "state"), rows)
         for path, command in not_here([*base, *to_do], data).items():
             say(f"missing: {path} (`{command}`)")
         return
     check_data([*base, *to_do], data)
-    options: dict[str, Any] = {
-        "data": data,
-        "feature_weights": feature_weights,
-        "batch": batch,
-        "device": device,
-        "precision": precision,
-        "no_progress": no_progress,
-    }
-    steps = [partial(build, bank, recipe=each.name, features=DINO, **options) for each in base]
-    for run, wanted in runs:
+    options: dict[str, Any] = {"data": data, **vars(computation), "batch": run.batch, "no_progress": run.no_progress}
+    steps = [partial(build, bank=bank, recipe=each.name, features=DINO, **options) for each in base]
+    for each, wanted in finds:
         if wanted:
-            steps.append(partial(find, bank if run.searches else None, recipe=run.name, overwrite=overwrite, **options))
+            used = bank if each.searches else None
+            steps.append(partial(find, bank=used, recipe=each.name, overwrite=run.overwrite, **options))
         else:
-            note(f"{data / run.output} is there and stays; --overwrite replaces it")
+            note(f"{data / each.output} is there and stays; --overwrite replaces it")
     if any([_left_something_out(step) for step in steps]):  # noqa: C419  a list: all steps are taken
         raise typer.Exit(1)
 

@@ -10,11 +10,14 @@ import typer
 
 from vlpart.cli import predict_options as o
 from vlpart.cli.console import Bars
+from vlpart.cli.options import Detecting, NoProgress, Recursive, checked_engine, with_groups
 from vlpart.cli.predict_report import Reporter
 from vlpart.cli.predict_video import run_videos, video_formats
 
 if TYPE_CHECKING:
+    from vlpart.data.readers.dataset import LabelledSet
     from vlpart.inference.base import BasePredictor
+    from vlpart.inference.exemplars import Exemplar
     from vlpart.inference.predictor import Predictor
     from vlpart.zoo.resolve import ResolvedModel
 
@@ -26,43 +29,23 @@ def register(app: typer.Typer) -> None:
     app.command("predict")(predict)
 
 
+@with_groups
 def predict(
+    *,
     sources: o.Sources = None,
-    model: o.Model = None,
-    weights: o.Weights = None,
-    vocabulary: o.Words = None,
+    asked: Detecting,
     like: o.Like = None,
     objects: o.Objects = None,
-    device: o.Device = None,
-    precision: o.Precision = o.PrecisionChoice.AUTO,
-    engine: o.EngineName = None,
-    threshold: o.Threshold = None,
-    iou: o.Overlap = 0.7,
-    nested: o.Nested = False,
     select: o.Select = None,
-    max_detections: o.MaxDetections = None,
-    short_side: o.ShortSide = None,
-    max_side: o.MaxSide = None,
-    max_pixels: o.MaxPixels = None,
-    slices: o.Slices = None,
-    recursive: o.Recursive = False,
+    recursive: Recursive = False,
     batch: o.Batch = 1,
-    stride: o.Stride = 1,
-    start: o.Start = 0.0,
-    end: o.End = None,
-    smoothing: o.Smoothing = 0.0,
     shard: o.Shard = None,
     output: o.Output = Path("vlpart-results"),
     formats: o.Formats = None,
-    labels: o.Labels = True,
-    scores: o.Scores = True,
-    masks: o.Masks = True,
-    boxes: o.Boxes = False,
-    colours: o.ColourChoice = o.Colours.OBJECT,
-    line_width: o.LineWidth = None,
-    font_size: o.FontSize = None,
+    drawing: o.Drawing,
+    videos: o.OfVideos,
     skip_existing: o.SkipExisting = False,
-    no_progress: o.NoProgress = False,
+    no_progress: NoProgress = False,
 ) -> None:
     """Find objects and their parts in images and videos.
 
@@ -71,110 +54,132 @@ def predict(
     video: NAME_parts.mp4, and NAME_parts.jsonl with a line per frame.
     In a pipe: vlpart predict - -o - < photo.jpg. Try it: vlpart predict sample
     """
-    from vlpart.data.image_files import list_images
-    from vlpart.data.images import MAX_PIXELS
     from vlpart.data.readers.detect import read_any
     from vlpart.export.engines import is_exported
-    from vlpart.inference.batch import predict_to_folder, readable_threshold
-    from vlpart.inference.given_file import PartsOfGiven
+    from vlpart.inference.batch import readable_threshold
     from vlpart.inference.output import check_formats
     from vlpart.text.vocabulary import Vocabulary
     from vlpart.zoo.resolve import resolve
 
     piped = str(output) == "-"
-    images, videos = _sources(sources)
-    if videos and objects is not None:
+    images, films = _sources(sources)
+    if films and objects is not None:
         raise typer.BadParameter("the objects of a video cannot be given, only those of images", param_hint="--objects")
     share = o.parsed_shard(shard)
-    of_videos = video_formats(formats, piped=piped) if videos else ()
+    of_videos = video_formats(formats, piped=piped) if films else ()
     # What may be wrong is looked at before anything large is loaded.
-    chosen_engine = o.checked_engine(model, engine)
-    found = None if is_exported(model) else resolve(model, weights)
+    engine = checked_engine(asked.model, asked.engine)
+    found = None if is_exported(asked.model) else resolve(asked.model, asked.weights)
     formats = list(check_formats(formats or (["jsonl"] if piped else ["image", "json"]), skip_existing=skip_existing))
-    shown = []
-    if like:
-        if found is None:
-            raise typer.BadParameter("an exported file cannot look at examples: name a model", param_hint="--like")
-        from vlpart.inference.exemplars import parse_exemplar  # needs torch
-
-        shown = [parse_exemplar(text) for text in like]
+    shown = _exemplars(like, exported=found is None)
     given = None if objects is None else read_any(objects)
-    names = None if vocabulary is None else Vocabulary.of(vocabulary)
-    total = 0
-    if images:
-        total = sum(1 for _ in list_images(images, recursive=recursive, on_unlisted=lambda error: None))
-    predictor = _predictor(found, model, chosen_engine, device, precision, progress=not no_progress)
+    names = None if asked.vocabulary is None else Vocabulary.of(asked.vocabulary)
+    total = _count(images, share, recursive=recursive) if images else 0
+    predictor = _predictor(found, asked, engine, progress=not no_progress)
     if shown:
         names = cast("Predictor", predictor).like(shown, names)
-    overlap = None if iou == 1 else iou
-    asked: dict[str, Any] = {
+    threshold = asked.threshold
+    common: dict[str, Any] = {
         "vocabulary": names,
         "score_threshold": readable_threshold(len(names or predictor.vocabulary)) if threshold is None else threshold,
-        "short_side": short_side,
-        "max_side": max_side,
-        "max_detections": max_detections,
+        "keep_nested": asked.nested,
+        "iou": asked.kept_iou,
         "batch_size": batch,
-        "keep_nested": nested,
-        "iou": overlap,
         "select": select,
-        "drawing": {
-            "labels": labels,
-            "scores": scores,
-            "masks": masks,
-            "boxes": boxes or None,
-            "colours": colours.value,
-            "line_width": line_width,
-            "font_size": font_size,
-        },
+        "drawing": drawing.arguments(),
+        "max_detections": asked.max_detections,
+        "short_side": asked.short_side,
+        "max_side": asked.max_side,
     }
     failed = 0
     if images:
-        total = len(range(share[0] - 1, total, share[1]))
-        with Reporter(total, output, progress=not no_progress, piped=piped) as report:
-            summary = predict_to_folder(
-                predictor if given is None else PartsOfGiven(predictor, given, names, keep_nested=nested, iou=overlap),
-                images,
-                output=sys.stdout.buffer if piped else output,
-                formats=formats,
-                max_pixels=MAX_PIXELS if max_pixels is None else max_pixels or None,
-                slices=slices,
-                shard=share,
-                recursive=recursive,
-                skip_existing=skip_existing,
-                on_result=report.result,
-                on_failure=report.failure,
-                on_existing=report.existing,
-                **(asked if given is None else {**asked, "keep_nested": True, "iou": None}),
-            )
-        report.summary(summary)
-        failed = summary.failed
-    which: dict[str, Any] = {"stride": stride, "start": start, "end": end, "smoothing": smoothing}
+        of_images = {"formats": formats, "recursive": recursive, "skip_existing": skip_existing, "shard": share}
+        limits = {"max_pixels": asked.most_pixels, "slices": asked.slices}
+        failed = _run_images(
+            predictor, given, images, output, total, progress=not no_progress, **common, **of_images, **limits
+        )
     failed += run_videos(
-        predictor, videos, output=output, piped=piped, formats=of_videos, progress=not no_progress, **asked, **which
+        predictor,
+        films,
+        output=output,
+        piped=piped,
+        formats=of_videos,
+        progress=not no_progress,
+        **common,
+        **vars(videos),
     )
     if failed:
         raise typer.Exit(1)
 
 
-def _predictor(
-    found: ResolvedModel | None,
-    model: str | None,
-    engine: str | None,
-    device: str | None,
-    precision: o.PrecisionChoice,
+def _exemplars(like: list[str] | None, *, exported: bool) -> list[Exemplar]:
+    """What --like shows, read before the model is loaded."""
+    if not like:
+        return []
+    if exported:
+        raise typer.BadParameter("an exported file cannot look at examples: name a model", param_hint="--like")
+    from vlpart.inference.exemplars import parse_exemplar  # needs torch
+
+    return [parse_exemplar(text) for text in like]
+
+
+def _count(images: list[str], shard: tuple[int, int], *, recursive: bool) -> int:
+    """The images that there are for this process, for the bar."""
+    from vlpart.data.image_files import list_images
+
+    listed = sum(1 for _ in list_images(images, recursive=recursive, on_unlisted=lambda error: None))
+    return len(range(shard[0] - 1, listed, shard[1]))
+
+
+def _run_images(
+    predictor: BasePredictor,
+    given: LabelledSet | None,
+    images: list[str],
+    output: Path,
+    total: int,
     *,
     progress: bool,
-) -> BasePredictor:
+    **options: Any,
+) -> int:
+    """Write what is in images, or the parts of the objects that are given; how many failed.
+
+    Args:
+        options: those of `predict_to_folder`.
+    """
+    from vlpart.inference.batch import predict_to_folder
+    from vlpart.inference.given_file import PartsOfGiven
+
+    piped = str(output) == "-"
+    asked: BasePredictor | PartsOfGiven = predictor
+    if given is not None:
+        names, nested, iou = options["vocabulary"], options["keep_nested"], options["iou"]
+        asked = PartsOfGiven(predictor, given, names, keep_nested=nested, iou=iou)
+        options |= {"keep_nested": True, "iou": None}
+    with Reporter(total, output, progress=progress, piped=piped) as report:
+        summary = predict_to_folder(
+            asked,
+            images,
+            output=sys.stdout.buffer if piped else output,
+            on_result=report.result,
+            on_failure=report.failure,
+            on_existing=report.existing,
+            **options,
+        )
+    report.summary(summary)
+    return summary.failed
+
+
+def _predictor(found: ResolvedModel | None, asked: Detecting, engine: str | None, *, progress: bool) -> BasePredictor:
     """The model: an exported file on its engine, everything else on torch."""
     if found is None:
         from vlpart.export.predictor import load_exported
 
-        return load_exported(str(model), engine)
+        return load_exported(str(asked.model), engine)
     from vlpart.inference.predictor import load
 
     with Bars(hidden=not progress, in_bytes=True, transient=True) as bars:
         found.fetch(bars)
-    return load(found, device=device, precision=precision.value)
+    return load(found, device=asked.device, precision=asked.precision.value)
 
 
 def _sources(sources: list[str] | None) -> tuple[list[str], list[str]]:

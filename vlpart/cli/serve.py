@@ -16,7 +16,7 @@ import typer
 
 from vlpart.cli.completion import complete_models
 from vlpart.cli.console import Bars, existing_folder, note, say
-from vlpart.cli.predict_options import EngineChoice, checked_engine
+from vlpart.cli.options import EngineChoice, checked_engine
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlpart.cli.console import Bars, say
-from vlpart.cli.predict_options import PrecisionChoice
+from vlpart.cli.options import PrecisionChoice
 
 _commands = typer.Typer(no_args_is_help=True, help="The published checkpoints together.")
 
