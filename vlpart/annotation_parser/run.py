@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,7 @@ def build_bank(
         DataError: there is no folder of that name, or not one image can be used.
     """
     short, longest = short_side or features.short_side, max_side or features.max_side
+    references = data.references
     settings = {
         "features": features.name,
         "fingerprint": features.fingerprint,
@@ -180,7 +181,6 @@ def build_bank(
         "max_side": longest,
         "images": str(images.absolute()),
     }
-    references = data.references
     if references[0].object_box_xyxy is not None:
         settings["unit"] = "objects"  # short_side is then the longer side of a cut-out object
     if is_file(folder / HEADER) and not overwrite:
@@ -188,38 +188,6 @@ def build_bank(
             return ParserRun(written=None, items=len(references))  # another process was the last to finish
         raise OutputError(f"there is a reference bank in {folder} already: name another folder, or use --overwrite")
     _check_folder(images)
-    counts = {"skipped": 0}
-
-    def seen(item: int) -> NDArray[np.uint8]:
-        """What is described of a reference whose image and annotations can be used."""
-        reference = references[item]
-        image = read_annotated(images / reference.file_name, reference.cut_from)
-        reference.part_bitmaps()  # `find` needs them
-        if reference.object_box_xyxy is not None:
-            shown = object_image(image, reference, short)
-        else:
-            check_aspect(image)  # `find` describes it without a limit for its longer side
-            shown = resize_shorter_side(image, short, longest)
-        check_describable(shown, features)
-        return shown
-
-    def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
-        for chunk in _chunks(items, batch):
-            good = _readable(chunk, seen, lambda i: references[i].file_name, on_failure)
-            tokens = {i: f.class_token for i, f in zip(good, features.describe(list(good.values())), strict=True)}
-            for i in chunk:
-                yield i, {"token": pack_token(tokens[i])} if i in tokens else {SKIPPED: references[i].file_name}
-
-    def write(records: Iterator[Record]) -> None:
-        def entries() -> Iterator[tuple[Any, NDArray[np.float32]]]:
-            for reference, record in zip(references, records, strict=True):
-                if "token" in record:
-                    yield reference, unpack_token(record["token"])
-                else:
-                    counts["skipped"] += 1
-
-        write_bank(folder, entries(), settings)
-
     listing = digest([_labelled(reference) for reference in references])
     job = Job(
         folder=_work_folder(folder),
@@ -228,18 +196,69 @@ def build_bank(
         label="describing",
         restart=overwrite,
     )
-    lengths: set[int] = set()
+    work = _Describing(folder, settings, references, images, features, short, longest, batch, on_failure)
+    finished = job.run(work.compute, work.write, progress, work.is_described)
+    return ParserRun(written=folder if finished else None, items=len(references), skipped=work.skipped)
 
-    def is_described(record: Record) -> bool:
+
+@dataclass
+class _Describing:
+    """The work of `build_bank`: class tokens of references, and the bank of them."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    references: Sequence[Reference]
+    images: Path
+    features: FeatureExtractor
+    short: int
+    longest: int
+    batch: int
+    on_failure: OnFailure | None
+    skipped: int = 0
+    lengths: set[int] = field(default_factory=set)
+
+    def compute(self, indices: list[int]) -> Iterator[tuple[int, Record]]:
+        """A record for every reference."""
+        references = self.references
+        for chunk in _chunks(indices, self.batch):
+            good = _readable(chunk, self._shown, lambda i: references[i].file_name, self.on_failure)
+            described = self.features.describe(list(good.values()))
+            tokens = {i: each.class_token for i, each in zip(good, described, strict=True)}
+            for i in chunk:
+                yield i, {"token": pack_token(tokens[i])} if i in tokens else {SKIPPED: references[i].file_name}
+
+    def write(self, records: Iterator[Record]) -> None:
+        """The bank of all references that could be described."""
+        write_bank(self.folder, self._entries(records), self.settings)
+
+    def is_described(self, record: Record) -> bool:
+        """Whether a record of an earlier run is a token, and as long as the others."""
         try:
             token = unpack_token(record["token"])
         except (KeyError, TypeError, ValueError):
             return False
-        lengths.add(len(token))
-        return len(lengths) == 1 and bool(np.isfinite(token).all())
+        self.lengths.add(len(token))
+        return len(self.lengths) == 1 and bool(np.isfinite(token).all())
 
-    finished = job.run(compute, write, progress, is_described)
-    return ParserRun(written=folder if finished else None, items=len(references), skipped=counts["skipped"])
+    def _entries(self, records: Iterator[Record]) -> Iterator[tuple[Reference, NDArray[np.float32]]]:
+        for reference, record in zip(self.references, records, strict=True):
+            if "token" in record:
+                yield reference, unpack_token(record["token"])
+            else:
+                self.skipped += 1
+
+    def _shown(self, index: int) -> NDArray[np.uint8]:
+        """What is described of a reference whose image and annotations can be used."""
+        reference = self.references[index]
+        image = read_annotated(self.images / reference.file_name, reference.cut_from)
+        reference.part_bitmaps()  # `find` needs them
+        if reference.object_box_xyxy is not None:
+            shown = object_image(image, reference, self.short)
+        else:
+            check_aspect(image)  # `find` describes it without a limit for its longer side
+            shown = resize_shorter_side(image, self.short, self.longest)
+        check_describable(shown, self.features)
+        return shown
 
 
 def find_parts(
@@ -258,7 +277,7 @@ def find_parts(
 
     Args:
         output: the file to write.
-        images: what to parse.
+        labelled: what to parse.
         images: folder of their files.
         parser: parses them.
         vocabulary: the categories of the file, with their ids; None makes one of every name that was found.
@@ -283,41 +302,15 @@ def find_parts(
         raise OutputError(f"{output} is there already: name another file, or use --overwrite")
     _check_folder(images)
     parser.check_labels({label for image in labelled for label in image.labels})
-
-    def seen(item: int) -> NDArray[np.uint8]:
-        """An image that fits its annotations."""
-        image = read_annotated(images / labelled[item].file_name, labelled[item].size_hw)
-        for each in labelled[item].objects:
-            each.bitmap(*image.shape[:2])
-        return image
-
-    def parse(items: Sequence[int], read: Mapping[int, NDArray[np.uint8]]) -> dict[int, list[ParsedPart]]:
-        """Parts by item; where an image cannot be parsed, only that one is left out."""
-        try:
-            parsed = parser.parse_labelled([read[i] for i in items], [labelled[i] for i in items])
-            return dict(zip(items, parsed, strict=True))
-        except ImageError as error:
-            if len(items) > 1:
-                return {i: parts for item in items for i, parts in parse([item], read).items()}
-            if on_failure is not None:
-                on_failure(str(images / labelled[items[0]].file_name), error)
-            return {}
-
-    def compute(items: list[int]) -> Iterator[tuple[int, Record]]:
-        for chunk in _chunks(items, batch):
-            read = _readable(chunk, seen, lambda i: labelled[i].file_name, on_failure)
-            parts = parse(list(read), read)
-            for i in chunk:
-                done = i in parts
-                yield i, image_record(labelled[i], read[i], parts[i]) if done else {SKIPPED: labelled[i].file_name}
-
-    counts: dict[str, int] = {}
-
-    def write(records: Iterator[Record]) -> None:
-        counts.update(write_coco(output, records, vocabulary, settings))
-
     job = Job(folder=_work_folder(output), settings=settings, total=len(labelled), label="parsing", restart=overwrite)
-    finished = job.run(compute, write, progress, is_parsed)
+    work = _Parsing(parser, labelled, images, batch, on_failure)
+    counts: dict[str, int] = {}
+    finished = job.run(
+        work.compute,
+        lambda records: counts.update(write_coco(output, records, vocabulary, settings)),
+        progress,
+        is_parsed,
+    )
     return ParserRun(
         written=output if finished else None,
         items=len(labelled),
@@ -326,20 +319,60 @@ def find_parts(
     )
 
 
+@dataclass(frozen=True)
+class _Parsing:
+    """The work of `find_parts`: the parts of labelled images."""
+
+    parser: ImageParser | ObjectParser
+    labelled: Sequence[LabelledImage]
+    images: Path
+    batch: int
+    on_failure: OnFailure | None
+
+    def compute(self, indices: list[int]) -> Iterator[tuple[int, Record]]:
+        """A record for every image."""
+        labelled = self.labelled
+        for chunk in _chunks(indices, self.batch):
+            read = _readable(chunk, self._read, lambda i: labelled[i].file_name, self.on_failure)
+            parts = self._parse(list(read), read)
+            for i in chunk:
+                done = i in parts
+                yield i, image_record(labelled[i], read[i], parts[i]) if done else {SKIPPED: labelled[i].file_name}
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        """An image that fits its annotations."""
+        image = read_annotated(self.images / self.labelled[index].file_name, self.labelled[index].size_hw)
+        for each in self.labelled[index].objects:
+            each.bitmap(*image.shape[:2])
+        return image
+
+    def _parse(self, indices: Sequence[int], read: Mapping[int, NDArray[np.uint8]]) -> dict[int, list[ParsedPart]]:
+        """Parts by image; where an image cannot be parsed, only that one is left out."""
+        try:
+            parsed = self.parser.parse_labelled([read[i] for i in indices], [self.labelled[i] for i in indices])
+            return dict(zip(indices, parsed, strict=True))
+        except ImageError as error:
+            if len(indices) > 1:
+                return {i: parts for index in indices for i, parts in self._parse([index], read).items()}
+            if self.on_failure is not None:
+                self.on_failure(str(self.images / self.labelled[indices[0]].file_name), error)
+            return {}
+
+
 def _readable(
-    items: Sequence[int],
-    seen: Callable[[int], NDArray[np.uint8]],
+    indices: Sequence[int],
+    read: Callable[[int], NDArray[np.uint8]],
     name: Callable[[int], str],
     on_failure: OnFailure | None,
 ) -> dict[int, NDArray[np.uint8]]:
-    """What is seen of some items, without those whose image or annotations cannot be used."""
+    """The images that can be used, with their annotations, by index."""
     pixels: dict[int, NDArray[np.uint8]] = {}
-    for item in items:
+    for index in indices:
         try:
-            pixels[item] = seen(item)
+            pixels[index] = read(index)
         except (ImageError, DataError) as error:
             if on_failure is not None:
-                on_failure(name(item), error)
+                on_failure(name(index), error)
     return pixels
 
 
@@ -368,6 +401,6 @@ def _work_folder(output: Path) -> Path:
     return place.with_name(re.sub(r"^\.*", ".", place.name) + ".parts")
 
 
-def _chunks(items: Sequence[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
+def _chunks(indices: Sequence[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield list(indices[start : start + size])

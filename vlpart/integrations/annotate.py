@@ -139,20 +139,8 @@ def annotate_folder(
         OutputError: the folder cannot be written, or is not empty.
         VlpartError: the vocabulary does not fit the model.
     """
-    predicts(predictor)
-    one_of("output", output, str, Path)
-    one_of("recursive", recursive, bool)
-    in_range("iou", iou, 0, 1)
-    if score_threshold is not None:
-        in_range("score_threshold", score_threshold, 0, 1)
-    if top is not None:
-        top = whole("top", top, 1, sys.maxsize)
-    for name, function in (("on_image", on_image), ("on_failure", on_failure)):
-        called(name, function)
-    one_of("tool", tool, str)
-    one_of("rank", rank, str)
-    if tool not in TOOLS or rank not in RANKS:
-        raise DataError(f"tools are {', '.join(TOOLS)}, rankings {', '.join(RANKS)}, not {tool!r} and {rank!r}")
+    _check_arguments(predictor, output, tool, rank, (score_threshold, iou), recursive, (on_image, on_failure))
+    top = None if top is None else whole("top", top, 1, sys.maxsize)
     names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
     threshold = readable_threshold(len(names)) if score_threshold is None else score_threshold
     given = [sources] if isinstance(sources, str | Path) else list(sources)
@@ -166,7 +154,7 @@ def annotate_folder(
     for error in unlisted:
         if on_failure is not None:
             on_failure("listing", error)
-    found: list[tuple[float, LabelledPicture]] = []
+    labelled: list[tuple[float, LabelledPicture]] = []
     root = _shared_folder(paths)
     for path in paths:
         try:
@@ -180,23 +168,63 @@ def annotate_folder(
         result = result.without_nested().without_overlapping(iou)
         doubt = expected_corrections(result.scores, threshold)
         kept = result[result.scores > threshold]
-        found.append((doubt, picture_of(kept, Path(path).resolve().relative_to(root).as_posix(), Path(path))))
+        labelled.append((doubt, picture_of(kept, Path(path).resolve().relative_to(root).as_posix(), Path(path))))
         if on_image is not None:
             on_image(path, kept)
-    if not found:
+    if not labelled:
         raise DataError(f"no image of {', '.join(map(str, given))} can be read")
     if rank == "uncertain":
-        found.sort(key=lambda each: -each[0])
-    found = found[:top]
-    data = LabelledSet(format=f"vlpart {predictor.name}", pictures=[picture for _, picture in found])
-    data.names = list(names.names)
-    lost = write(data, Path(output), TOOLS[tool])
-    order = [(picture.file_name, round(doubt, 3)) for doubt, picture in found]
-    write_file(Path(output) / "ranking.csv", _table(order, [picture for _, picture in found]))
+        labelled.sort(key=lambda each: -each[0])
+    return _write_project(Path(output), tool, f"vlpart {predictor.name}", names.names, labelled[:top], failed)
+
+
+def _check_arguments(
+    predictor: Any,
+    output: Any,
+    tool: Any,
+    rank: Any,
+    shares: tuple[Any, Any],
+    recursive: Any,
+    callbacks: tuple[Any, Any],
+) -> None:
+    """Before the first image is read; `shares` are the threshold, None for that of the command line, and the overlap.
+
+    Raises:
+        TypeError, ValueError: one is not what it must be.
+        DataError: no such tool or ranking.
+    """
+    predicts(predictor)
+    one_of("output", output, str, Path)
+    one_of("recursive", recursive, bool)
+    in_range("iou", shares[1], 0, 1)
+    if shares[0] is not None:
+        in_range("score_threshold", shares[0], 0, 1)
+    for name, function in zip(("on_image", "on_failure"), callbacks, strict=True):
+        called(name, function)
+    one_of("tool", tool, str)
+    one_of("rank", rank, str)
+    if tool not in TOOLS or rank not in RANKS:
+        raise DataError(f"tools are {', '.join(TOOLS)}, rankings {', '.join(RANKS)}, not {tool!r} and {rank!r}")
+
+
+def _write_project(
+    output: Path,
+    tool: str,
+    origin: str,
+    names: Sequence[str],
+    labelled: Sequence[tuple[float, LabelledPicture]],
+    failed: int,
+) -> Annotated:
+    """What the tool imports, and the ranking; `labelled` are pictures with the corrections that each will need."""
+    project = LabelledSet(format=origin, pictures=[picture for _, picture in labelled])
+    project.names = list(names)
+    lost = write(project, output, TOOLS[tool])
+    order = [(picture.file_name, round(doubt, 3)) for doubt, picture in labelled]
+    write_file(output / "ranking.csv", _table(order, project.pictures))
     return Annotated(
-        output=Path(output),
-        images=len(found),
-        regions=sum(len(picture.regions) for _, picture in found),
+        output=output,
+        images=len(labelled),
+        regions=sum(len(picture.regions) for picture in project.pictures),
         failed=failed,
         order=order,
         lost={reason: count for reason, count in lost.items() if count},
