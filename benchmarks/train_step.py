@@ -31,7 +31,7 @@ from vlpart.losses.by_kind import compute_losses
 from vlpart.losses.options import LossOptions
 from vlpart.models import roi_align as roi_pooling
 from vlpart.models.backbones import efficientnet_lite, resnet
-from vlpart.models.backbones.frozen_norm import FrozenBatchNorm
+from vlpart.models.backbones.resnet import FrozenBatchNorm
 from vlpart.models.build import build_detector
 from vlpart.models.config import get_architecture
 from vlpart.runtime import World

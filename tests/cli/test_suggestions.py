@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from vlpart.cli import completion
+from vlpart.cli import options
 from vlpart.cli.suggestions import COMMANDS, OPTIONS
 
 
@@ -66,14 +66,14 @@ def test_completion_knows_models_recipes_formats_and_vocabularies(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "recipe.json").write_text("{}")
-    assert completion.complete_models("ti") == ["tiny"]
-    assert completion.complete_models("runs/") == ["runs/mine"]
-    assert completion.complete_recipes("fine") == ["finetune"]
-    assert "r50_coco" in completion.complete_recipes("r50_c")
-    assert completion.complete_vocabularies("lv") == ["lvis_paco", "lvis_v1"]
-    assert completion.complete_formats("c") == ["coco", "crops", "cutouts"]
-    assert completion.complete_formats("coco,c") == ["coco,crops", "coco,cutouts"]
-    assert completion.complete_formats("coco,j") == ["coco,json", "coco,jsonl"]
+    assert options.complete_models("ti") == ["tiny"]
+    assert options.complete_models("runs/") == ["runs/mine"]
+    assert options.complete_recipes("fine") == ["finetune"]
+    assert "r50_coco" in options.complete_recipes("r50_c")
+    assert options.complete_vocabularies("lv") == ["lvis_paco", "lvis_v1"]
+    assert options.complete_formats("c") == ["coco", "crops", "cutouts"]
+    assert options.complete_formats("coco,c") == ["coco,crops", "coco,cutouts"]
+    assert options.complete_formats("coco,j") == ["coco,json", "coco,jsonl"]
 
 
 def test_the_commands_offer_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

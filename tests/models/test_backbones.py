@@ -12,8 +12,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from vlpart.models.backbones.efficientnet_lite import EfficientNetLite0
-from vlpart.models.backbones.frozen_norm import FrozenBatchNorm, conv_norm
-from vlpart.models.backbones.resnet import ResNet50
+from vlpart.models.backbones.resnet import FrozenBatchNorm, ResNet50, conv_norm
 from vlpart.models.backbones.swin import SwinBase, shifted_window_mask
 
 

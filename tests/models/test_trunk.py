@@ -11,8 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlpart.models.backbones.csp_trunk import CLASSES, WIDTH, CspTrunk
-from vlpart.models.backbones.lite_csp import LiteWithTrunk
+from vlpart.models.backbones.csp_trunk import CLASSES, WIDTH, CspTrunk, LiteWithTrunk
 from vlpart.models.build import build_detector
 from vlpart.models.evidence import APART, BINS, LOGITS, TOGETHER, ClassEvidence, Levels, Seen, propose_seen
 from vlpart.models.load import architecture_of

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.completion import complete_models
 from vlpart.cli.console import Bars, say, skipped
-from vlpart.cli.options import Device, NoProgress, Overlap, Recursive, Threshold, Words
+from vlpart.cli.options import Device, NoProgress, Overlap, Recursive, Threshold, Words, complete_models
 
 if TYPE_CHECKING:
     from vlpart.errors import ImageError

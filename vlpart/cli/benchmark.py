@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlpart.cli.completion import complete_models
 from vlpart.cli.console import print_table, say
+from vlpart.cli.options import complete_models
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, note_config, print_table, say
-from vlpart.cli.options import EngineName, PrecisionChoice, checked_engine
+from vlpart.cli.options import EngineName, PrecisionChoice, checked_engine, complete_models, complete_vocabularies
 from vlpart.files import is_folder
 from vlpart.names import config_name
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.cli.console import Bars, existing_folder, megabytes, say
+from vlpart.cli.options import complete_models, complete_vocabularies
 
 #: Images of --calibrate that are looked at; a second of a core each.
 MOST_IMAGES = 200

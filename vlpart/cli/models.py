@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlpart.cli.completion import complete_models
 from vlpart.cli.console import Bars, megabytes, print_table, say
+from vlpart.cli.options import complete_models
 
 if TYPE_CHECKING:
     from vlpart.zoo.catalogue import ModelEntry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
 from functools import wraps
@@ -12,7 +12,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from vlpart.cli.completion import complete_models, complete_vocabularies
 from vlpart.errors import VlpartError
 
 MODEL = "Model"
@@ -48,6 +47,48 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     grouped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer looks at
     grouped.__annotations__ = {each.name: each.annotation for each in parameters}
     return grouped
+
+
+# ---- what a shell offers after Tab (`vlpart --install-completion`)
+
+
+def _starting(names: Iterable[str], begun: str) -> list[str]:
+    return [name for name in names if name.startswith(begun)]
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Models of the catalogue, and run folders below `runs/`."""
+    from pathlib import Path
+
+    from vlpart.zoo.catalogue import list_models
+
+    runs = sorted(path.parent.as_posix() for path in Path("runs").glob("*/recipe.json"))
+    return _starting([*(entry.name for entry in list_models()), *runs], incomplete)
+
+
+def complete_recipes(incomplete: str) -> list[str]:
+    """Recipes of `vlpart recipes list`."""
+    from vlpart.recipes import FINETUNE, RECIPES
+
+    return _starting([*RECIPES, FINETUNE], incomplete)
+
+
+def complete_vocabularies(incomplete: str) -> list[str]:
+    """Lists of `vlpart vocabularies list`."""
+    from vlpart.text.vocabulary import Vocabulary
+
+    return _starting(Vocabulary.available(), incomplete)
+
+
+def complete_formats(incomplete: str) -> list[str]:
+    """Output formats; after a comma those that are not named yet."""
+    from vlpart.inference.output import FORMATS
+
+    *named, last = incomplete.split(",")
+    return [",".join([*named, name]) for name in FORMATS if name.startswith(last) and name not in named]
+
+
+# ---- options
 
 
 class PrecisionChoice(StrEnum):

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vlpart.cli.completion import complete_formats
-from vlpart.cli.options import IMAGES, MODEL, OUTPUT
+from vlpart.cli.options import IMAGES, MODEL, OUTPUT, complete_formats
 from vlpart.errors import VlpartError
 
 _DRAWING = "Pictures"

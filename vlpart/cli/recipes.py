@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from vlpart.cli.completion import complete_recipes
 from vlpart.cli.console import note_config, print_table, say
+from vlpart.cli.options import complete_recipes
 from vlpart.files import is_there
 
 _commands = typer.Typer(no_args_is_help=True, help="The recipes: what can be trained.")

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.completion import complete_models
 from vlpart.cli.console import Bars, existing_folder, note, say
-from vlpart.cli.options import EngineChoice, checked_engine
+from vlpart.cli.options import EngineChoice, checked_engine, complete_models
 from vlpart.errors import VlpartError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlpart.cli.completion import complete_recipes
 from vlpart.cli.console import Bars, note_config, print_table, say
+from vlpart.cli.options import complete_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

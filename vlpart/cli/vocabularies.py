@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vlpart.cli.completion import complete_vocabularies
 from vlpart.cli.console import print_table
+from vlpart.cli.options import complete_vocabularies
 
 _commands = typer.Typer(no_args_is_help=True, help="Category lists: what the package knows by name.")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.data.locate import ImageFinder
+from vlpart.data.image_files import ImageFinder
 from vlpart.data.readers import AnnotationEntry, CategoryEntry, ImageEntry, get_reader
 from vlpart.data.readers.base import Collected
 from vlpart.data.readers.regions import EMPTY_BOX
@@ -221,7 +221,7 @@ def usable_box(box: Box | None, height: int, width: int) -> tuple[str | None, Bo
 
 
 def with_found_images(store: RecordStore, annotations: Path, report: LoadReport) -> RecordStore:
-    """The store with the names that its images have on disk, see `vlpart.data.locate`.
+    """The store with the names that its images have on disk, see `vlpart.data.image_files`.
 
     Raises:
         DataError: images that are not there: how many, and the first ones.

@@ -12,7 +12,7 @@ from vlpart.data.check.findings import Findings
 from vlpart.data.check.images import find_images
 from vlpart.data.check.split import build_split
 from vlpart.data.folder import find_val
-from vlpart.data.locate import ImageFinder
+from vlpart.data.image_files import ImageFinder
 from vlpart.data.readers import values
 from vlpart.data.readers.coco import image_name
 from vlpart.data.readers.values import Id

@@ -141,6 +141,9 @@ def _onnxruntime(path: Path, threads: int | None) -> _Opened:
 def _openvino(path: Path, threads: int | None) -> _Opened:
     import openvino
 
+    text = ""
+    if path.suffix == ".onnx":
+        text = _onnx_facts(path)
     core = openvino.Core()
     try:
         model = core.read_model(path)
@@ -154,12 +157,7 @@ def _openvino(path: Path, threads: int | None) -> _Opened:
         )
     except RuntimeError as error:
         raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
-    if path.suffix == ".onnx":
-        import onnx
-
-        properties = {each.key: each.value for each in onnx.load(path, load_external_data=False).metadata_props}
-        text = properties.get(FACTS, "")
-    else:
+    if path.suffix != ".onnx":
         try:
             text = json.loads(model.get_rt_info(["vlpart"]).astype(str)) if model.has_rt_info(["vlpart"]) else ""
         except (RuntimeError, ValueError, TypeError, RecursionError):
@@ -171,6 +169,36 @@ def _openvino(path: Path, threads: int | None) -> _Opened:
         return [np.array(answer[output]) for output in compiled.outputs]
 
     return facts, run
+
+
+def _onnx_facts(path: Path) -> str:
+    """What an ONNX file says of itself, "" if nothing; OpenVINO shall take no tensors from other files for it.
+
+    Raises:
+        WeightsError: it is damaged, or has tensors in other files.
+    """
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(read_regular(path, MAX_BYTES))
+    except Exception as error:  # protobuf's exceptions depend on how it is built
+        raise WeightsError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    if any(_has_outside(each) for each in (model.graph, *model.functions)):
+        raise WeightsError(f"{path} cannot be loaded: it has tensors in other files")
+    return str({each.key: each.value for each in model.metadata_props}.get(FACTS, ""))
+
+
+def _has_outside(graph: Any) -> bool:
+    """Whether a tensor of an ONNX graph or function, or of the graphs in it, is kept in another file."""
+    tensors = list(getattr(graph, "initializer", ()))
+    sparse = list(getattr(graph, "sparse_initializer", ()))
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if any(_has_outside(inner) for inner in (attribute.g, *attribute.graphs)):
+            return True
+        tensors += [attribute.t, *attribute.tensors]
+        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+    external = 1  # TensorProto.EXTERNAL
+    return any(each.data_location == external for each in (*tensors, *(each.values for each in sparse)))
 
 
 def _torch(path: Path, threads: int | None) -> _Opened:

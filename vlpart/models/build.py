@@ -22,7 +22,7 @@ def _build_backbone(name: str) -> nn.Module:
 
         return SwinBase()
     if name == "lite0_csp":
-        from vlpart.models.backbones.lite_csp import LiteWithTrunk
+        from vlpart.models.backbones.csp_trunk import LiteWithTrunk
 
         return LiteWithTrunk()
     from vlpart.models.backbones.efficientnet_lite import EfficientNetLite0

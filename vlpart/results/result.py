@@ -21,9 +21,9 @@ from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import IMAGE_FORMATS, encode_image, is_there, write_file
 from vlpart.masks.stack import MaskStack, checked_size, resolve_indices
 from vlpart.names import did_you_mean
-from vlpart.results import formats, overlaps
+from vlpart.results import formats
 from vlpart.results import select as selection
-from vlpart.results.grouping import assign_parts
+from vlpart.results.grouping import assign_parts, not_nested, replaced_by
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ class Result:
         Raises:
             ValueError: no number of at least 0.
         """
-        return self[overlaps.not_nested(self, in_range("share", share, 0, math.inf))]
+        return self[not_nested(self, in_range("share", share, 0, math.inf))]
 
     def without_overlapping(self, iou: float = 0.7) -> Result:
         """Without detections that lie on a better one of whatever name: one region, one name. For pictures.
@@ -343,7 +343,7 @@ class Result:
         Raises:
             ValueError: no number in 0..1.
         """
-        return overlaps.replaced_by(self, in_range("iou", iou, 0, 1))
+        return replaced_by(self, in_range("iou", iou, 0, 1))
 
     def _mask_of(self, condition: Callable[[int], bool]) -> NDArray[np.bool_]:
         return np.array([condition(c) for c in self.class_ids.tolist()], dtype=bool)
@@ -411,14 +411,14 @@ class Result:
         return encode_image(self.plot(), "PNG", "picture")
 
     def crop(self, i: int, image: Any = None, margin: float = 0.1) -> Image.Image:
-        """The image around detection `i`, in RGB; see `vlpart.visualize.crops.crop_of`. `image` as in `plot`."""
-        from vlpart.visualize.crops import crop_of
+        """The image around detection `i`, in RGB; see `vlpart.visualize.draw.crop_of`. `image` as in `plot`."""
+        from vlpart.visualize.draw import crop_of
 
         return crop_of(self._image(image), self, range(len(self))[i], margin)
 
     def cutout(self, i: int, image: Any = None) -> Image.Image:
-        """Detection `i` alone, in RGBA, transparent around it; see `vlpart.visualize.crops.cutout_of`."""
-        from vlpart.visualize.crops import cutout_of
+        """Detection `i` alone, in RGBA, transparent around it; see `vlpart.visualize.draw.cutout_of`."""
+        from vlpart.visualize.draw import cutout_of
 
         return cutout_of(self._image(image), self, range(len(self))[i])
 

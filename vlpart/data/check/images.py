@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from vlpart.data.check.findings import Findings
 from vlpart.data.check.split import Split, split_name
-from vlpart.data.locate import ImageFinder
+from vlpart.data.image_files import ImageFinder
 from vlpart.data.upright import EXIF_ORIENTATION, is_unclear
 from vlpart.files import is_file, is_folder
 from vlpart.jobs import Progress, run_over

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from vlpart.data.locate import ImageFinder
+from vlpart.data.image_files import ImageFinder
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, corners, picture_of
 from vlpart.data.readers.voc import parse_xml
 from vlpart.errors import DataError

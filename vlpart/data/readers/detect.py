@@ -165,7 +165,7 @@ def _add_file(
 
 def _read_voc(source: Path, root: Path) -> LabelledSet:
     """A folder of VOC XML files, or one of them; splits from `ImageSets/Main`."""
-    from vlpart.data.locate import ImageFinder
+    from vlpart.data.image_files import ImageFinder
 
     if source.is_dir():
         stems, folder = list_voc(source)

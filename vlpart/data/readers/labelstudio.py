@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.data.locate import ImageFinder
+from vlpart.data.image_files import ImageFinder
 from vlpart.data.readers.coco import parse_json
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, corners, picture_of
 from vlpart.data.readers.values import MAX_PIXELS

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vlpart.data.resize import PIXEL_MEAN, PIXEL_STD
 from vlpart.errors import WeightsError
-from vlpart.models.backbones.frozen_norm import FrozenBatchNorm, conv_norm
+from vlpart.models.backbones.resnet import FrozenBatchNorm, conv_norm
 from vlpart.zoo.weights import as_float32, load_state_dict
 
 STAGES = (  # expansion, kernel, stride, channels, blocks (Tan and Le, EfficientNet-Lite)
