@@ -233,6 +233,7 @@ def _connection(kind: Any, watch: Watch, allow_private: bool, host: str, *, prox
     connection = kind(host, **options)
 
     def connect(address: tuple[str, int], timeout: Any = None, source: Any = None) -> socket.socket:
+        """A connection to an address that is allowed, watched over."""
         if not allow_private and not proxied:
             address = _public(address)
         made = socket.create_connection(address, timeout, source)

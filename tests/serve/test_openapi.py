@@ -37,7 +37,7 @@ def test_answers_are_what_is_described(path: str, described: Any) -> None:
     @given(case=operation.as_strategy())
     @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def check(case: Any) -> None:
-        case.call_and_validate(excluded_checks=[positive_data_acceptance])
+        case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=120)
 
     check()
 

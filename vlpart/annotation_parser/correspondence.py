@@ -91,8 +91,8 @@ def _tiles(chunk: Tensor, keys: Tensor) -> Iterator[tuple[int, Tensor]]:
 def _best(similarities: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Largest values of every row and their columns, in order; of equal ones the first if k is 1."""
     if k == 1:
-        value, column = similarities.max(dim=1, keepdim=True)
-        return value, column
+        largest, column = similarities.max(dim=1, keepdim=True)
+        return largest, column
     return similarities.topk(k, dim=1)
 
 
@@ -149,8 +149,8 @@ def transfer_parts(
 
 def any_overlap(bitmap: NDArray[np.bool_], size_hw: tuple[int, int]) -> Tensor:
     """A (h, w) bitmap resized bilinearly to `size_hw`: True wherever the result is not zero. Bool tensor."""
-    values = torch.from_numpy(np.ascontiguousarray(bitmap, dtype=np.float32))
-    return F.interpolate(values[None, None], size=size_hw, mode="bilinear", align_corners=False)[0, 0] > 0
+    pixels = torch.from_numpy(np.ascontiguousarray(bitmap, dtype=np.float32))
+    return F.interpolate(pixels[None, None], size=size_hw, mode="bilinear", align_corners=False)[0, 0] > 0
 
 
 def tight_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:

@@ -279,12 +279,12 @@ class ObjectParser:
                 continue
             mask = np.zeros(bitmap.shape, dtype=bool)
             mask[y0:y1, x0:x1] = placed[0]
-            a, b, c, d = tight_box(mask)
+            left, top, right, bottom = tight_box(mask)
             placed_parts.append(
                 ParsedPart(
                     name=name,
                     found_as=", ".join(sorted(f"{base}:{part}" for base, part in base_parts)),
-                    box_xyxy=(a + 0.5, b + 0.5, c + 0.5, d + 0.5),  # from pixel centres to edges
+                    box_xyxy=(left + 0.5, top + 0.5, right + 0.5, bottom + 0.5),  # from pixel centres to edges
                     score=placed[1],
                     mask=mask,
                 )
@@ -425,10 +425,15 @@ def window_of(bitmap: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     """x0, y0, x1, y1 around the True pixels of a (H, W) bitmap, with a margin; None where there are none."""
     if not bitmap.any():
         return None
-    a, b, c, d = tight_box(bitmap)
-    across, down = MARGIN * (c - a) + 4, MARGIN * (d - b) + 4
+    left, top, right, bottom = tight_box(bitmap)
+    across, down = MARGIN * (right - left) + 4, MARGIN * (bottom - top) + 4
     height, width = bitmap.shape
-    return max(0, int(a - across)), max(0, int(b - down)), min(width, int(c + across)), min(height, int(d + down))
+    return (
+        max(0, int(left - across)),
+        max(0, int(top - down)),
+        min(width, int(right + across)),
+        min(height, int(bottom + down)),
+    )
 
 
 def shrink(image: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:

@@ -77,9 +77,9 @@ def write_coco(
         """The part classes of its labels, of all images: a parser may miss any, so none is known to be absent."""
         return image | {"not_exhaustive_category_ids": numbering.open_ended(image["image_labels"])}
 
-    info = {"description": "parts found by vlpart's annotation parser", "settings": settings}
+    about = {"description": "parts found by vlpart's annotation parser", "settings": settings}
     with output_errors(output), ExitStack() as stack:
-        coco = CocoFile(output, info, categories, finish)
+        coco = CocoFile(output, about, categories, finish)
         stack.callback(coco.discard)
         for record in records:
             if "image" not in record:

@@ -173,17 +173,17 @@ def read_base_data(
         None if only_objects is None else {plain(name) for name in only_objects},
         {plain(name) for name in exclude_objects},
     )
-    data = BaseData(references=[])
+    base = BaseData(references=[])
     for image in file.images:
         chosen = chooser.choose(image, path)
         if isinstance(chosen, str):
-            data.left_out[chosen] += 1
+            base.left_out[chosen] += 1
         else:
-            data.references.append(chosen)
-    if not data.references:
-        why = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items()) or "it lists no images"
+            base.references.append(chosen)
+    if not base.references:
+        why = ", ".join(f"{count} {reason}" for reason, count in base.left_out.items()) or "it lists no images"
         raise DataError(f"{path} has no image with exactly one object and its parts ({why})")
-    return data
+    return base
 
 
 def _object_and_part(category: CategoryEntry, vocabulary: Vocabulary | None, path: Path) -> tuple[str, str | None]:
@@ -264,23 +264,23 @@ def read_base_objects(
     only = None if only_objects is None else {plain(name) for name in only_objects}
     excluded = {plain(name) for name in exclude_objects}
     categories = {c.id: c for c in file.categories}
-    data = BaseData(references=[])
+    base = BaseData(references=[])
     for image, objects in annotated_objects(file, path):
         parts = [a for a in image.annotations if categories[a.category_id].part is not None and not a.crowd]
         for entry in objects:
             name = categories[entry.category_id].object_name
             if plain(name) in excluded or (only is not None and plain(name) not in only):
-                data.left_out["objects that are not wanted"] += 1
+                base.left_out["objects that are not wanted"] += 1
                 continue
             own = parts_of(entry, parts, objects, categories)
             if not own:
-                data.left_out["objects without parts"] += 1
+                base.left_out["objects without parts"] += 1
                 continue
-            data.references.append(_reference(image, entry, name, own, categories))
-    if not data.references:
-        why = ", ".join(f"{count} {reason}" for reason, count in data.left_out.items()) or "it lists no objects"
+            base.references.append(_reference(image, entry, name, own, categories))
+    if not base.references:
+        why = ", ".join(f"{count} {reason}" for reason, count in base.left_out.items()) or "it lists no objects"
         raise DataError(f"{path} has no object with parts ({why})")
-    return data
+    return base
 
 
 def annotated_objects(file: AnnotationFile, path: Path) -> Iterable[tuple[ImageEntry, list[AnnotationEntry]]]:

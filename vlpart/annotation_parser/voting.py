@@ -55,14 +55,14 @@ def votes(target: Tensor, witnesses: Sequence[Witness], neighbours: int) -> Tens
 
 def coverage(bitmap: NDArray[np.bool_], grid: tuple[int, int]) -> Tensor:
     """(rows * columns,) float32: how much of every patch of a grid that spans a bitmap is True, smoothed."""
-    values = torch.from_numpy(np.ascontiguousarray(bitmap, dtype=np.float32))[None, None]
-    return F.interpolate(values, size=grid, mode="bilinear", antialias=True, align_corners=False).flatten()
+    pixels = torch.from_numpy(np.ascontiguousarray(bitmap, dtype=np.float32))[None, None]
+    return F.interpolate(pixels, size=grid, mode="bilinear", antialias=True, align_corners=False).flatten()
 
 
 def spread(patches: Tensor, grid: tuple[int, int], size_hw: tuple[int, int]) -> NDArray[np.float32]:
     """(H, W) float32 from the (N,) values of a grid's patches, bilinear."""
-    values = patches.float().cpu().view(1, 1, *grid)
-    smooth = F.interpolate(values, size=size_hw, mode="bilinear", align_corners=False)[0, 0].numpy()
+    coarse = patches.float().cpu().view(1, 1, *grid)
+    smooth = F.interpolate(coarse, size=size_hw, mode="bilinear", align_corners=False)[0, 0].numpy()
     return np.asarray(smooth, dtype=np.float32)
 
 
@@ -80,8 +80,8 @@ def region(
     Returns:
         (H, W) bool, and the mean score in it.
     """
-    values = np.where(inside, score_map, 0)
-    if not values.max(initial=0) > 0:
+    scores = np.where(inside, score_map, 0)
+    if not scores.max(initial=0) > 0:
         return None
-    kept = sizable_components(values > threshold * values.max(), smallest)
-    return kept, float(values[kept].mean())
+    kept = sizable_components(scores > threshold * scores.max(), smallest)
+    return kept, float(scores[kept].mean())

@@ -135,6 +135,7 @@ def _write_plan(dest: Place, blocks: Iterator[list[Item]], progress: Progress | 
         target = own_folder(dest) / f"plan/{counts['blocks'] // _IN_A_FILE:08}.parquet"
 
         def put(part: list[list[Item]] = part, temporary: Place = temporary, target: Place = target) -> None:
+            """Write a part of the plan under a temporary name, then give it its own."""
             temporary.parent.make()
             with parquet.ParquetWriter(temporary.path, _PLAN, filesystem=temporary.files, compression="zstd") as writer:
                 for block in part:
@@ -230,6 +231,7 @@ def tidy(dest: Place) -> None:
 
 def _delete(folder: Place) -> None:
     def act() -> None:
+        """Remove the folder if it is there."""
         if folder.kind() == "folder":
             folder.files.delete_dir(folder.path)
 

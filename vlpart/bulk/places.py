@@ -109,6 +109,7 @@ class Place:
         temporary = beside / f"{uuid.uuid4().hex}.tmp"
 
         def put() -> None:
+            """Write beside the place, then move it there."""
             beside.make()
             with self.files.open_output_stream(temporary.path) as stream:
                 stream.write(data)

@@ -93,11 +93,13 @@ def annotate(
     with Bars(hidden=no_progress, transient=True) as progress:
 
         def on_image(image: str, result: Result) -> None:
+            """One more is done."""
             nonlocal done
             done += 1
             progress("labelling", done, total)
 
         def on_failure(image: str, error: ImageError) -> None:
+            """One more is left out."""
             nonlocal done
             done += 1
             skipped(image, error)

@@ -104,6 +104,7 @@ class Loader:
         planned: deque[dict[str, Any]] = deque()
 
         def plan() -> Iterator[list[Draw]]:
+            """What the workers shall read, with the state that the sampler had after each batch."""
             while True:
                 draws = self._sampler.next_batch()
                 planned.append(self._sampler.state_dict())
@@ -243,6 +244,7 @@ def _follow_parent(worker: int) -> None:
     parent = os.getppid()
 
     def watch() -> None:
+        """End this process with the one that started it."""
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)

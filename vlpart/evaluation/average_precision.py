@@ -236,6 +236,7 @@ def over_classes(
     present = ~np.isnan(values["ap"])
 
     def average(rows: NDArray[np.bool_]) -> AveragePrecision:
+        """Mean over the classes of some rows that have ground truth."""
         rows = rows & present
         if not rows.any():
             return AveragePrecision()
@@ -245,6 +246,7 @@ def over_classes(
         return AveragePrecision(**dict(zip(names, means, strict=True)), classes=int(rows.sum()))
 
     def by_name() -> AveragePrecision:
+        """Mean over part names, each the mean over its objects."""
         each = [average(np.array([n == name for n in part_names])) for name in sorted(set(part_names) - {None})]  # type: ignore[type-var]
         scored = [precision for precision in each if precision.classes]
         columns = {name: [x for p in scored if (x := getattr(p, name)) == x] for name in names}

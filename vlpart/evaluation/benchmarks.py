@@ -295,6 +295,7 @@ def part_split(truth: Truth, groups: Mapping[str, Sequence[int]]) -> PartSplit |
         return None
 
     def parts_of(key: str) -> list[int]:
+        """Ids of the parts of the objects that are listed under a key."""
         objects = {str(name).casefold() for name in named.get(key, ())}
         return [c["id"] for c in truth["categories"] if is_part(c) and _owner(c) in objects]
 

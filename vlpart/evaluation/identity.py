@@ -43,6 +43,7 @@ def translated(rows: Sequence[Any], truth: Mapping[str, Any]) -> list[Any]:
     images, categories = numbers(truth["images"]), numbers(truth["categories"])
 
     def number(known: Mapping[Id, int], value: Any) -> Any:
+        """The number of an id of the file; what is no such id stays as it is."""
         key = identifier(value)
         return value if key is None else known.get(key, _Unknown(value))
 

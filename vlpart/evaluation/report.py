@@ -265,6 +265,7 @@ def image_pairs(
     vocabulary = Vocabulary.from_categories(ordered_categories(checked.truth))
 
     def pair(image_id: int) -> ImagePair:
+        """An image with what is annotated, beside it with what was found."""
         image, summary = images[image_id], judged[image_id]
         pixels = read_image(dataset.image_path(image))
         size = (pixels.shape[0], pixels.shape[1])
@@ -295,6 +296,7 @@ def answer_pairs(dataset: Dataset, checked: Checked, referring: Referring) -> tu
     vocabulary = Vocabulary.from_categories(ordered_categories(checked.truth))
 
     def pair(answer: Answer) -> ImagePair:
+        """An image with what is annotated, beside it with what was found."""
         image = images[answer.image_id]
         pixels = read_image(dataset.image_path(image))
         size = (pixels.shape[0], pixels.shape[1])
@@ -321,6 +323,7 @@ def answer_pairs(dataset: Dataset, checked: Checked, referring: Referring) -> tu
         )
 
     def first_of_each_image(answers: Iterable[Answer]) -> list[Answer]:
+        """The first answer of each image, for so many images."""
         chosen: dict[int, Answer] = {}
         for answer in answers:
             if len(chosen) < COUNT:

@@ -129,6 +129,7 @@ def predict(
     file_classes = [None if number is None else id_of[number] for number in classes]
 
     def line_of(image: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of an image: its detections, and proposals where they are asked for."""
         read = predictor.read(dataset.pixels_or_path(image), **sides)
         (result,) = predictor.detect([read], names, **limits)
         _check_frame(result, image)

@@ -95,6 +95,7 @@ def _checked(run: Callable[[Arrays], list[NDArray[Any]]], facts: Facts, path: Pa
     """`run`, whose failures and answers of another form than `DetectorGraph.forward` gives are `WeightsError`s."""
 
     def checked(inputs: Arrays) -> list[NDArray[Any]]:
+        """The answer of the engine, if it is one."""
         try:
             found = run(inputs)
         except (MemoryError, KeyboardInterrupt):
@@ -133,6 +134,7 @@ def _onnxruntime(path: Path, threads: int | None) -> _Opened:
     names = [each.name for each in session.get_inputs()]
 
     def run(inputs: Arrays) -> list[NDArray[Any]]:
+        """One forward pass."""
         return list(session.run(None, dict(zip(names, inputs, strict=True))))
 
     return facts, run
@@ -165,6 +167,7 @@ def _openvino(path: Path, threads: int | None) -> _Opened:
     facts = Facts.from_json(text, path)
 
     def run(inputs: Arrays) -> list[NDArray[Any]]:
+        """One forward pass."""
         answer = compiled.create_infer_request().infer(list(inputs))
         return [np.array(answer[output]) for output in compiled.outputs]
 
@@ -222,6 +225,7 @@ def _torch(path: Path, threads: int | None) -> _Opened:
     facts = Facts.from_json(said.decode(errors="replace") if isinstance(said, bytes) else said, path)
 
     def run(inputs: Arrays) -> list[NDArray[Any]]:
+        """One forward pass."""
         with torch.inference_mode():
             return [each.numpy() for each in module(*(torch.from_numpy(np.asarray(each)) for each in inputs))]
 

@@ -93,11 +93,13 @@ def onnx_forms() -> dict[Any, Any]:
         return op.Constant(value_ints=list(values))
 
     def suppress(boxes: Any, scores: Any, most: Any, iou: float, threshold: Any) -> Any:
+        """(K, 3) int64: batch, class and box of what non-maximum suppression keeps."""
         return op.NonMaxSuppression(
             op.Unsqueeze(boxes, constant(0)), scores, most, op.Constant(value_floats=[iou]), threshold
         )
 
     def unsuppressed_form(boxes_xyxy: Any, scores: Any, groups: Any, iou_threshold: float) -> Any:
+        """`unsuppressed`, with groups moved apart instead of classes."""
         span = op.Add(op.ReduceMax(boxes_xyxy, keepdims=0), op.Constant(value_float=1.0))
         apart = op.Add(boxes_xyxy, op.Unsqueeze(op.Mul(groups, span), constant(1)))
         lowest = op.Constant(value_floats=[-1e30])
@@ -111,6 +113,7 @@ def onnx_forms() -> dict[Any, Any]:
     def chosen_form(
         scores: Any, boxes_xyxy: Any, threshold: Any, iou_threshold: float, max_detections: int
     ) -> tuple[Any, Any]:
+        """`chosen`."""
         by_name = op.Unsqueeze(op.Transpose(scores, perm=[1, 0]), constant(0))
         found = suppress(
             boxes_xyxy, by_name, constant(max_detections), iou_threshold, op.Unsqueeze(threshold, constant(0))
@@ -124,6 +127,7 @@ def onnx_forms() -> dict[Any, Any]:
     def roi_align_form(
         features: Any, rois: Any, scale: float, height: int, width: int, sampling_ratio: int, aligned: bool
     ) -> Any:
+        """`torchvision.ops.roi_align`."""
         images = op.Cast(op.Squeeze(op.Slice(rois, constant(0), constant(1), constant(1)), constant(1)), to=7)  # int64
         return op.RoiAlign(
             features,

@@ -299,15 +299,15 @@ def _write_yolo_data(path: Path, vocabulary: Vocabulary) -> Path:
     Raises:
         OutputError: the folder has labels of other classes, or the disk refuses.
     """
-    data = yolo_data(vocabulary).encode()
+    content = yolo_data(vocabulary).encode()
     if is_there(path):
         with output_errors(path):
             earlier = read_regular(path, MAX_TEXT_BYTES)
-        if earlier != data:
+        if earlier != content:
             raise OutputError(
                 f"{path} names other classes, so its labels would no longer fit: choose another folder with --output"
             )
-    return write_file(path, data)
+    return write_file(path, content)
 
 
 def _link_images(output: Path, image: str, result: Result, files: Iterable[Path]) -> None:

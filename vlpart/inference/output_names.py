@@ -39,8 +39,8 @@ def _name_in(url: str) -> str:
 
 
 def _shortened(stem: str) -> str:
-    data = os.fsencode(stem)
-    return stem if len(data) <= _STEM_BYTES else data[:_STEM_BYTES].decode(errors="ignore")
+    encoded = os.fsencode(stem)
+    return stem if len(encoded) <= _STEM_BYTES else encoded[:_STEM_BYTES].decode(errors="ignore")
 
 
 class OutputNames:

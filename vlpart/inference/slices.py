@@ -149,6 +149,7 @@ def _things(sightings: list[_Sighting]) -> list[list[_Sighting]]:
     masks: dict[int, MaskCrop] = {}
 
     def mask(i: int) -> MaskCrop:
+        """The mask of a sighting, computed once."""
         if i not in masks:
             masks[i] = sightings[i].mask()
         return masks[i]
@@ -174,8 +175,8 @@ def _things(sightings: list[_Sighting]) -> list[list[_Sighting]]:
 
 def _alike(sightings: list[_Sighting], one: int, other: int, mask: Callable[[int], MaskCrop]) -> bool:
     """Whether two tiles see the same where both see."""
-    a, b = sightings[one].tile, sightings[other].tile
-    window = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+    here, there = sightings[one].tile, sightings[other].tile
+    window = (max(here[0], there[0]), max(here[1], there[1]), min(here[2], there[2]), min(here[3], there[3]))
     if window[0] >= window[2] or window[1] >= window[3]:
         return False
     first, second = mask(one).within(*window), mask(other).within(*window)

@@ -20,12 +20,14 @@ def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]
     stop = Event()
 
     def put(entry: tuple[bool, Any]) -> None:
+        """Hand an entry over, unless nobody wants it any more."""
         while not stop.is_set():
             with suppress(Full):
                 ready.put(entry, timeout=0.1)
                 return
 
     def work() -> None:
+        """Iterate until the end, an error, or until nobody wants more."""
         try:
             for item in items:
                 put((True, item))

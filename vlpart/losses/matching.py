@@ -104,6 +104,7 @@ def subsample(
     """
 
     def draw(members: Tensor, limit: int) -> Tensor:
+        """Indices of at most `limit` members, at random."""
         index = members.nonzero().squeeze(1)
         order = torch.randperm(len(index), generator=generator)[:limit]
         return index[order.to(index.device)]

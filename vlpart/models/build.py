@@ -48,20 +48,24 @@ def build_detector(architecture: str | Architecture, *, mask_on: bool = True) ->
     from vlpart.models.rpn import AnchorGenerator, ProposalOptions, RegionProposalNetwork
     from vlpart.models.text_classifier import TextClassifier
 
-    a = get_architecture(architecture) if isinstance(architecture, str) else architecture
-    backbone = _build_backbone(a.backbone)
+    sizes = get_architecture(architecture) if isinstance(architecture, str) else architecture
+    backbone = _build_backbone(sizes.backbone)
     stages = []
-    for delta_weights in a.stage_delta_weights:
-        classifier = TextClassifier(a.box_width, a.text_dim, scale=a.logit_scale, initial_bias=a.logit_bias)
-        stages.append(BoxStage(a.channels, a.box_width, classifier, delta_weights, quality=a.quality))
+    for delta_weights in sizes.stage_delta_weights:
+        classifier = TextClassifier(
+            sizes.box_width, sizes.text_dim, scale=sizes.logit_scale, initial_bias=sizes.logit_bias
+        )
+        stages.append(BoxStage(sizes.channels, sizes.box_width, classifier, delta_weights, quality=sizes.quality))
     return Detector(
         backbone=backbone,
-        fpn=FeaturePyramid(backbone.out_channels, a.channels),  # type: ignore[arg-type]
-        rpn=RegionProposalNetwork(a.channels, AnchorGenerator(a.anchor_sides, strides=(4, 8, 16, 32, 64))),
+        fpn=FeaturePyramid(backbone.out_channels, sizes.channels),  # type: ignore[arg-type]
+        rpn=RegionProposalNetwork(sizes.channels, AnchorGenerator(sizes.anchor_sides, strides=(4, 8, 16, 32, 64))),
         roi_heads=RoiHeads(
             stages,
-            MaskHead(a.channels, a.mask_width, a.mask_convs) if mask_on else None,
-            ClassEvidence(a.evidence_names, a.evidence_features, a.text_dim) if a.evidence_names else None,
+            MaskHead(sizes.channels, sizes.mask_width, sizes.mask_convs) if mask_on else None,
+            ClassEvidence(sizes.evidence_names, sizes.evidence_features, sizes.text_dim)
+            if sizes.evidence_names
+            else None,
         ),
-        proposal_options=ProposalOptions(pre_nms=a.test_pre_nms, post_nms=a.test_proposals),
+        proposal_options=ProposalOptions(pre_nms=sizes.test_pre_nms, post_nms=sizes.test_proposals),
     )

@@ -128,6 +128,7 @@ def assemble(
     teachers = None if held is None else make_teacher(recipe, held, detector, encoder, text)
 
     def compute(batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch."""
         name = batch.source
         words = text[name]
         if distractors is not None:
@@ -300,6 +301,7 @@ def build_trainer(
     parts = assemble(recipe, workers=workers, world=world, progress=progress, initial_file=kept, held_file=held)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
+        """The figures of the weights as they would be exported."""
         weights = model.state_dict()
         if parts.initial is not None:
             weights = interpolated(weights, parts.initial, recipe.initial_share)

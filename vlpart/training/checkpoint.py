@@ -156,7 +156,7 @@ def _malformed(content: Mapping[str, Any]) -> str:
         if key in content and (not isinstance(content[key], kind) or isinstance(content[key], bool)):
             return f"{key!r} is malformed"
     weights, ranks = content.get("model", {}), content.get("ranks", [])
-    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()):
+    if not all(isinstance(name, str) and isinstance(weight, Tensor) for name, weight in weights.items()):
         return "'model' holds something else than tensors"
     if not all(isinstance(rank, dict) and {"loader", "rng"} <= rank.keys() for rank in ranks):
         return "'ranks' is malformed"
@@ -218,9 +218,9 @@ def weights_of(content: Mapping[str, Any], *, use_ema: bool) -> dict[str, Tensor
     """The model weights of a checkpoint; the moving average replaces the trained ones if `use_ema` and there is one."""
     weights: dict[str, Tensor] = dict(content["model"])
     if use_ema and content.get("ema") is not None:
-        for name, value in content["ema"]["shadow"].items():
-            if name in weights and isinstance(value, Tensor):
-                weights[name] = value.to(weights[name].dtype)
+        for name, weight in content["ema"]["shadow"].items():
+            if name in weights and isinstance(weight, Tensor):
+                weights[name] = weight.to(weights[name].dtype)
     return weights
 
 
@@ -261,8 +261,8 @@ def export_weights(
             raise TrainingError(f"{checkpoint} takes {share:g} of the first weights of its run: give them")
         weights = interpolated(weights, initial, share)
     tensors = {}
-    for name, value in weights.items():
-        narrow = value.to(dtype) if value.is_floating_point() and value.ndim >= 2 else value
+    for name, weight in weights.items():
+        narrow = weight.to(dtype) if weight.is_floating_point() and weight.ndim >= 2 else weight
         if not bool(torch.isfinite(narrow).all()):
             raise TrainingError(
                 f"{checkpoint} holds non-finite values in {name} as {dtype}: export an earlier checkpoint"
@@ -302,7 +302,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         try:
             temporary.touch()
             mode = temporary.stat().st_mode
-            plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            plain = {name: weight.detach().cpu().contiguous() for name, weight in tensors.items()}
             save_file(plain, temporary, metadata=dict(metadata or {}))
             temporary.chmod(mode)
         except SafetensorError as error:

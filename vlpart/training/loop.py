@@ -411,8 +411,8 @@ def run_lock(output: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if new and [path.name for path in output.iterdir()] == [".lock"]:  # the run did not even begin
-            (output / ".lock").unlink()
+        if new and {path.name for path in output.iterdir()} <= {".lock"}:  # the run did not even begin
+            (output / ".lock").unlink(missing_ok=True)  # some versions of filelock have done so
             output.rmdir()
 
 

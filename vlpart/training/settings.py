@@ -143,17 +143,17 @@ def _read_several(text: str, origin: Any, inner: Sequence[Any]) -> Any:
 
 def _read_number(text: str, kind: type) -> Any:
     try:
-        value = float(text)
+        number = float(text)
     except ValueError:
         return _NONE_FITS
-    if not math.isfinite(value):
+    if not math.isfinite(number):
         return _NONE_FITS
     if kind is float:
-        return value
+        return number
     try:
         return int(text)
     except ValueError:  # 1e4 is as good as 10000
-        return int(value) if value.is_integer() and abs(value) < 2**53 else _NONE_FITS
+        return int(number) if number.is_integer() and abs(number) < 2**53 else _NONE_FITS
 
 
 def _described(kind: Any) -> str:
@@ -181,6 +181,7 @@ def with_image_size(recipe: Recipe, side: int) -> Recipe:
     """
 
     def scaled(source: Source) -> Source:
+        """A source whose largest shorter side is `side`."""
         factor = side / max(source.short_sides)
         return replace(
             source,

@@ -184,8 +184,8 @@ class Stepper:
 
 def sum_of(losses: dict[str, Tensor], sums: dict[str, list[float]]) -> float:
     """The total; every loss is appended to its list in `sums`. One transfer from the device."""
-    values = torch.stack([value.detach().float() for value in losses.values()])
-    *each, total = torch.cat((values, values.sum()[None])).tolist()
+    flat = torch.stack([value.detach().float() for value in losses.values()])
+    *each, total = torch.cat((flat, flat.sum()[None])).tolist()
     for name, value in zip(losses, each, strict=True):
         sums.setdefault(name, []).append(value)
     return total

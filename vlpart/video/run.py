@@ -178,6 +178,7 @@ def predict_video(
     told = options.pop("on_open", None)
 
     def opened(count: int | None, rate: float) -> None:
+        """Take the rate for the files, and pass it on."""
         files.rate = rate
         if told is not None:
             told(count, rate)

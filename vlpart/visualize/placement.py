@@ -241,6 +241,7 @@ def _crossings(origins: Floats, ends: Floats, starts: Floats, stops: Floats) -> 
     """(K, L): whether the segments origin-end and start-stop cross."""
 
     def side(origin: Floats, towards: Floats, point: Floats) -> Floats:
+        """Positive where a point is on one side of the line from `origin` to `towards`, negative on the other."""
         a, b = towards - origin, point - origin
         return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 

@@ -166,6 +166,7 @@ def _chart(panel: _Panel, width: int, height: int) -> Image.Image:
     ticks_x, ticks_y = nice_ticks(min(0.0, *xs), max(*xs, 1.0)), nice_ticks(min(0.0, *ys), max(ys))
 
     def at(x: float, y: float) -> tuple[float, float]:
+        """Where a point of the curve is in the picture."""
         across = (x - ticks_x[0]) / (ticks_x[-1] - ticks_x[0])
         up = (y - ticks_y[0]) / (ticks_y[-1] - ticks_y[0])
         return x0 + across * (x1 - x0), y1 - up * (y1 - y0)

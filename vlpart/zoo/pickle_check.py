@@ -219,6 +219,7 @@ def _is_pair_or_key(value: _Value) -> bool:
 
 def _tuple_of(count: int) -> Callable[[_Walk], None]:
     def action(walk: _Walk) -> None:
+        """Put what was made since the mark onto the stack."""
         walk.stack.append(walk._made("tuple", [walk._pop() for _ in range(count)][::-1]))
 
     return action
@@ -226,6 +227,7 @@ def _tuple_of(count: int) -> Callable[[_Walk], None]:
 
 def _of_mark(kind: str) -> Callable[[_Walk], None]:
     def action(walk: _Walk) -> None:
+        """Put what was made since the mark onto the stack."""
         parts = walk._until_mark()
         if kind in ("dict", "set"):
             walk._keys(parts[::2] if kind == "dict" else parts)

@@ -112,7 +112,7 @@ def batches_of_one_size(
 def fingerprint(model: nn.Module, also: str = "") -> str:
     """SHA-256 over the weights of a network, and over what else its output depends on, shortened."""
     digest = hashlib.sha256(also.encode())
-    for name, value in sorted(model.state_dict().items()):
+    for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -150,6 +150,7 @@ def load_embedded(
     sizes = get_architecture(loaded.architecture)
 
     def maps(pixels: Tensor) -> list[Tensor]:
+        """Three levels of the pyramid and the coarsest map of the backbone."""
         backbone = detector.backbone(pixels)
         return [*detector.fpn(backbone)[1:4], backbone[-1]]
 

@@ -79,6 +79,7 @@ def timm_features(maps: TimmMaps, device: str | Device = "cpu", precision: str =
     config: Any = maps.network.pretrained_cfg
 
     def in_rows(pixels: Tensor) -> list[Tensor]:
+        """The maps of the network, each (B, C, H, W)."""
         feature_maps = zip(maps.network(pixels), channels, strict=True)
         # Some networks put channels last.
         return [m if m.shape[1] == count else m.permute(0, 3, 1, 2) for m, count in feature_maps]

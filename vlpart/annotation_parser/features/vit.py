@@ -199,9 +199,11 @@ def load_weights(model: VisionTransformer, state: Mapping[str, Tensor], where: s
         WeightsError: a tensor is missing or of another shape; `where` is named.
     """
     own = model.state_dict()
-    for name, value in own.items():
-        if name not in state or state[name].shape != value.shape:
-            state_of = "is missing" if name not in state else f"is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+    for name, weight in own.items():
+        if name not in state or state[name].shape != weight.shape:
+            state_of = (
+                "is missing" if name not in state else f"is {tuple(state[name].shape)}, not {tuple(weight.shape)}"
+            )
             raise WeightsError(f"{where} holds no DINO ViT-S/8 backbone ({name} {state_of}): download it again")
     model.load_state_dict(as_float32({name: state[name] for name in own}, where))
 

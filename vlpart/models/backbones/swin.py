@@ -43,6 +43,7 @@ def shifted_window_mask(height: int, width: int, shift: int, device: torch.devic
     """(windows, 49, 49) float32: 0 inside a region, -100 between tokens that only the shift brought together."""
 
     def regions(size: int) -> Tensor:
+        """(size,) the number of the region that a row or column is in after the shift."""
         index = torch.arange(size, device=device)
         return (index >= size - WINDOW).float() + (index >= size - shift).float()
 
