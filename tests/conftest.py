@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,3 +119,37 @@ def photo(photo_array: np.ndarray, tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
     Image.fromarray(photo_array).save(path, quality=92)
     return path
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Give the address of a server that follows a talk with everybody who connects; what it was asked is in `asked`."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    over = threading.Event()
+    listeners: list[socket.socket] = []
+
+    def start(talk: Callable[[socket.socket, threading.Event], None], asked: list[bytes] | None = None) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def attend(line: socket.socket) -> None:
+            with line, suppress(OSError):
+                request = line.recv(65536)
+                if asked is not None:
+                    asked.append(request)
+                talk(line, over)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=attend, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    over.set()
+    for listener in listeners:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()

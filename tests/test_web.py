@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from vlpart.errors import DownloadError, ImageError
 from vlpart.zoo.download import download_file
 
 Talk = Callable[[socket.socket, threading.Event], None]
+Serve = Callable[..., str]
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -36,40 +36,6 @@ def say(answer: bytes) -> Talk:
     return lambda line, over: line.sendall(answer)
 
 
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Talk], str]]:
-    """Give the address of a server that follows a talk with everybody who connects; what it was asked is in `asked`."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    over = threading.Event()
-    listeners: list[socket.socket] = []
-
-    def start(talk: Talk, asked: list[bytes] | None = None) -> str:
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
-
-        def attend(line: socket.socket) -> None:
-            with line, suppress(OSError):
-                request = line.recv(65536)
-                if asked is not None:
-                    asked.append(request)
-                talk(line, over)
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    threading.Thread(target=attend, args=(listener.accept()[0],), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    yield start
-    over.set()
-    for listener in listeners:
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-
-
 SLOW = {
     "body": drip(OK + b"Content-Length: 1000000\r\n\r\n", b"x"),
     "headers": drip(OK, b"X-More: yes\r\n"),
@@ -79,6 +45,48 @@ SLOW = {
     "continue": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "unknown_length": drip(OK + b"\r\n", b"x"),
 }
+
+
+def flood(head: bytes, piece: bytes, sent: list[int]) -> Talk:
+    """Send `head`, then `piece` as fast as it is taken, up to 100 MB."""
+
+    def talk(line: socket.socket, over: threading.Event) -> None:
+        line.sendall(head)
+        while sum(sent) < 100_000_000 and not over.is_set():
+            sent.append(line.send(piece))
+
+    return talk
+
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "status line": (b"HTTP/1.1 200 ", b"x" * 65_536),
+    "header line": (OK + b"X-Long: ", b"x" * 65_536),
+    "headers": (OK, b"X-More: yes\r\n" * 1000),
+    "huge chunk": (CHUNKED + b"ffffffffffffffff\r\n", b"x" * 65_536),
+    "huger chunk": (CHUNKED + b"f" * 5000 + b"\r\n", b"x" * 65_536),
+    "negative chunk": (CHUNKED + b"-1\r\n", b"x" * 65_536),
+    "more negative chunk": (CHUNKED + b"-ffffffffffffffff\r\n", b"x" * 65_536),
+    "chunk extension": (CHUNKED + b"1;", b"x" * 65_536),
+    "huge length": (OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", b"x" * 65_536),
+    "no length": (OK + b"Content-Length: \xb2\r\n\r\n", b"x" * 65_536),
+    "negative length": (OK + b"Content-Length: -1\r\n\r\n", b"x" * 65_536),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_fast_servers_are_bounded(
+    kind: str, serve: Callable[[Talk], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what never ends, no more is taken than an image may have, whatever the server calls it."""
+    monkeypatch.setattr("vlpart.data.images.MAX_DOWNLOAD_BYTES", 1_000_000)
+    sent: list[int] = []
+    with pytest.raises(ImageError) as refused:
+        read_image(f"{serve(flood(*FLOODS[kind], sent))}/a.png", timeout=10)
+    assert "took over" not in str(refused.value)
+    assert sum(sent) < 30_000_000  # some are on the way
+    with pytest.raises(DownloadError):
+        download_file(f"{serve(flood(*FLOODS[kind], []))}/a", tmp_path / "a", size=1_000_000, timeout=10)
 
 
 @pytest.mark.parametrize("kind", SLOW)

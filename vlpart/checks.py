@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import builtins
+import inspect
 import math
 import operator
 import os
+import sys
 import types
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache, wraps
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import IO, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from vlpart import _HOME
 
 _MOST = 1 << 63
+_DIGITS = 18
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NAMES: dict[Any, str] = {
     int: "a whole number",
@@ -53,7 +60,7 @@ def _number(value: Any) -> float:
     """NaN for whatever is no number."""
     try:
         return math.nan if isinstance(value, bool | str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one of tensors of several values
         return math.nan
 
 
@@ -73,6 +80,11 @@ def position(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {_shown(value)}") from None
+
+
+def natural(text: str) -> int | None:
+    """The whole number that a text is, in plain digits and below 10^18; None for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def one_of(name: str, value: Any, *kinds: type) -> None:
@@ -106,6 +118,34 @@ def predicts(predictor: Any) -> None:
         raise TypeError(f"predictor must be what vlpart.load gives, got {_shown(predictor)}")
 
 
+def typed(*names: str) -> Callable[[_Function], _Function]:
+    """Make a function refuse arguments of another type than its annotations say, by name, before it begins.
+
+    Numbers may be of any kind here; their range, and whether they are whole, is the function's own affair.
+
+    Args:
+        names: the parameters that are looked at; without any, all of them.
+
+    Raises:
+        TypeError: from the function, for an argument that does not fit (see `check_fields`).
+    """
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def checked(*given: Any, **named: Any) -> Any:
+            arguments = signature.bind(*given, **named).arguments
+            for name, hint in hints_of(function).items():
+                if name in arguments and (not names or name in names) and not fits(arguments[name], hint, strict=False):
+                    raise TypeError(f"{name} must be {_name(hint)}, got {_shown(arguments[name])}")
+            return function(*given, **named)
+
+        return cast(_Function, checked)
+
+    return decorate
+
+
 def check_fields(instance: Any) -> None:
     """Compare the fields of a dataclass with their annotations.
 
@@ -115,25 +155,68 @@ def check_fields(instance: Any) -> None:
     Raises:
         TypeError: a field of another type; the message names it.
     """
-    hints = _hints(type(instance))  # type: ignore[arg-type]  # classes are hashable
+    hints = hints_of(type(instance))  # type: ignore[arg-type]  # classes are hashable
     for field in fields(instance):
         value, hint = getattr(instance, field.name), hints[field.name]
-        if not _fits(value, hint):
+        if not fits(value, hint):
             kind = type(instance).__name__
             raise TypeError(f"{kind}: {field.name} must be {_name(hint)}, got {_shown(value)}")
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def hints_of(thing: Any) -> dict[str, Any]:
+    """The annotations of a class or a function; of a class without fields, those of its constructor.
+
+    Names that only a type checker imports stand for anything.
+    """
+    if isinstance(thing, type) and not is_dataclass(thing):
+        thing = thing.__init__  # type: ignore[misc]
+    try:
+        return get_type_hints(thing)
+    except NameError:
+        return get_type_hints(thing, localns=_Names(thing.__module__))
 
 
-def _fits(value: Any, hint: Any) -> bool:
+class _Unknown(type):
+    """Of a class that stands for what is not imported, and for whatever is in it."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls
+
+    def __getitem__(cls, key: Any) -> Any:
+        return cls
+
+
+class _Anything(metaclass=_Unknown):
+    pass
+
+
+class _Names(dict[str, Any]):
+    """What names mean in a module."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(vars(builtins) | vars(sys.modules[module]))
+
+    def __missing__(self, name: str) -> Any:
+        """What the package exports under a name, if that is loaded: other objects cannot be of it."""
+        home = sys.modules.get(_HOME.get(name, ""))
+        return _Anything if home is None else getattr(home, name)
+
+
+def fits(value: Any, hint: Any, *, strict: bool = True) -> bool:
+    """Whether a value is of the type that an annotation says; see `check_fields`.
+
+    Args:
+        strict: numbers are Python's or numpy's, and whole where the annotation says `int`. False takes everything that
+            is one number, a float for a whole number too, and arrays as sequences.
+    """
     origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any or isinstance(hint, TypeVar):
+    if hint is Any or hint is _Anything or isinstance(hint, TypeVar):
         return True
     if origin in (Union, types.UnionType):
-        return any(_fits(value, each) for each in inner)
+        return any(fits(value, each, strict=strict) for each in inner)
     if origin is Literal:
         return isinstance(value, str | int | None)  # which of them, the class itself says better
     if hint is None or hint is type(None):
@@ -141,24 +224,39 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool)
     if hint in (int, float):
+        if not strict:
+            return -_MOST < (found := _number(value)) < _MOST or found == math.inf
         number = isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
         return number and value > -_MOST and (value == math.inf or value < _MOST)  # NaN is in no range
     if hint is Path:
         return isinstance(value, str | os.PathLike)
     if origin is None:
         return not isinstance(hint, type) or _isinstance(value, hint)
-    return _fits_collection(value, origin, inner)
+    return _fits_collection(value, origin, inner, strict)
 
 
-def _fits_collection(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
-    if not isinstance(origin, type) or not issubclass(origin, Collection):
-        return True  # a function, a protocol
+def _fits_collection(value: Any, origin: Any, inner: tuple[Any, ...], strict: bool) -> bool:
+    if origin is Callable:
+        return callable(value)
+    if origin is IO:
+        return callable(getattr(value, "write", None)) or callable(getattr(value, "read", None))
+    if not isinstance(origin, type) or not issubclass(origin, Iterable):
+        return True  # a protocol
     if issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
+        return isinstance(value, Mapping) and all(
+            fits(key, inner[0], strict=strict) and fits(each, inner[1], strict=strict) for key, each in value.items()
+        )
+    if not issubclass(origin, Collection):  # what can be gone through once is not looked into
+        return isinstance(value, origin) and not isinstance(value, str | bytes)
     if origin is tuple and inner[-1] is not Ellipsis:
-        return isinstance(value, tuple | list) and len(value) == len(inner) and all(map(_fits, value, inner))
+        if not isinstance(value, tuple | list) or len(value) != len(inner):
+            return False
+        return all(fits(each, wanted, strict=strict) for each, wanted in zip(value, inner, strict=True))
     accepted = (tuple, list, Sequence) if origin in (tuple, list, Sequence) else (origin,)
-    return isinstance(value, accepted) and not isinstance(value, str) and all(_fits(each, inner[0]) for each in value)
+    if not strict and Sequence in accepted and getattr(value, "ndim", 0) == 1:
+        value = value.tolist()
+    one_by_one = isinstance(value, accepted) and not isinstance(value, str | bytes)
+    return one_by_one and all(fits(each, inner[0], strict=strict) for each in value)
 
 
 def _isinstance(value: Any, kind: type) -> bool:

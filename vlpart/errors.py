@@ -11,8 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+LONGEST = 8_000
+"""Characters of a message: names in it may come from anywhere, and be of any length."""
+
+
 class VlpartError(Exception):
     """Base of every error raised on purpose by this package."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(_bounded(each) if isinstance(each, str) else each for each in arguments))
 
 
 class ImageError(VlpartError):
@@ -69,3 +76,7 @@ class SelectionError(VlpartError):
     def __init__(self, message: str, found: Mapping[str, int] | None = None) -> None:
         super().__init__(message)
         self.found = dict(found or {})
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 100]} ... ({len(text):,} characters)"

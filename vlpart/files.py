@@ -80,6 +80,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Buff
             large. `strerror` is fit for a message.
         ValueError: a null character in the name.
     """
+    path = os.fspath(path)  # a number would be what is open already
     _check_regular(os.stat(path).st_mode, path)  # noqa: PTH116  opening some devices does something already
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
@@ -188,6 +189,7 @@ def write_file(path: Path, data: bytes) -> Path:
     Raises:
         OutputError: the folder cannot be made or written, the disk is full.
     """
+    path = Path(path)
     temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

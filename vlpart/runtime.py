@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from vlpart.checks import one_of
+from vlpart.checks import natural, one_of, typed
 from vlpart.errors import TrainingError, VlpartError
 
 PRECISIONS = ("auto", "float32", "bf16")
@@ -40,6 +40,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         raise VlpartError(f"device {str(device)!r} cannot be used here ({reason}); leave it out or use cpu") from None
 
 
+@typed()
 def open_device(device: str | torch.device) -> torch.device:
     """The device of a name, tried out.
 
@@ -50,12 +51,13 @@ def open_device(device: str | torch.device) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError, OverflowError, ImportError) as error:  # any of them
-        raise ValueError((str(error).splitlines() or [type(error).__name__])[0].rstrip(".")) from None
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:500]) from None
     if chosen.type == "meta":
         raise ValueError("it holds no values")
     return chosen
 
 
+@typed()
 def choose_precision(precision: str, device: torch.device) -> str:
     """The precision to compute in, "float32" or "bf16".
 
@@ -80,6 +82,7 @@ def bf16_instructions() -> list[str]:
     return [name for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16") if known.get(name)]
 
 
+@typed()
 def training_precision(precision: str, device: str | torch.device) -> tuple[str, str]:
     """The precision to train in, and why.
 
@@ -91,8 +94,11 @@ def training_precision(precision: str, device: str | torch.device) -> tuple[str,
     Returns:
         The precision, and a reason in words; where bf16 is asked for and the processor has no instructions for it, a
         warning.
+
+    Raises:
+        ValueError: no such device here.
     """
-    kind = torch.device(device).type
+    kind = open_device(device).type
     if kind == "cuda":
         has_bf16, where = torch.cuda.is_bf16_supported(), "this GPU"
     else:
@@ -104,6 +110,7 @@ def training_precision(precision: str, device: str | torch.device) -> tuple[str,
     return precision, "as asked for"
 
 
+@typed()
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context to run a network in: autocast for "bf16", nothing for "float32"."""
     if precision == "bf16":
@@ -180,6 +187,7 @@ class World:
         return (seed + 1_000_003 * self.rank) % 2**63
 
 
+@typed()
 @contextmanager
 def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     """Join the processes that `torchrun` started, or be a single one; leave them at the end.
@@ -213,6 +221,7 @@ def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator
         dist.destroy_process_group()
 
 
+@typed()
 def own_device(device: str, local_rank: int = 0, size: int = 1) -> str:
     """The device of one of several training processes: "auto" or "cuda" is the GPU of its local rank.
 
@@ -222,7 +231,7 @@ def own_device(device: str, local_rank: int = 0, size: int = 1) -> str:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
-    if kind != "cuda" or (number and not number.isdecimal()):
+    if kind != "cuda" or (number and natural(number) is None):
         try:
             return str(open_device(device))
         except ValueError as reason:
@@ -272,6 +281,7 @@ def _variable(name: str, default: int) -> int:
         VlpartError: it is no number.
     """
     value = os.environ.get(name, str(default))
-    if not value.isdecimal():
-        raise VlpartError(f"{name} is {value!r}, not a whole number: start with torchrun, or unset it")
-    return int(value)
+    number = natural(value)
+    if number is None:
+        raise VlpartError(f"{name} is {value!r:.80}, not a whole number: start with torchrun, or unset it")
+    return number

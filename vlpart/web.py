@@ -229,8 +229,20 @@ class _Https(urllib.request.HTTPSHandler):
         return self.do_open(functools.partial(self.make, proxied=proxied), req)
 
 
+class _Answer(http.client.HTTPResponse):
+    """An answer whose chunks have no negative sizes: -1 would read into memory whatever comes."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            self.close()
+            raise ValueError("a negative chunk size")
+        return size
+
+
 def _connection(kind: Any, watch: Watch, allow_private: bool, host: str, *, proxied: bool, **options: Any) -> Any:
     connection = kind(host, **options)
+    connection.response_class = _Answer
 
     def connect(address: tuple[str, int], timeout: Any = None, source: Any = None) -> socket.socket:
         """A connection to an address that is allowed, watched over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,14 @@ import pytest
 from pycocotools import mask as coco_mask
 
 pytest.importorskip("pyarrow", reason='pyarrow is missing: pip install "vlpart[ray]"')
+import pyarrow
+from pyarrow import parquet
+
 from tests.bulk.conftest import hashes
 from tests.bulk.test_sources import shard
 from tests.fakes import VOCABULARY, FakePredictor, fake_result
+from vlpart.bulk.job import _PLAN
+from vlpart.bulk.places import Place
 from vlpart.bulk.run import Summary, _pool, bulk
 from vlpart.bulk.tables import MOST_IN_BLOCK, read_results
 from vlpart.bulk.worker import MOST_STARTS, BlockWorker, Done
@@ -153,7 +159,7 @@ def test_an_interrupted_job_goes_on_with_what_is_missing(
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
     own = sorted(path.name for path in (tmp_path / "out" / "_vlpart").iterdir())
-    assert own == ["plan", "plan.json", "settings.json"]
+    assert own == [".lock", "plan", "plan.json", "settings.json"]
     before = len(predictor.calls)
     assert job(photos, tmp_path / "out").existing == 3
     assert len(predictor.calls) == before
@@ -347,3 +353,153 @@ def test_numbers_are_looked_at_first(predictor: FakePredictor, photos: Path, tmp
     with pytest.raises(ValueError, match=name):
         job(photos, tmp_path / "out", **{name: 0})
     assert not (tmp_path / "out").exists()
+
+
+# ---- damaged and hostile states of a job
+
+
+def damaged(folder: Path, photos: Path) -> str:
+    """What is said about a job whose files were spoiled; it must be one line."""
+    with pytest.raises(VlpartError) as refused:
+        job(photos, folder)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+ANYTHING = (
+    *(b"", b"[]", b"5", b"{}", b"\xff", b"[" * 200_000, b'{"blocks": 1e400}', b'{"blocks": true}'),
+    *(b'{"blocks": 9999999999, "images": 7, "shards": 0}', b'{"blocks": -1, "images": 7, "shards": 0}'),
+    *(b'{"blocks": 0, "images": 7, "shards": 0}', b'{"blocks": 3, "images": "7", "shards": 0}'),
+)
+
+
+def test_state_files_of_anything(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    job(photos, tmp_path / "out")
+    (tmp_path / "out" / "images" / "00000001.parquet").unlink()
+    for name in ("plan.json", "settings.json"):
+        state = tmp_path / "out" / "_vlpart" / name
+        good = state.read_bytes()
+        for content in ANYTHING:
+            state.write_bytes(content)
+            assert damaged(tmp_path / "out", photos), content
+            if name == "settings.json":
+                with pytest.raises(VlpartError):
+                    list(read_results(str(tmp_path / "out")))
+        state.write_bytes(good)
+    (tmp_path / "out" / "_vlpart" / "settings.json").write_bytes(b"null")
+    assert "is not of this command" in damaged(tmp_path / "out", photos)
+    (tmp_path / "out" / "_vlpart" / "settings.json").write_bytes(good)
+    (tmp_path / "out" / "_vlpart" / "plan.json").write_bytes(b"null")  # as if it was never listed
+    assert job(photos, tmp_path / "out").finished == 3
+
+
+def test_state_files_that_are_too_large(
+    predictor: FakePredictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job(photos, tmp_path / "out")
+    monkeypatch.setattr("vlpart.bulk.places._MAX_JSON", 10)
+    assert "more than the 10 bytes" in damaged(tmp_path / "out", photos)
+
+
+def test_plans_of_anything(
+    predictor: FakePredictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job(photos, tmp_path / "out")
+    plan = tmp_path / "out" / "_vlpart" / "plan" / "00000000.parquet"
+    good = plan.read_bytes()
+    (tmp_path / "out" / "images" / "00000000.parquet").unlink()
+    empty = pyarrow.table({"path": pyarrow.array([None], pyarrow.binary()), "shard": [False]}, schema=_PLAN)
+    for content in (empty, empty.slice(0, 0), pyarrow.table({"a": [1]})):
+        parquet.write_table(content, plan)
+        damaged(tmp_path / "out", photos)
+    plan.write_bytes(good[:-20])
+    damaged(tmp_path / "out", photos)
+    plan.write_bytes(good)
+    monkeypatch.setattr("vlpart.bulk.job.MOST_IN_BLOCK", 2)
+    assert "is damaged" in damaged(tmp_path / "out", photos)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_pipes_are_no_states(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    job(photos, tmp_path / "out")
+    (tmp_path / "out" / "images" / "00000000.parquet").unlink()
+    for name in ("failed/00000001", "_vlpart/plan/00000000", "_vlpart/plan", "_vlpart/settings"):
+        path = tmp_path / "out" / (f"{name}.json" if name.endswith(("plan", "settings")) else f"{name}.parquet")
+        good = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        assert "pipe" in damaged(tmp_path / "out", photos)
+        path.unlink()
+        path.write_bytes(good)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_pipes_are_no_shards_and_no_lists(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    os.mkfifo(photos / "a.tar")
+    summary = job(photos, tmp_path / "out")
+    assert (summary.images, summary.failed) == (7, 2)
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(DataError, match="there is no|pipe"):
+        job(tmp_path / "list.txt", tmp_path / "other")
+
+
+def test_results_that_do_not_fit_together(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    job(photos, tmp_path / "out")
+    images = tmp_path / "out" / "images" / "00000000.parquet"
+    good = parquet.read_table(images)
+    for column, value in (("detections", 10**6), ("detections", -1), ("detections", None), ("height", None)):
+        place = good.schema.get_field_index(column)
+        values = pyarrow.array([value] * len(good), good.schema.field(column).type)
+        parquet.write_table(good.set_column(place, good.schema.field(column), values), images)
+        with pytest.raises(DataError, match=r"00000000\.parquet"):
+            list(read_results(str(tmp_path / "out")))
+    parquet.write_table(pyarrow.table({"a": [1]}), images)
+    with pytest.raises(DataError, match="its columns are not those of images"):
+        list(read_results(str(tmp_path / "out")))
+
+
+def test_one_run_at_a_time(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    def again(done: Done) -> None:
+        with pytest.raises(OutputError, match="another run works in"):
+            job(photos, tmp_path / "out")
+
+    assert job(photos, tmp_path / "out", on_block=again).finished == 3
+    assert job(photos, tmp_path / "out").existing == 3
+
+
+def test_a_file_is_no_folder_for_results(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "FILE").write_text("mine")
+    with pytest.raises(OutputError, match="FILE is a file: name a folder for the results"):
+        job(photos, tmp_path / "FILE")
+    assert (tmp_path / "FILE").read_text() == "mine"
+
+
+def test_a_run_that_does_not_begin_leaves_nothing(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        job(tmp_path / "empty", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_failed_before_is_told(predictor: FakePredictor, photos: Path, tmp_path: Path) -> None:
+    assert job(photos, tmp_path / "out").failed == 1
+    summary = job(photos, tmp_path / "out")
+    assert (summary.images, summary.failed, summary.failed_before) == (0, 0, 1)
+    summary = job(photos, tmp_path / "out", retry_failed=True)
+    assert (summary.failed, summary.failed_before) == (1, 0)
+
+
+def test_a_folder_that_cannot_be_listed_fails_alone(
+    predictor: FakePredictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = Place.names
+
+    def names(self: Place) -> list[tuple[str, bool]]:
+        if self.path.endswith("/more"):
+            raise PermissionError(13, "Permission denied")
+        return listing(self)
+
+    monkeypatch.setattr(Place, "names", names)
+    summary = job(photos, tmp_path / "out")
+    assert (summary.images, summary.failed) == (5, 2)
+    assert f"{photos.as_posix()}/more" in table(tmp_path / "out", "failed").path.tolist()

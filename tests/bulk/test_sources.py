@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -112,7 +114,7 @@ def test_an_object_store_of_fsspec_is_listed_and_read_like_a_folder() -> None:
     ]
     assert reach("memory://bucket/photos/a.png", base).read(100) == b"again"
     assert reach("memory://bucket/photos/deep/c.png", base).read(3) is None  # more than three bytes
-    assert [each.address for each in walk(base / "deep")] == ["memory://bucket/photos/deep/c.png"]
+    assert [each.address for each, _ in walk(base / "deep")] == ["memory://bucket/photos/deep/c.png"]
     assert root_of("memory://bucket/photos/*.tar").path == base.path
     assert root_of("memory://bucket/photos/list.csv").path == base.path
     assert (base / "nothing").kind() == ""
@@ -128,6 +130,32 @@ def test_options_of_an_address_stay_with_its_file_system() -> None:
     other = reach("s3://other/z.jpg", base)
     assert other.files is base.files
     assert other.path == "other/z.jpg"
+
+
+def test_ranges_of_any_size_end_soon(tmp_path: Path) -> None:
+    for name in ("a-0.png", "a-7.png", "b-7.png", "a-007.png"):
+        (tmp_path / name).touch()
+    assert listed(tmp_path / "a-{0..999999}.png") == [str(tmp_path / name) for name in ("a-0.png", "a-7.png")]
+    assert listed(tmp_path / "?-{7..9}.png") == [str(tmp_path / name) for name in ("a-7.png", "b-7.png")]
+    with pytest.raises(DataError, match="1,000 numbers at most"):
+        listed(tmp_path / "*-{0..999999}.png")
+    for digits in ("9" * 5000, "²"):
+        with pytest.raises(DataError):
+            listed(tmp_path / f"a-{{0..{digits}}}.png")
+
+
+def test_names_of_members_are_not_read_without_end() -> None:
+    """Packed, gigabytes of a name are a few megabytes."""
+    head = tarfile.TarInfo("././@LongLink")
+    head.type, head.size = tarfile.GNUTYPE_LONGNAME, 300_000_000
+    packed = gzip.compress(head.tobuf() + bytes(300_000_000), 1)
+    tracemalloc.start()
+    ((_, reason),) = members(io.BytesIO(packed), "a.tar.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(reason, ImageError)
+    assert "have 300,000,000 bytes" in str(reason)
+    assert peak < 10_000_000
 
 
 def shard(files: dict[str, bytes]) -> bytes:

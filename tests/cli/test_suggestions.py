@@ -38,6 +38,29 @@ def test_the_name_here_is_suggested(run: Run, arguments: list[str], meant: str) 
     assert meant in words(outcome.err)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "x.jpg", "--engine", "z"],
+        ["predict", "x.jpg", "--precision", "q"],
+        ["export", "tiny", "--format", "z"],
+        ["parse", "find", "bank", "--min-iou", "x"],
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_in_plain_words(run: Run, arguments: list[str]) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert arguments[-2] in outcome.err
+    assert "Value error" not in outcome.err
+
+
+@pytest.mark.parametrize("value", ["²/8", "1/²", f"1/{'9' * 5000}", "9" * 5000])
+def test_digits_that_are_no_numbers(run: Run, value: str) -> None:
+    outcome = run("predict", "x.jpg", "--shard", value)
+    assert outcome.code == 2
+    assert "is no share of the images" in words(outcome.err)
+
+
 def test_what_is_suggested_exists() -> None:
     import typer.main
 

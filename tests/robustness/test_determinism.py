@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,48 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     assert sum(map(len, one_by_one(1))) > 0, "nothing is found that could differ"
     for one, other in zip(one_by_one(1), tiny().predict(list(images()), **OPTIONS), strict=True):
         assert_alike(one, other)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_stream_is_its_images_one_by_one(size: int) -> None:
+    answers = list(tiny().stream(iter(images()), batch_size=size, **OPTIONS))
+    for one, other in zip(one_by_one(1), answers, strict=True):
+        assert_alike(one, other)
+
+
+def photos(folder: Path) -> Path:
+    """The images as files without loss."""
+    for i, pixels in enumerate(images()):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
+
+
+def test_a_bulk_job_is_its_images_one_by_one(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason='pyarrow is missing: pip install "vlpart[ray]"')
+    from vlpart.bulk.run import bulk
+    from vlpart.bulk.tables import read_results
+
+    (tmp_path / "photos").mkdir()
+    asked: dict[str, Any] = {**OPTIONS, "model": "tiny", "device": "cpu", "in_process": True, "batch_size": 2}
+    bulk(photos(tmp_path / "photos"), tmp_path / "out", **asked, iou=None, keep_nested=True)
+    for one, other in zip(one_by_one(1), read_results(str(tmp_path / "out")), strict=True):
+        assert_alike(one, other)
+
+
+def test_what_a_server_computes_together_is_its_images_one_by_one(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason='needs the extra "serve"')
+    pytest.importorskip("httpx", reason="the test client of starlette needs httpx")
+    from starlette.testclient import TestClient
+
+    from vlpart.serve.app import create_app
+    from vlpart.serve.settings import ServeSettings
+
+    fields = {"vocabulary": WORDS, "threshold": THRESHOLD, "short_side": 320, "iou": 1, "keep_nested": True}
+    files = [("images", (path.name, path.read_bytes())) for path in sorted(photos(tmp_path).iterdir())]
+    with TestClient(create_app(ServeSettings(hosts=None, device="cpu"))) as client:
+        answers = client.post("/v1/batch", data=fields, files=files).json()["results"]
+    for one, answer in zip(one_by_one(1), answers, strict=True):
+        assert_alike(one, Result.from_dict(answer))
 
 
 def test_two_threads_answer_as_one() -> None:

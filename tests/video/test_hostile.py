@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.test_web import FLOODS, SLOW, Serve, flood
 from tests.video.conftest import MakeVideo
 from vlpart.errors import VideoError
 from vlpart.video import reader
@@ -135,3 +137,17 @@ def test_a_bad_video_does_not_keep_others_from_being_read(make_video: MakeVideo,
     assert "good.mp4: 2 frames" in done.stdout
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good_parts.jsonl"]
     assert len([json.loads(line) for line in (tmp_path / "out" / "good_parts.jsonl").read_text().splitlines()]) == 2
+
+
+@pytest.mark.parametrize("kind", ["headers", "body", "chunks", "continue"])
+def test_slow_servers_are_cut_off(kind: str, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_SECONDS", 1.0)
+    started = time.monotonic()
+    assert "cannot read the video" in refusal(f"{serve(SLOW[kind])}/film.mp4")
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("kind", ["status line", "header line", "headers", "huge chunk", "negative chunk", "no length"])
+def test_fast_servers_are_bounded(kind: str, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_SECONDS", 2.0)
+    assert "cannot read the video" in refusal(f"{serve(flood(*FLOODS[kind], []))}/film.mp4")

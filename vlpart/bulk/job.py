@@ -16,9 +16,12 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -26,13 +29,16 @@ from pyarrow import parquet
 
 from vlpart.bulk.places import Place, without_options, writing
 from vlpart.bulk.sources import Item, list_items
-from vlpart.bulk.tables import SCHEMAS, file_of
+from vlpart.bulk.tables import MOST_IN_BLOCK, SCHEMAS, file_of
 from vlpart.errors import DataError, OutputError
 from vlpart.files import why
 from vlpart.jobs import Progress
 
 _OWN = "_vlpart"
+_LOCK = ".lock"
 _IN_A_FILE = 100  # blocks of a file of the plan
+_MOST_BYTES = 8_000_000_000  # of the names in a block, 8,000 each at most
+_AT_ONCE = 16  # files that are asked for at a time
 _PLAN = pyarrow.schema([("path", pyarrow.binary()), ("shard", pyarrow.bool_())])  # names need not be Unicode
 
 
@@ -81,7 +87,61 @@ def prepare(
             text = json.dumps(wanted, indent=1) + "\n"
             (own_folder(dest) / "settings.json").write(text.encode(), temporary_folder(dest))
         counts = _write_plan(dest, chain([first], blocks), progress)
-    return Plan(blocks=counts["blocks"], images=counts["images"], shards=counts["shards"])
+    return _checked(dest, counts)
+
+
+def _checked(dest: Place, counts: Any) -> Plan:
+    """What the plan says, if it can be: it has as many files as its blocks need.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    known: dict[str, Any] = counts if isinstance(counts, dict) else {}
+    blocks, images, shards = (known.get(name, -1) for name in ("blocks", "images", "shards"))
+    files = [name for name, deeper in (own_folder(dest) / "plan").names() if not deeper and name.endswith(".parquet")]
+    whole = all(type(each) is int and 0 <= each < 1 << 62 for each in (blocks, images, shards))
+    if not whole or blocks < 1 or -(-blocks // _IN_A_FILE) != len(files):
+        raise OutputError(f"the plan in {own_folder(dest).address} is damaged: name another folder for the results")
+    return Plan(blocks=blocks, images=images, shards=shards)
+
+
+@contextmanager
+def kept(dest: Place) -> Iterator[None]:
+    """Keep a folder of this machine to this run, until the context ends or the process does, however it ends.
+
+    Object stores, and file systems without locks, keep nothing.
+
+    Raises:
+        OutputError: another run has it, it is no folder, or cannot be written.
+    """
+    if not dest.is_local:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    own = Path(own_folder(dest).path)
+    new, lock = not own.exists(), FileLock(own / _LOCK, timeout=0)
+    try:
+        if dest.kind() == "file":
+            raise OutputError(f"{dest.address} is a file: name a folder for the results")
+        own.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"another run works in {dest.address}: wait for it, or name another folder") from None
+    except NotImplementedError:  # no locks here
+        yield
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {dest.address}: {why(error)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if new and [path.name for path in own.iterdir()] == [_LOCK]:  # the run did not even begin
+            (own / _LOCK).unlink()
+            for folder in (own, Path(dest.path)):
+                with suppress(OSError):  # it was there before, with something in it
+                    folder.rmdir()
 
 
 def _is_same(dest: Place, wanted: Mapping[str, Any]) -> bool:
@@ -98,6 +158,8 @@ def _is_same(dest: Place, wanted: Mapping[str, Any]) -> bool:
             raise OutputError(f"cannot list the folder {dest.address}: {why(error)}") from error
         if taken:
             raise OutputError(f"{dest.address} has a folder {taken[0]} that is not of this command: name another one")
+    elif not isinstance(known, dict):
+        raise OutputError(f"{own_folder(dest).address}/settings.json is damaged: name another folder for the results")
     elif known != wanted:
         other = sorted(key for key in {*known, *wanted} if known.get(key) != wanted.get(key))
         which = ", ".join(_difference(key, known, wanted) for key in other)
@@ -163,12 +225,17 @@ def items_of(dest: Place, block: int) -> list[Item]:
     """What a block consists of.
 
     Raises:
-        OSError, pyarrow.ArrowException: the plan cannot be read.
+        OutputError: the plan is damaged.
+        OSError, pyarrow.ArrowException: it cannot be read.
     """
     number, group = divmod(block, _IN_A_FILE)
     place = own_folder(dest) / f"plan/{number:08}.parquet"
-    with parquet.ParquetFile(place.path, filesystem=place.files) as file:
-        rows = file.read_row_group(group)
+    with parquet.ParquetFile(place.regular().path, filesystem=place.files) as file:
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)][group : group + 1]
+        fits = groups and 1 <= groups[0].num_rows <= MOST_IN_BLOCK and groups[0].total_byte_size <= _MOST_BYTES
+        rows = file.read_row_group(group) if fits and file.schema_arrow.equals(_PLAN) else None
+    if rows is None or rows.column("path").null_count or rows.column("shard").null_count:
+        raise OutputError(f"{place.address} is damaged: name another folder for the results")
     paths, shards = rows.column("path").to_pylist(), rows.column("shard").to_pylist()
     return [Item(os.fsdecode(path), shard) for path, shard in zip(paths, shards, strict=True)]
 
@@ -195,16 +262,18 @@ def failures(dest: Place, blocks: Iterable[int]) -> dict[int, int]:
     Raises:
         OutputError: a file is damaged.
     """
-    found = {}
-    for block in blocks:
+
+    def count(block: int) -> tuple[int, int]:
         place = file_of(dest, "failed", block)
         try:
-            rows = parquet.read_metadata(place.path, filesystem=place.files).num_rows
+            return block, parquet.read_metadata(place.regular().path, filesystem=place.files).num_rows
+        except FileNotFoundError:  # somebody has dealt with them
+            return block, 0
         except (OSError, pyarrow.ArrowException) as error:
             raise OutputError(f"cannot read {place.address}: {why(error)}") from error
-        if rows:
-            found[block] = rows
-    return found
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return {block: rows for block, rows in pool.map(count, blocks) if rows}
 
 
 def reopen(dest: Place, blocks: Iterable[int]) -> None:

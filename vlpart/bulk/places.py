@@ -19,7 +19,7 @@ from typing import Any
 from pyarrow import fs as arrow_fs
 
 from vlpart.errors import DataError, OutputError
-from vlpart.files import local_path, read_at_most, why
+from vlpart.files import local_path, open_regular, read_at_most, why
 
 ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -83,8 +83,18 @@ class Place:
         Raises:
             OSError: it cannot be read.
         """
-        with self.files.open_input_stream(self.path) as stream:
+        with self.regular().files.open_input_stream(self.path) as stream:
             return read_at_most(stream, limit)
+
+    def regular(self) -> Place:
+        """This file, to be opened by pyarrow, which would wait for ever for a pipe of this machine.
+
+        Raises:
+            OSError: it is a pipe, a device or a folder of this machine, or cannot be opened.
+        """
+        if self.is_local:
+            open_regular(self.path).close()
+        return self
 
     def read_json(self) -> Any:
         """The content of a JSON file that this package wrote, or None where there is none.
@@ -94,10 +104,12 @@ class Place:
         """
         try:
             data = self.read(_MAX_JSON)
-            return None if data is None else json.loads(data)
+            if data is None:
+                raise ValueError(f"it has more than the {_MAX_JSON:,} bytes that are read")
+            return json.loads(data)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise OutputError(f"cannot read {self.address}: {why(error)}") from error
 
     def write(self, data: bytes, beside: Place) -> None:
@@ -217,13 +229,14 @@ def _joined(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if name else folder
 
 
-def walk(folder: Place) -> Iterator[Place]:
-    """The files of a folder and of the folders below it, in the order of their names; hidden ones are left out.
+def walk(folder: Place) -> Iterator[tuple[Place, bool]]:
+    """(file, True) of a folder and of the folders below it, in the order of their names; hidden ones are left out.
 
-    Only the names of one folder, and those of the folders still to come, are held at a time.
+    Only the names of one folder, and those of the folders still to come, are held at a time. A folder below that cannot
+    be listed comes itself, with False.
 
     Raises:
-        DataError: a folder cannot be listed.
+        DataError: the folder cannot be listed.
     """
     waiting = [folder]
     while waiting:
@@ -231,7 +244,10 @@ def walk(folder: Place) -> Iterator[Place]:
         try:
             names = current.names()
         except OSError as error:
-            raise DataError(f"cannot list the folder {current.address}: {why(error)}") from error
+            if current == folder:
+                raise DataError(f"cannot list the folder {current.address}: {why(error)}") from error
+            yield current, False
+            continue
         visible = [(name, deeper) for name, deeper in names if not name.startswith(".")]
-        yield from (current / name for name, deeper in visible if not deeper)
+        yield from ((current / name, True) for name, deeper in visible if not deeper)
         waiting += [current / name for name, deeper in reversed(visible) if deeper]

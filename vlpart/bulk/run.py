@@ -22,7 +22,7 @@ from vlpart.bulk import job
 from vlpart.bulk.places import open_place, scheme_of, without_options
 from vlpart.bulk.tables import MOST_IN_BLOCK
 from vlpart.bulk.worker import BlockWorker, Done, Request, weight_file
-from vlpart.checks import in_range, whole
+from vlpart.checks import in_range, typed, whole
 from vlpart.data.images import MAX_PIXELS
 from vlpart.errors import DataError, VlpartError
 from vlpart.files import is_there, local_path
@@ -43,6 +43,7 @@ class Summary:
         dest: address of the folder.
         blocks: of the job; finished: those that are finished now; existing: that were so before.
         images, failed, detections: of the blocks that this run finished.
+        failed_before: images that could not be read, of the blocks that were finished before.
         cpu_seconds: of the processes with the model, for these images.
     """
 
@@ -54,8 +55,10 @@ class Summary:
     failed: int
     detections: int
     cpu_seconds: float
+    failed_before: int = 0
 
 
+@typed()
 def bulk(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],
@@ -109,7 +112,7 @@ def bulk(
 
     Raises:
         DataError: the source has no images, cannot be listed, or none of the many images of a block can be read.
-        OutputError: `dest` has results of other settings, or cannot be written.
+        OutputError: `dest` has results of other settings, another run works there, or it cannot be written.
         VlpartError: the model or vocabulary is not to be had, Ray is not installed or gives up.
         ValueError: a number that is out of range.
     """
@@ -152,20 +155,22 @@ def bulk(
     )
     place = open_place(request.dest)
     settings = _settings(request, file.name, column, block_size)
-    plan = job.prepare(place, settings, request.source, column, block_size, progress)
-    there = job.finished(place)
-    if retry_failed:
-        again = job.failures(place, sorted(there))
-        job.reopen(place, again)
-        there -= set(again)
-    missing = [block for block in range(plan.blocks) if block not in there]
-    tally = _Tally(request.dest, plan.blocks, plan.blocks - len(missing), progress, on_block)
-    if missing:
-        job.forget_starts(place)
-        with closing(_here(missing, request) if in_process else _on_ray(missing, request, workers, address)) as blocks:
-            tally.take(blocks)
-        job.tidy(place)
-    return tally.summary()
+    with job.kept(place):
+        plan = job.prepare(place, settings, request.source, column, block_size, progress)
+        there = job.finished(place) & set(range(plan.blocks))
+        failed = job.failures(place, sorted(there))
+        if retry_failed:
+            job.reopen(place, failed)
+            there, failed = there - set(failed), {}
+        missing = [block for block in range(plan.blocks) if block not in there]
+        tally = _Tally(request.dest, plan.blocks, plan.blocks - len(missing), progress, on_block)
+        if missing:
+            job.forget_starts(place)
+            work = _here(missing, request) if in_process else _on_ray(missing, request, workers, address)
+            with closing(work) as blocks:
+                tally.take(blocks)
+            job.tidy(place)
+        return tally.summary(sum(failed.values()))
 
 
 class _Tally:
@@ -199,7 +204,7 @@ class _Tally:
             self._on_block(done)
             self._progress("blocks", self._existing + self._done["blocks"], self._blocks)
 
-    def summary(self) -> Summary:
+    def summary(self, failed_before: int) -> Summary:
         """What was counted."""
         return Summary(
             dest=self._dest,
@@ -210,6 +215,7 @@ class _Tally:
             failed=self._done["failed"],
             detections=self._done["detections"],
             cpu_seconds=self._cpu_seconds,
+            failed_before=failed_before,
         )
 
 

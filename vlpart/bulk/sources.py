@@ -26,7 +26,8 @@ from vlpart.files import why
 SHARDS = (".tar", ".tar.gz", ".tgz")
 LISTS = (".txt", ".csv", ".jsonl", ".ndjson", ".parquet")
 _MAX_LINE = 1 << 20
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MOST_PATTERNS = 1000  # that every name is compared with
+_RANGE = re.compile(r"\{([0-9]{1,18})\.\.([0-9]{1,18})\}")
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, UnicodeDecodeError)
 
 
@@ -69,13 +70,21 @@ def list_items(source: str, column: str = "path") -> Iterator[Item]:
     if pattern:
         return _matching(place, pattern)
     if kind == "folder":
-        return (found for found in map(_item, walk(place)) if found is not None)
+        return _of_folder(place)
     if not kind:
         hint = "; a pattern goes into the last place, as in shards/*.tar" if "*" in place.address else ""
         raise DataError(f"there is no {place.address}: name a folder, a list of images, or shards (.tar){hint}")
     if _is_list(place.address):
         return _of_list(place, column)
     return iter([Item(place.address, _has(place.address, SHARDS))])
+
+
+def _of_folder(folder: Place) -> Iterator[Item]:
+    """What is below a folder; a folder that cannot be listed is taken for an image, which then cannot be read."""
+    for place, listed in walk(folder):
+        item = _item(place) if listed else Item(place.address)
+        if item is not None:
+            yield item
 
 
 def _item(place: Place) -> Item | None:
@@ -105,16 +114,21 @@ def _without_pattern(source: str) -> tuple[str, str]:
 
 
 def _matching(folder: Place, pattern: str) -> Iterator[Item]:
-    wanted = _expanded(pattern)
+    wanted = set(_expanded(pattern))
     try:
         names = [name for name, deeper in folder.names() if not deeper]
     except OSError as error:
         raise DataError(f"cannot list the folder {folder.address}: {why(error)}") from error
-    found = [name for name in names if any(fnmatchcase(name, each) for each in wanted)]
+    plain = len(wanted) > 1 and not _signs(pattern)
+    found = [name for name in names if name in wanted or (not plain and any(fnmatchcase(name, p) for p in wanted))]
     items = [item for item in (_item(folder / name) for name in found) if item is not None]
     if not items:
         raise DataError(f"no image and no shard (.tar) in {folder.address} matches {pattern}")
     yield from items
+
+
+def _signs(pattern: str) -> bool:
+    return any(sign in pattern for sign in "*?[")
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -125,6 +139,8 @@ def _expanded(pattern: str) -> list[str]:
     first, last = int(found[1]), int(found[2])
     if not first <= last < first + 1_000_000:
         raise DataError(f"{found[0]} in {pattern} is no range of at most a million numbers, as in {{000..099}}")
+    if _signs(pattern) and last - first >= _MOST_PATTERNS:
+        raise DataError(f"{found[0]} in {pattern}: beside * ? [ there are {_MOST_PATTERNS:,} numbers at most")
     width = len(found[1])
     return [f"{pattern[: found.start()]}{i:0{width}}{pattern[found.end() :]}" for i in range(first, last + 1)]
 
@@ -148,7 +164,7 @@ def _of_list(place: Place, column: str) -> Iterator[Item]:
 
 
 def _lines(place: Place) -> Iterator[tuple[int, str]]:
-    with place.files.open_input_stream(place.path) as stream:
+    with place.regular().files.open_input_stream(place.path) as stream:
         file = io.BufferedReader(stream, 1 << 20)
         number = 0
         while line := file.readline(_MAX_LINE):
@@ -184,7 +200,7 @@ def _of_csv(place: Place, column: str) -> Iterator[tuple[int, Any]]:
 
 
 def _of_parquet(place: Place, column: str) -> Iterator[tuple[int, Any]]:
-    with parquet.ParquetFile(place.path, filesystem=place.files) as file:
+    with parquet.ParquetFile(place.regular().path, filesystem=place.files) as file:
         names = file.schema_arrow.names
         if column not in names:
             raise DataError(_no_column(place, column, f"it has {', '.join(names)[:200]}"))
@@ -200,6 +216,16 @@ def _no_column(place: Place, column: str, there: str) -> str:
 
 
 # ---- shards
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose long name or attributes are read into memory only if they are of a usual size."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:  # the entry point that tarfile has for this
+        described = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+        if self.type in (*described, tarfile.SOLARIS_XHDTYPE) and self.size > _MAX_LINE:
+            raise tarfile.ReadError(f"a name or its attributes have {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 class _Tail:
@@ -229,7 +255,7 @@ def members(stream: IO[bytes], address: str) -> Iterator[tuple[str, bytes | Imag
     """
     raw = _Tail(stream)
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", raw), mode="r|*") as archive:
+        with tarfile.open(fileobj=cast("IO[bytes]", raw), mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
                 if not member.isreg() or name.name.startswith(".") or not _has(member.name, IMAGE_SUFFIXES):

@@ -7,6 +7,7 @@ the place of the image in the block, so it depends on the sources and the size o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow
 from pyarrow import parquet
 
 from vlpart.bulk.places import Place, open_place
+from vlpart.checks import typed
 from vlpart.errors import DataError
 from vlpart.files import why
 from vlpart.masks.stack import MaskStack
@@ -47,6 +49,10 @@ SCHEMAS = {
     "failed": pyarrow.schema([*_IMAGE, ("reason", pyarrow.string())]),
 }
 """Name of a table (and of its folder) to its columns; see docs/bulk.md."""
+
+MOST_ROWS = 100_000_000
+MOST_BYTES = 16_000_000_000
+"""Of a file that is read back; more cannot be held in memory."""
 
 _ROWS = 50_000  # of a table, held before they are written
 
@@ -133,11 +139,12 @@ def facts_of(place: Place) -> dict[str, str]:
     Raises:
         OSError, pyarrow.ArrowException: it cannot be read.
     """
-    with parquet.ParquetFile(place.path, filesystem=place.files) as file:
+    with parquet.ParquetFile(place.regular().path, filesystem=place.files) as file:
         known = file.metadata.metadata or {}
-    return {key.decode(): value.decode() for key, value in known.items()}
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in known.items()}
 
 
+@typed()
 def read_results(dest: str) -> Iterator[Result]:
     """The `Result` of every image in a folder that `vlpart bulk` wrote, block by block; failed images have none.
 
@@ -157,22 +164,42 @@ def read_results(dest: str) -> Iterator[Result]:
     settings = (place / "_vlpart/settings.json").read_json()
     if settings is None:
         raise DataError(f"{place.address} holds nothing that vlpart bulk wrote")
+    if not isinstance(settings, dict) or not isinstance(settings.get("vocabulary"), dict):
+        raise DataError(f"{place.address}/_vlpart/settings.json is damaged")
     vocabulary = Vocabulary.from_dict(settings["vocabulary"])
     for name, folder in (place / "images").names():
         if folder or not name.endswith(".parquet"):
             continue
         try:
-            images, found = (
-                parquet.read_table((place / f"{table}/{name}").path, filesystem=place.files).to_pylist()
-                for table in ("images", "detections")
-            )
-        except (OSError, pyarrow.ArrowException) as error:
+            images, found = (_rows(place, table, name) for table in ("images", "detections"))
+            counts = [image["detections"] for image in images]
+            if min(counts, default=0) < 0 or sum(counts) != len(found):
+                raise ValueError(f"it has {len(found)} detections, not {sum(counts)}")
+        except (OSError, ValueError, TypeError, pyarrow.ArrowException) as error:
             raise DataError(f"cannot read block {name} of {place.address}: {why(error)}") from error
-        at = 0
-        for image in images:
-            rows = found[at : at + image["detections"]]
-            at += image["detections"]
-            yield _result(image, rows, vocabulary)
+        rows = iter(found)
+        for image, count in zip(images, counts, strict=True):
+            try:
+                result = _result(image, list(islice(rows, count)), vocabulary)
+            except (LookupError, TypeError, ValueError, OverflowError) as error:
+                raise DataError(f"block {name} of {place.address} is damaged: {why(error)}") from error
+            yield result
+
+
+def _rows(dest: Place, table: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a block.
+
+    Raises:
+        OSError, ValueError, pyarrow.ArrowException: they cannot be read, or are not those of the table.
+    """
+    place = (dest / f"{table}/{name}").regular()
+    with parquet.ParquetFile(place.path, filesystem=place.files) as file:
+        if not file.schema_arrow.equals(SCHEMAS[table]):
+            raise ValueError(f"its columns are not those of {table}")
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        if file.metadata.num_rows > MOST_ROWS or sum(group.total_byte_size for group in groups) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_ROWS:,} rows or {MOST_BYTES:,} bytes")
+        return file.read().to_pylist()
 
 
 def _result(image: Mapping[str, Any], rows: list[dict[str, Any]], vocabulary: Vocabulary) -> Result:

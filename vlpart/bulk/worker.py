@@ -28,7 +28,7 @@ from vlpart.bulk.tables import MOST_IN_BLOCK, SCHEMAS, TableWriter, detection_ro
 from vlpart.data.image_files import is_url
 from vlpart.data.images import MAX_FILE_BYTES, MAX_PIXELS, ReadImage
 from vlpart.errors import DataError, ImageError, OutputError, VlpartError, WeightsError
-from vlpart.files import why
+from vlpart.files import NotRegularError, why
 from vlpart.inference.stream import in_batches, read_ahead
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.web import shown
@@ -182,7 +182,7 @@ class BlockWorker:
                 note.files.delete_file(note.path)
         except VlpartError as error:
             return Done(block=block, problem=str(error))
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, LookupError, ValueError, pyarrow.ArrowException) as error:  # the middle two: not our own file
             return Done(block=block, problem=f"cannot do block {block} of {self.dest.address}: {why(error)}")
         return replace(done, seconds=time.monotonic() - started, cpu_seconds=time.process_time() - cpu)
 
@@ -264,8 +264,8 @@ class BlockWorker:
                 continue
             place = reach(item.address, self.root)
             try:
-                stream = place.files.open_input_stream(place.path)
-            except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+                stream = place.regular().files.open_input_stream(place.path)
+            except (FileNotFoundError, PermissionError, IsADirectoryError, NotRegularError) as error:
                 yield item.address, ImageError(f"cannot read the shard: {why(error)}")
                 continue
             with stream:

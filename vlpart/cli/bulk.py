@@ -130,7 +130,7 @@ def bulk(
             on_block=report.block,
         )
     report.summary(summary)
-    if summary.failed:
+    if summary.failed or summary.failed_before:
         raise typer.Exit(1)
 
 
@@ -167,6 +167,12 @@ class _Reporter:
             f"{summary.images} images, {summary.detections} detections{failed}{there}, in {seconds:.1f} s "
             f"({summary.cpu_seconds:.1f} CPU seconds), results in {summary.dest}"
         )
+        if summary.failed_before:
+            say(
+                f"{summary.failed_before} images failed in an earlier run ({summary.dest}/failed says why): "
+                "--retry-failed does their blocks again",
+                err=True,
+            )
 
     def __enter__(self) -> _Reporter:
         self._bars.__enter__()

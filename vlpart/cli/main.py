@@ -51,6 +51,9 @@ INTERRUPTED = 130
 #: `benchmarks/shared_cores.py`.
 SPIN = "1000"
 
+#: What some versions of typer leave in front of what is wrong with the value of an option.
+_PREFIX = "Value error, "
+
 #: When Python looks for garbage: importing torch makes a million objects, none garbage; looking takes a tenth of it.
 _COLLECT = (50_000, 20, 20)
 
@@ -79,6 +82,8 @@ class _Commands(TyperGroup):
         except Exception as error:
             if hasattr(error, "option_name") and hasattr(error, "possibilities"):  # an option that the command lacks
                 suggest_option(error)
+            if str(message := getattr(error, "message", "")).startswith(_PREFIX):
+                vars(error)["message"] = message.removeprefix(_PREFIX)
             raise
 
 

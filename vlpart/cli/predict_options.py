@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vlpart.checks import natural
 from vlpart.cli.options import IMAGES, MODEL, OUTPUT, complete_formats
 from vlpart.errors import VlpartError
 
@@ -42,10 +43,10 @@ def parsed_shard(value: str | None) -> tuple[int, int]:
     """ "2/8" as (2, 8)."""
     if value is None:
         return 1, 1
-    number, _, count = value.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise typer.BadParameter(f"'{value}' is no share of the images: write 1/8 to 8/8", param_hint="--shard")
-    return int(number), int(count)
+    number, count = (natural(part) for part in value.partition("/")[::2])
+    if number is None or count is None or not 1 <= number <= count:
+        raise typer.BadParameter(f"'{value:.80}' is no share of the images: write 1/8 to 8/8", param_hint="--shard")
+    return number, count
 
 
 Sources = Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlpart.checks import natural
 from vlpart.cli.console import Bars, note_config, print_table, say
 from vlpart.cli.options import complete_recipes
 
@@ -250,7 +251,7 @@ def default_workers(world: World) -> int:
     """Reading processes for each training process: what the cores allow, at most 4."""
     import os
 
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    here = natural(os.environ.get("LOCAL_WORLD_SIZE", "")) or world.size
     return max(1, min(4, (os.cpu_count() or 2) // here - 1))
 
 
@@ -258,9 +259,10 @@ def _batch(text: str | None) -> int | None:
     """The number of `--batch-size`; None for "auto" and where it is not given."""
     if text in (None, "auto"):
         return None
-    if not (text or "").isdecimal() or int(text or 0) < 1:
-        raise typer.BadParameter(f"--batch-size is a number of images or auto, not {text!r}")
-    return int(text or 0)
+    number = natural(text or "")
+    if not number:
+        raise typer.BadParameter(f"--batch-size is a number of images or auto, not {text!r:.80}")
+    return number
 
 
 def _shaped(

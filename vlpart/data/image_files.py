@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vlpart.checks import typed
 from vlpart.errors import ImageError
 from vlpart.files import is_folder, is_there, local_path
 
@@ -45,6 +46,7 @@ STDIN = "-"
 """As a source: one image from standard input."""
 
 
+@typed("recursive", "on_unlisted")
 def list_images(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,

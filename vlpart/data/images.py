@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from vlpart import web
-from vlpart.checks import in_range
+from vlpart.checks import in_range, natural
 from vlpart.data.image_files import VIDEO_SUFFIXES, is_url, named_sources
 from vlpart.data.image_headers import check_size, open_image
 from vlpart.errors import ImageError
@@ -310,7 +310,7 @@ def _download(url: str, timeout: float) -> bytes:
             web.Watch(3 * timeout) as watch,
             web.open_url(url, watch, timeout=timeout, headers=headers) as answer,
         ):
-            expected = answer.headers.get("Content-Length")
+            expected = natural(answer.headers.get("Content-Length", ""))
             while chunk := answer.read(1 << 16):
                 size += len(chunk)
                 if size > MAX_DOWNLOAD_BYTES:
@@ -324,6 +324,6 @@ def _download(url: str, timeout: float) -> bytes:
             raise ImageError(f"{web.shown(url)} took over {3 * timeout:g} s: download it, then pass the file") from None
         hint = "" if isinstance(error, urllib.error.HTTPError) else "; check the address and the network"
         raise ImageError(f"cannot fetch {web.shown(url)}: {web.reason_of(error)}{hint}") from None
-    if expected is not None and expected.isdigit() and size < int(expected):
+    if expected is not None and size < expected:
         raise ImageError(f"cannot fetch {web.shown(url)}: {size} of {expected} bytes came; try again")
     return b"".join(chunks)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.checks import typed
 from vlpart.data.image_files import ImageFinder
 from vlpart.data.readers import AnnotationEntry, CategoryEntry, ImageEntry, get_reader
 from vlpart.data.readers.base import Collected
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 
 
+@typed()
 def load_source(source: Source) -> LoadedSource:
     """Read, check and index a source.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vlpart.checks import typed, whole
 from vlpart.data.resize import PIXEL_MEAN, PIXEL_STD, check_image
 from vlpart.errors import ImageError
 from vlpart.types import ImageBatch
@@ -15,6 +16,7 @@ from vlpart.types import ImageBatch
 _STRIP = 32  # rows that are normalised at a time: they stay in the cache
 
 
+@typed()
 def to_batch(images: Sequence[NDArray[np.uint8]], divisor: int = 32) -> ImageBatch:
     """Normalise, then zero-pad right and bottom to a common multiple of `divisor`.
 
@@ -28,7 +30,8 @@ def to_batch(images: Sequence[NDArray[np.uint8]], divisor: int = 32) -> ImageBat
     Raises:
         ImageError: no images, or one that is not (H, W, 3) uint8.
     """
-    if not images:
+    divisor = whole("divisor", divisor, 1, 4096)
+    if not len(images):
         raise ImageError("a batch needs at least one image")
     for image in images:
         check_image(image)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.checks import whole
+from vlpart.checks import typed, whole
 from vlpart.errors import DataError, EvaluationError
 from vlpart.evaluation import engine
 from vlpart.evaluation.detections import Detection, DetectionTable, check_detections
@@ -64,6 +64,7 @@ class Checked:
         return self.table.take(self.table.areas(kind) > 0) if self.rule == "lvis" else self.table
 
 
+@typed("annotated_classes_only", "max_detections", "kinds", "groups")
 def score_detections(
     ground_truth: Mapping[str, Any] | Path | str,
     detections: Iterable[Detection],
@@ -116,7 +117,7 @@ def check(
     """The first half of `score_detections`: everything that can be wrong is found here."""
     known = isinstance(ground_truth, Mapping)
     truth = check_form(ground_truth, "the ground truth") if known else read_ground_truth(Path(ground_truth))  # type: ignore[arg-type]
-    if isinstance(detections, Mapping | str):
+    if isinstance(detections, Mapping | str | bytes):
         raise EvaluationError(f"detections must be a list of dictionaries, got a {type(detections).__name__}")
     if not kinds:
         raise EvaluationError("no kind to score: use masks, boxes or both")

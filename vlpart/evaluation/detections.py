@@ -78,6 +78,9 @@ def check_detections(truth: Mapping[str, Any], detections: Iterable[Detection], 
         EvaluationError: naming the place of the first bad detection and what is wrong with it.
     """
     rows = detections if isinstance(detections, list) else list(detections)
+    for place, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise EvaluationError(f"detection {place} is no dictionary: {repr(row)[:60]}")
     sizes = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
     categories = {category["id"] for category in truth["categories"]}
     renumbered = is_renumbered(truth)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vlpart.checks import natural
 from vlpart.errors import EvaluationError
 from vlpart.evaluation.dataset import Dataset
 from vlpart.evaluation.run import Options, Predicts, predict, score_all
@@ -68,9 +69,9 @@ def distractor_names(text: str, vocabulary: Vocabulary) -> list[str]:
         EvaluationError: the number is below 1.
         VocabularyError: neither a list nor a file.
     """
-    if not text.isdigit():
+    count = natural(text)
+    if count is None:
         return list(Vocabulary.load(text).names)
-    count = int(text)
     if count < 1:
         raise EvaluationError("--distractors needs a number of names, 1 or more")
     known = {name.casefold() for name in vocabulary.names}

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.checks import typed, whole
 from vlpart.errors import VlpartError, WeightsError
 from vlpart.export.facts import FACTS, Facts
 from vlpart.export.torchscript_check import checked_archive
-from vlpart.files import open_regular, read_regular, why
+from vlpart.files import local_path, open_regular, read_regular, why
 
 Arrays = Sequence[NDArray[Any]]
 
@@ -42,6 +43,7 @@ def is_exported(name: object) -> bool:
     return isinstance(name, str | Path) and Path(name).suffix in ENGINE_OF
 
 
+@typed()
 def check_engine(model: object, engine: str | None) -> None:
     """Refuse an engine for what is no exported file: torch computes that.
 
@@ -49,12 +51,13 @@ def check_engine(model: object, engine: str | None) -> None:
         VlpartError: with what to do.
     """
     if engine not in (None, "torch") and not is_exported(model):
+        name = "tiny" if model is None else model
         raise VlpartError(
-            f"{engine} computes exported files: vlpart export {model or 'tiny'} --format onnx, then --model with the "
-            "file"
+            f"{engine} computes exported files: vlpart export {name} --format onnx, then --model with the file"
         )
 
 
+@typed()
 def open_engine(path: Path, engine: str | None = None, threads: int | None = None) -> Engine:
     """Load an exported file.
 
@@ -67,6 +70,9 @@ def open_engine(path: Path, engine: str | None = None, threads: int | None = Non
         WeightsError: no such file, damaged, or not exported by this package.
         VlpartError: the engine does not read such files, or is not installed.
     """
+    path = local_path(path)
+    if threads is not None:
+        threads = whole("threads", threads, 1, 10_000)
     own = ENGINE_OF.get(path.suffix)
     if own is None:
         raise WeightsError(f"{path} is no exported model: its ending must be one of {', '.join(ENGINE_OF)}")

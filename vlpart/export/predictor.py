@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vlpart.checks import typed
 from vlpart.data.images import ReadImage
 from vlpart.data.resize import PIXEL_MEAN, PIXEL_STD
 from vlpart.errors import VocabularyError, WeightsError
@@ -113,6 +114,7 @@ class ExportedPredictor(BasePredictor):
         )
 
 
+@typed()
 def network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(1, 3, H, W) float32 of a resized (h, w, 3) uint8 RGB image: normalised, then zeros on the right and below up to
     multiples of 32, as `vlpart.data.preprocess.to_batch`.
@@ -125,6 +127,7 @@ def network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return pixels
 
 
+@typed()
 def load_exported(path: str | Path, engine: str | None = None, *, threads: int | None = None) -> ExportedPredictor:
     """Load what `vlpart export` wrote.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from vlpart.checks import typed
 from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
 from vlpart.export.facts import FACTS, Facts
 from vlpart.export.write import export
@@ -19,6 +20,7 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 
 
+@typed("revision")
 def from_pretrained(
     name: str | Path,
     device: str | torch.device | None = None,
@@ -61,6 +63,7 @@ def from_pretrained(
     return predictor
 
 
+@typed("predictor", "licence")
 def save_pretrained(predictor: Predictor, folder: str | Path, *, licence: str = "other") -> Path:
     """Write a model as a folder for `from_pretrained`: `model.safetensors` and a card to be completed.
 
@@ -102,6 +105,7 @@ Say here what it was trained on, what it is good and bad at, and under which ter
     return target
 
 
+@typed("name", "revision")
 def fetch_pretrained(name: str | Path, revision: str | None = None) -> Path:
     """The folder of a model: a local one as it is, else the files of a repository of the hub, from its cache.
 

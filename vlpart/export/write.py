@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlpart.checks import typed
 from vlpart.data.images import read_image
 from vlpart.errors import OutputError
 from vlpart.export.facts import FACTS, Facts
@@ -47,6 +48,7 @@ _OUTPUTS = ("boxes_xyxy", "scores", "labels", "masks")
 INT8_FORMAT, INT8 = "onnx", ("tiny", "tiny2")
 
 
+@typed("predictor", "path", "format", "text_input", "int8", "calibrate")
 def export(
     predictor: Predictor,
     path: str | Path,

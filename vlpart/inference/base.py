@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
-from vlpart.checks import in_range, one_of, whole
+from vlpart.checks import in_range, one_of, typed, whole
 from vlpart.data.image_files import is_url
 from vlpart.data.images import MAX_PIXELS, ReadImage, Tiling, read_image
 from vlpart.data.resize import resize_shorter_side, resized_size
@@ -163,6 +163,7 @@ class BasePredictor(ABC):
 
     __call__ = predict
 
+    @typed("images", "batch_size", "on_failure")
     def stream(
         self,
         images: Iterable[Any],
@@ -198,8 +199,8 @@ class BasePredictor(ABC):
             ImageError: in the stream, see `on_failure`.
             VocabularyError, TextEncoderError, ValueError: at the call, see `predict`.
         """
+        size = whole("batch_size", batch_size, 1, 10**6)
         request = self._request(vocabulary, score_threshold, max_detections)
-        size = _whole("batch_size", batch_size, 1, 10**6)
         read = partial(self.read, short_side=short_side, max_side=max_side, max_pixels=max_pixels, slices=slices)
         return self._stream(images, read, request, size, on_failure)
 
@@ -252,6 +253,7 @@ class BasePredictor(ABC):
         resized = resize_shorter_side(pixels, short, longest)
         return ReadImage(pixels=pixels, resized=resized, path=path, tiling=tiling)
 
+    @typed("images")
     def detect(
         self,
         images: Sequence[ReadImage],
@@ -316,6 +318,7 @@ class BasePredictor(ABC):
             read, objects, vocabulary, score_threshold=score_threshold, max_detections=max_detections, sides=sides
         )
 
+    @typed("image", "objects", "sides", "tidy")
     def detect_parts(
         self,
         image: ReadImage,

@@ -13,7 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from vlpart.checks import in_range, one_of, predicts, whole
+from vlpart.checks import in_range, one_of, predicts, typed, whole
 from vlpart.data.image_files import STDIN, is_url, list_images, named_sources
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.errors import ImageError, OutputError, SelectionError, VlpartError
@@ -74,6 +74,7 @@ class ImageReport:
     files: Sequence[Path]
 
 
+@typed("output", "recursive", "keep_nested", "skip_existing", "shard", "on_result", "on_failure", "on_existing")
 def predict_to_folder(
     predictor: BasePredictor | PartsOfGiven,
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],

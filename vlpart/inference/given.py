@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlpart.checks import one_of
+from vlpart.checks import one_of, typed
 from vlpart.data.images import ReadImage
 from vlpart.data.resize import resize_shorter_side
 from vlpart.errors import DataError, VocabularyError
@@ -52,6 +52,7 @@ class GivenObjects:
     scores: NDArray[np.float32]
 
     @classmethod
+    @typed("names")
     def of(
         cls,
         image_size: tuple[int, int],
@@ -77,7 +78,7 @@ class GivenObjects:
         called = [names] * count if isinstance(names, str) else names
         for name in called or ():
             one_of("the name of an object", name, str)
-        sure = np.ones(count, dtype=np.float32) if scores is None else np.asarray(scores, dtype=np.float32)
+        sure = np.ones(count, dtype=np.float32) if scores is None else _numbers("scores must be numbers", scores)
         if (called is not None and len(called) != count) or sure.shape != (count,):
             raise DataError(f"there are {count} given objects: give as many names and scores, or none")
         if not ((sure >= 0) & (sure <= 1)).all():
@@ -96,10 +97,7 @@ def regions_of(
     height, width = image_size
     stack = None if masks is None else _stack(masks, image_size)
     if boxes is not None:
-        try:
-            boxes_xyxy = np.array(boxes, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"boxes must be (K, 4) numbers x0, y0, x1, y1 in pixels: {error}") from error
+        boxes_xyxy = _numbers("boxes must be (K, 4) numbers x0, y0, x1, y1 in pixels", boxes)
         if boxes_xyxy.shape == (4,) or not boxes_xyxy.size:
             boxes_xyxy = boxes_xyxy.reshape(-1, 4)
     elif stack is not None:
@@ -120,6 +118,14 @@ def regions_of(
     return clipped.astype(np.float32), stack
 
 
+def _numbers(wanted: str, values: ArrayLike) -> NDArray[np.float32]:
+    try:
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused afterwards
+            return np.array(values, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise DataError(f"{wanted}: {str(error)[:200]}") from error
+
+
 def _stack(masks: Any, image_size: tuple[int, int]) -> MaskStack:
     if isinstance(masks, MaskStack):
         stack = masks
@@ -130,7 +136,7 @@ def _stack(masks: Any, image_size: tuple[int, int]) -> MaskStack:
             else:
                 array = np.asarray(masks, dtype=bool)
                 stack = MaskStack.from_bitmaps(array[None] if array.ndim == 2 else array, image_size)
-        except (TypeError, ValueError, IndexError) as error:
+        except (TypeError, ValueError, LookupError, OverflowError, RuntimeError) as error:
             raise DataError(f"masks must be (K, height, width) of bool, or COCO RLEs: {error}") from error
     if stack.image_size != image_size:
         raise DataError(f"the masks are for an image of {stack.image_size} (height, width), the image is {image_size}")

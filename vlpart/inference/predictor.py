@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlpart.checks import in_range, one_of
+from vlpart.checks import in_range, one_of, typed
 from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.data.preprocess import to_batch
 from vlpart.errors import DataError
@@ -64,6 +64,7 @@ class Predictor(BasePredictor):
         note: a warning for the log, before the default vocabulary is used for the first time.
     """
 
+    @typed()
     def __init__(
         self, entry: ModelEntry, loaded: LoadedDetector, device: torch.device, precision: str, note: str = ""
     ) -> None:
@@ -104,6 +105,7 @@ class Predictor(BasePredictor):
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
+    @typed()
     def become(self, vocabulary: Vocabulary, text_encoder: str, prompt: Prompt, defaults: Defaults) -> None:
         """Take over what the file of a model says about it. Before the first call."""
         self.vocabulary, self.defaults, self._note = vocabulary, defaults, ""
@@ -119,6 +121,7 @@ class Predictor(BasePredictor):
         """
         return self._text(Vocabulary.of(vocabulary)).cpu().numpy()
 
+    @typed("mix")
     def like(
         self,
         exemplars: Exemplar | Sequence[Exemplar],
@@ -153,7 +156,7 @@ class Predictor(BasePredictor):
         for each in listed:
             one_of("an exemplar", each, Exemplar)
             one_of("the name of an exemplar", each.name, str, type(None))
-        share = in_range("mix", 0.5 if mix is None else mix, 0, 1)
+        share = in_range("mix", mix, 0, 1)
         asked = None if vocabulary is None else Vocabulary.of(vocabulary)
         names, places = merge(asked, [each.name or UNNAMED for each in listed])
         text = self._text(names)

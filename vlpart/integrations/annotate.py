@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlpart.checks import called, in_range, one_of, predicts, whole
+from vlpart.checks import called, in_range, one_of, predicts, typed, whole
 from vlpart.data.convert.write import write
 from vlpart.data.image_files import is_url, list_images
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
@@ -57,6 +57,7 @@ class Annotated:
     lost: dict[str, int] = field(default_factory=dict)
 
 
+@typed()
 def picture_of(result: Result, file_name: str, path: Path | None) -> LabelledPicture:
     """A result as a labelled picture, with scores, and parts that know their object.
 
@@ -83,6 +84,7 @@ def picture_of(result: Result, file_name: str, path: Path | None) -> LabelledPic
     return picture
 
 
+@typed()
 def expected_corrections(scores: Sequence[float] | Any, threshold: float) -> float:
     """How many labels of an image a person will probably have to add, change or remove.
 
@@ -96,7 +98,10 @@ def expected_corrections(scores: Sequence[float] | Any, threshold: float) -> flo
     in_range("threshold", threshold, 0, 1)
     if scores is None:
         raise TypeError("scores must be numbers, got None")
-    sure = np.asarray(scores, dtype=np.float64)
+    try:
+        sure = np.asarray(scores, dtype=np.float64)
+    except (ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"scores must be numbers: {str(error)[:200]}") from error
     sure = sure[sure >= DOUBTFUL]
     return float(np.where(sure >= threshold, 1 - sure, sure).sum())
 

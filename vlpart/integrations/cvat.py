@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlpart.checks import in_range, predicts, typed
 from vlpart.errors import VlpartError
 from vlpart.inference.batch import readable_threshold
 from vlpart.masks.polygons import FAITHFUL, deviation
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _FEWEST_CORNERS = 3  # of a polygon in CVAT
 
 
+@typed()
 def create(
     model: str = "tiny",
     vocabulary: str | None = None,
@@ -69,9 +71,11 @@ class PartsFunction:
             import cvat_sdk.auto_annotation as cvat
         except ImportError as error:
             raise VlpartError(f'{error.name} is not installed: pip install "vlpart[cvat]"') from error
-        self._predictor, self._iou = predictor, iou
+        predicts(predictor)
+        self._predictor, self._iou = predictor, in_range("iou", iou, 0, 1)
         self.vocabulary = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
-        self._threshold = readable_threshold(len(self.vocabulary)) if threshold is None else threshold
+        lowest = readable_threshold(len(self.vocabulary)) if threshold is None else threshold
+        self._threshold = in_range("threshold", lowest, 0, 1)
         self.spec = cvat.DetectionFunctionSpec(
             labels=[cvat.label_spec(name, i, type="any") for i, name in enumerate(self.vocabulary.names)]
         )

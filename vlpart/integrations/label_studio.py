@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import Element, ParseError
 
-from vlpart.checks import one_of
+from vlpart.checks import one_of, typed
 from vlpart.data.convert.write import labelstudio_config, labelstudio_result
 from vlpart.data.images import MAX_FILE_BYTES
 from vlpart.errors import DataError, ImageError
@@ -39,19 +39,14 @@ def labelling_config(vocabulary: Vocabulary | str) -> str:
     return labelstudio_config(Vocabulary.of(vocabulary).names).decode()
 
 
+@typed()
 def names_of_config(config: str) -> list[str]:
     """The labels of a labelling interface, in its order, each once.
 
     Raises:
         DataError: it is no XML, or has no labels for regions of an image.
     """
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import fromstring
-
-    try:
-        root = fromstring(config)
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise DataError(f"the labelling interface is no XML: {error}") from error
+    root = _parsed(config)
     names = [label.get("value") for tag in _LABELS for labels in root.iter(tag) for label in labels.iter("Label")]
     found = list(dict.fromkeys(name for name in names if name))
     if not found:
@@ -59,18 +54,32 @@ def names_of_config(config: str) -> list[str]:
     return found
 
 
-def controls_of_config(config: str) -> dict[str, tuple[str, str]]:
-    """Of a checked labelling interface, by kind ("polygon", "brush", "rectangle"): (from_name, to_name)."""
+def _parsed(config: str) -> Element:
+    from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
-    found: dict[str, tuple[str, str]] = {}
+    try:
+        return fromstring(config)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise DataError(f"the labelling interface is no XML: {error}") from error
+
+
+@typed()
+def controls_of_config(config: str) -> dict[str, tuple[str, str]]:
+    """Of a labelling interface, by kind ("polygon", "brush", "rectangle"): (from_name, to_name).
+
+    Raises:
+        DataError: it is no XML.
+    """
+    root, found = _parsed(config), dict[str, tuple[str, str]]()
     for tag in _LABELS:
-        for labels in fromstring(config).iter(tag):
+        for labels in root.iter(tag):
             kind = tag.removesuffix("Labels").casefold()
             found.setdefault(kind, (labels.get("name") or kind, labels.get("toName") or "image"))
     return found
 
 
+@typed()
 def prediction_of(
     result: Result, model_version: str, controls: Mapping[str, tuple[str, str]] | None = None
 ) -> dict[str, Any]:
@@ -101,6 +110,7 @@ def prediction_of(
     return {"result": shapes, "score": score, "model_version": model_version}
 
 
+@typed()
 def image_of_task(task: Mapping[str, Any], root: Path | None, most: int = MAX_FILE_BYTES) -> bytes:
     """The image file of a task: `data:` addresses, local files and uploads; nothing is fetched from anywhere.
 
@@ -150,6 +160,7 @@ def _place_of(address: str, root: Path) -> Path | None:
     return place if is_local and place.is_relative_to(base) else None
 
 
+@typed()
 def bytes_of_data_address(address: str) -> bytes:
     """The content of "data:image/png;base64,...".
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vlpart.checks import typed
 from vlpart.masks.polygons import rectangle
 
 if TYPE_CHECKING:
     from vlpart.results.result import Result
 
 
+@typed()
 def model_info(name: str, classes: Sequence[str]) -> dict[str, Any]:
     """A model in the list of models; a text in its prompt line is a vocabulary."""
     return {
@@ -31,6 +33,7 @@ def model_info(name: str, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
+@typed()
 def shapes_of(result: Result) -> list[dict[str, Any]]:
     """The shapes of a result: polygons of masks, one for each piece, rectangles of detections without one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vlpart.checks import typed
 from vlpart.models.config import Architecture, get_architecture
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def _build_backbone(name: str) -> nn.Module:
     return EfficientNetLite0()
 
 
+@typed()
 def build_detector(architecture: str | Architecture, *, mask_on: bool = True) -> Detector:
     """A detector with freshly initialised weights, in training mode, on the CPU.
 

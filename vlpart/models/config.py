@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vlpart.checks import typed
 from vlpart.errors import ModelNotFoundError
 
 _SINGLE = ((10.0, 10.0, 5.0, 5.0),)
@@ -93,6 +94,7 @@ ARCHITECTURES = {
 }
 
 
+@typed()
 def get_architecture(name: str) -> Architecture:
     """The table of a named architecture.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlpart.checks import typed
 from vlpart.data.check.split import Split
 from vlpart.data.folder import DataFolder, open_folder
 from vlpart.data.readers.values import flag
@@ -68,6 +69,7 @@ _SIZES = {
 }
 
 
+@typed()
 def finetune(data: Path, init: str = "tiny", validation_split: float | None = None) -> Recipe:
     """A detector that goes on learning, on the images of one folder, without forgetting the names it knew.
 

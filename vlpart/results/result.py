@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlpart.checks import in_range, one_of
+from vlpart.checks import in_range, one_of, position, typed, whole
 from vlpart.errors import OutputError, VocabularyError
 from vlpart.files import IMAGE_FORMATS, encode_image, is_there, write_file
 from vlpart.masks.stack import MaskStack, checked_size, resolve_indices
@@ -111,8 +111,8 @@ class Result:
         self.image_size = checked_size(image_size)
         one_of("vocabulary", vocabulary, Vocabulary)
         with np.errstate(over="ignore"):  # becomes infinity, which is refused below
-            self.boxes_xyxy: NDArray[np.float32] = np.array(boxes_xyxy, dtype=np.float32)
-            self.scores: NDArray[np.float32] = np.array(scores, dtype=np.float32)
+            self.boxes_xyxy: NDArray[np.float32] = _numbers("boxes_xyxy", boxes_xyxy)
+            self.scores: NDArray[np.float32] = _numbers("scores", scores)
         self.class_ids: NDArray[np.int64] = _whole_numbers("class_ids", class_ids)
         if not self.boxes_xyxy.size:
             self.boxes_xyxy = self.boxes_xyxy.reshape(-1, 4)
@@ -180,7 +180,7 @@ class Result:
 
     def __getitem__(self, key: Any) -> Result:
         if isinstance(key, (int, np.integer)) and not isinstance(key, (bool, np.bool_)):
-            key = [range(len(self))[int(key)]]
+            key = [range(len(self))[_place(key)]]
         if isinstance(key, tuple):
             raise TypeError("index a result with a whole number, a slice, a list of whole numbers or a list of N bools")
         return self._take(resolve_indices(key, len(self)))
@@ -230,8 +230,9 @@ class Result:
 
     def is_part(self, i: int) -> bool:
         """Whether detection `i` is a part."""
-        return self.vocabulary.is_part(int(self.class_ids[i]))
+        return self.vocabulary.is_part(int(self.class_ids[_place(i)]))
 
+    @typed()
     def filter(
         self,
         *,
@@ -414,13 +415,13 @@ class Result:
         """The image around detection `i`, in RGB; see `vlpart.visualize.draw.crop_of`. `image` as in `plot`."""
         from vlpart.visualize.draw import crop_of
 
-        return crop_of(self._image(image), self, range(len(self))[i], margin)
+        return crop_of(self._image(image), self, range(len(self))[_place(i)], margin)
 
     def cutout(self, i: int, image: Any = None) -> Image.Image:
         """Detection `i` alone, in RGBA, transparent around it; see `vlpart.visualize.draw.cutout_of`."""
         from vlpart.visualize.draw import cutout_of
 
-        return cutout_of(self._image(image), self, range(len(self))[i])
+        return cutout_of(self._image(image), self, range(len(self))[_place(i)])
 
     def _image(self, image: Any) -> NDArray[np.uint8]:
         from vlpart.data.images import read_image
@@ -468,7 +469,7 @@ class Result:
             ValueError: another kind.
         """
         if kind not in ("class", "instance"):
-            raise ValueError(f"the kind of a label map is 'class' or 'instance', not {kind!r}")
+            raise ValueError(f"the kind of a label map is 'class' or 'instance', not {kind!r:.80}")
         if self.masks is None:
             raise OutputError("a label map needs masks, and this result has boxes only")
         values = (self.class_ids if kind == "class" else np.arange(len(self))) + 1
@@ -487,6 +488,7 @@ class Result:
 
     # ---- other forms
 
+    @typed()
     def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
         """COCO entries: image_id, category_id (the id in the vocabulary), bbox xywh, score, segmentation (RLE)."""
         one_of("image_id", image_id, int, np.integer, str)
@@ -555,6 +557,7 @@ class Result:
         """
         return formats.to_geojson(self, transform)
 
+    @typed()
     def to_dict(self, *, full_vocabulary: bool = False) -> dict[str, Any]:
         """Plain data for JSON, everything but the image; `from_dict` reads it back.
 
@@ -583,6 +586,7 @@ class Result:
             raise formats.damaged(error) from error
 
     @classmethod
+    @typed("path")
     def load(cls, path: str | os.PathLike[str], image: NDArray[np.uint8] | None = None) -> Result:
         """Read what `save` wrote as .json, the NAME_parts.json of `vlpart predict` for one.
 
@@ -598,12 +602,28 @@ class Result:
 
     def to_json(self, *, indent: int | None = None, full_vocabulary: bool = False) -> str:
         """`to_dict` as JSON text."""
+        if indent is not None:
+            whole("indent", indent, 0, 100)
         data = self.to_dict(full_vocabulary=full_vocabulary)
         return json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def _stack(bitmaps: ArrayLike, image_size: tuple[int, int]) -> MaskStack:
     return MaskStack.from_bitmaps(np.asarray(bitmaps), image_size)
+
+
+def _numbers(name: str, values: ArrayLike) -> NDArray[np.float32]:
+    try:
+        return np.array(values, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name} must be numbers: {str(error)[:200]}") from error
+
+
+def _place(i: Any) -> int:
+    """An index of a detection; `IndexError` for one that no list can have."""
+    if abs(number := position("the index of a detection", i)) > sys.maxsize:
+        raise IndexError(f"there is no detection {str(number)[:80]}")
+    return number
 
 
 def _whole_numbers(name: str, values: ArrayLike) -> NDArray[np.int64]:

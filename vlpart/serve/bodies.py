@@ -21,8 +21,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def lines(errors: Sequence[Any]) -> str:
     """What pydantic found, in one line."""
-    found = [f"{'.'.join(str(each) for each in error['loc'])}: {error['msg']}".lstrip(": ") for error in errors[:5]]
-    return "; ".join(found)
+    told = [(".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")) for error in errors[:5]]
+    return "; ".join(f"{where}: {what}".lstrip(": ") for where, what in told)
 
 
 def is_dense(text: bytes | bytearray) -> bool:

@@ -18,6 +18,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vlpart.checks import natural
 from vlpart.serve.bodies import MAX_VALUES, is_dense
 from vlpart.serve.metrics import Metrics
 from vlpart.serve.settings import ServeSettings
@@ -122,9 +123,9 @@ class Guard:
     async def _read(self, scope: Scope, receive: Receive, body: _Body) -> None:
         """Read a body, as long as it is not too large, too slow, or too much beside what is here."""
         most, seconds = self._settings.max_body, self._settings.body_seconds
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdigit() and int(declared) > most:
-            raise Refusal(413, f"the request has {int(declared):,} bytes, more than {most:,}", "size")
+        declared = natural(Headers(scope=scope).get("content-length", ""))
+        if declared is not None and declared > most:
+            raise Refusal(413, f"the request has {declared:,} bytes, more than {most:,}", "size")
         deadline = time.monotonic() + seconds
         while not body.complete:
             try:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlpart.checks import position
+from vlpart.checks import one_of, position, typed
 from vlpart.errors import VocabularyError
 from vlpart.files import is_there
 from vlpart.names import did_you_mean
@@ -73,6 +73,8 @@ class Vocabulary:
     about: str = ""
 
     def __post_init__(self) -> None:
+        one_of("title", self.title, str)
+        one_of("about", self.about, str)
         if not isinstance(self.entries, tuple) or not all(map(_is_entry, self.entries)):
             raise VocabularyError("A vocabulary needs a tuple of Entry with a name and a whole number as id each.")
         if not self.entries:
@@ -158,6 +160,7 @@ class Vocabulary:
         return cls._custom(named)
 
     @classmethod
+    @typed("title")
     def from_categories(cls, categories: Iterable[Mapping[str, Any]], title: str = "custom") -> Vocabulary:
         """COCO categories ({"id", "name", and optionally "object", "part", "image_count", "frequency"}), in the order
         given.
@@ -284,27 +287,28 @@ class Vocabulary:
 
     def is_part(self, i: int) -> bool:
         """Whether entry `i` is known as a part of an object."""
-        return self.entries[i].part is not None
+        return self._at(i).part is not None
 
     def object_name(self, i: int) -> str:
         """The object that entry `i` is a part of, or its own name if it is no part."""
-        entry = self.entries[i]
+        entry = self._at(i)
         return entry.name if entry.object is None else entry.object
 
     def part_name(self, i: int) -> str | None:
         """The part without its object ("wheel"), or None if entry `i` is no part."""
-        return self.entries[i].part
+        return self._at(i).part
 
     def object_of(self, i: int) -> int | None:
         """For a part, the index of its object's own entry; None if that is not in the vocabulary, or `i` is no part."""
-        owner = self.entries[i].object
+        owner = self._at(i).object
         return None if owner is None else self._object_index.get(owner.casefold())
 
     def parts_of(self, i: int) -> tuple[int, ...]:
         """Indices of the parts of object `i`, in order; empty for a part."""
-        return self._parts.get(position("the index of an entry", i), ())
+        self._at(i)
+        return self._parts.get(i % len(self), ())
 
-    def subset(self, indices: Sequence[int]) -> Vocabulary:
+    def subset(self, indices: Iterable[int]) -> Vocabulary:
         """The entries at `indices`, in that order, with their ids and embeddings.
 
         Raises:
@@ -322,6 +326,10 @@ class Vocabulary:
         return vocabulary_files.to_document(self.title, self.about, self.entries)
 
     # ---- inside
+
+    def _at(self, i: int) -> Entry:
+        """Raises `IndexError` for a place that there is not, `TypeError` for what is none."""
+        return self.entries[position("the index of an entry", i)]
 
     @cached_property
     def _exact_index(self) -> dict[str, int]:
@@ -391,7 +399,7 @@ def _check_embeddings(embeddings: Any, count: int) -> np.ndarray:
 
     try:
         array = np.array(embeddings, dtype=np.float32)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires gradients
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last: a tensor that requires gradients
         raise VocabularyError(f"Embeddings are not an array of numbers ({error}).") from error
     if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
         raise VocabularyError(f"Embeddings have the shape {array.shape}; {count} names need ({count}, D).")

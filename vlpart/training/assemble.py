@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlpart.checks import typed
 from vlpart.data.indexing import load_source
 from vlpart.data.loader import make_loader
 from vlpart.data.source import LoadedSource, Source, missing_data
@@ -274,6 +275,7 @@ def class_frequencies(source: LoadedSource) -> Tensor | None:
     return frequency_weights(published if complete else source.image_counts.tolist())
 
 
+@typed()
 def build_trainer(
     recipe: Recipe,
     output: Path,
@@ -351,6 +353,7 @@ def evaluate_weights(recipe: Recipe, weights: Mapping[str, Tensor], output: Path
     )
 
 
+@typed()
 def describe_run(recipe: Recipe, parts: Assembly, output: Path) -> None:
     """Write the recipe, the vocabulary, and what is still needed of the first weights (see `vlpart.zoo.run_folder`).
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from vlpart.checks import typed
 from vlpart.data.indexing import load_source
 from vlpart.data.source import LoadedSource
 from vlpart.errors import TrainingError
@@ -17,6 +18,7 @@ from vlpart.training.optimizer import trainable
 from vlpart.training.recipe import Recipe, images_per_step
 
 
+@typed()
 def standard_callbacks(recipe: Recipe, parts: Assembly, output: Path, world: World | None = None) -> list[Callback]:
     """What `vlpart train` has: the plan, pictures of the first batches, curves at the end."""
     teacher = None if parts.teacher is None else str(parts.teacher)

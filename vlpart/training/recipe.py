@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vlpart.checks import check_fields
+from vlpart.checks import check_fields, typed, whole
 from vlpart.data.source import Source
 from vlpart.errors import TrainingError
 from vlpart.losses.options import LossOptions
@@ -240,8 +240,10 @@ class Recipe:
             raise TrainingError(f"a recipe has no field {', '.join(sorted(unknown))}")
         return replace(self, **{key: value for key, value in options.items() if value is not None})
 
+    @typed()
     def with_batch_size(self, images: int) -> Recipe:
         """The first source gets batches of so many images, the others keep their proportion to it (at least 1)."""
+        images = whole("images", images, 1, 10**9)
         factor = images / self.sources[0].batch_size
         sources = tuple(replace(s, batch_size=max(1, round(s.batch_size * factor))) for s in self.sources)
         return replace(self, sources=sources)

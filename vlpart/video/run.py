@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vlpart.checks import called, in_range, one_of, predicts, whole
+from vlpart.checks import called, in_range, one_of, predicts, typed, whole
 from vlpart.data.images import ReadImage
 from vlpart.errors import OutputError
 from vlpart.files import is_there, local_path
@@ -141,6 +141,7 @@ def _frames(source: str, read: Callable[[Any], ReadImage], **which: Any) -> Iter
             yield frame, read(frame.pixels)
 
 
+@typed("source", "output", "formats", "drawing", "on_frame")
 def predict_video(
     predictor: BasePredictor,
     source: str,
@@ -259,6 +260,7 @@ class _Files:
                 file.close()
 
 
+@typed()
 def name_of(source: str) -> str:
     """What the results of a video are called."""
     if "://" in source:  # without the user and the password that the first part may have

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlpart.checks import typed, whole
 from vlpart.data.check.split import Split
 from vlpart.data.readers.base import CategoryEntry, ImageEntry
 from vlpart.data.readers.regions import read_annotation
@@ -44,6 +45,7 @@ class DrawnSample:
     caption: str
 
 
+@typed()
 def write_page(report: CheckReport, path: Path, *, samples: int = SAMPLES) -> Path:
     """Write the page of a check.
 
@@ -55,6 +57,9 @@ def write_page(report: CheckReport, path: Path, *, samples: int = SAMPLES) -> Pa
     Raises:
         OutputError: the page cannot be written.
     """
+    if not isinstance(getattr(report, "splits", None), list):
+        raise TypeError(f"report must be a CheckReport, got a {type(report).__name__}")
+    samples = whole("samples", samples, 0, 10_000)
     sections = []
     for split in report.splits:
         counts = report.histogram(split)

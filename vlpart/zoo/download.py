@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vlpart import web
+from vlpart.checks import natural
 from vlpart.errors import DownloadError, WeightsError
 from vlpart.files import cache_folder, read_regular
 from vlpart.jobs import Progress
@@ -261,8 +262,8 @@ def _copy(job: _Job, response: Any, done: int, watch: web.Watch) -> None:
             job.forget()
             raise _Interrupted("the server sent another range than asked for")
         done = 0
-    length = response.headers.get("Content-Length")
-    total = done + int(length) if length and length.isdigit() else None
+    length = natural(response.headers.get("Content-Length", ""))
+    total = None if length is None else done + length
     if done and total != _read_json(job.notes).get("total"):
         job.forget()
         raise _Interrupted("the server has another file than before")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vlpart.checks import typed, whole
 from vlpart.data.check.annotations import check_annotations
 from vlpart.data.check.findings import Finding, Findings
 from vlpart.data.check.images import check_images, find_images
@@ -94,6 +95,7 @@ class CheckReport:
         }
 
 
+@typed()
 def check(
     paths: Sequence[Path | str] | Path | str,
     images: Path | str | None = None,
@@ -117,6 +119,7 @@ def check(
         DataError: a path that does not exist, or a folder without annotation files. Broken annotation files are
             findings.
     """
+    processes = whole("processes", processes, 1, 10_000)
     sources = [paths] if isinstance(paths, str | Path) else list(paths)
     folder = None if images is None else local_path(images)
     if folder is not None and not is_folder(folder):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vlpart.checks import typed
 from vlpart.data.convert.edit import drop, merged, rename, split
 from vlpart.data.convert.write import FORMS, write
 from vlpart.data.readers.dataset import LabelledSet
@@ -41,6 +42,7 @@ class Converted:
     hint: str | None = None
 
 
+@typed("output", "form", "renames", "val_fraction")
 def convert(
     sources: Sequence[Path | str] | Path | str,
     output: Path | str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +219,11 @@ def _voc_splits(root: Path) -> dict[str, str]:
 
 def from_supervision(dataset: Any) -> LabelledSet:
     """A `supervision.DetectionDataset` in memory: anything that has `classes` and gives (path, image, detections)."""
+    classes = getattr(dataset, "classes", None)
+    if not isinstance(classes, Sequence) or not hasattr(dataset, "__iter__"):
+        raise TypeError(f"dataset must be a supervision.DetectionDataset, got a {type(dataset).__name__}")
     labelled = LabelledSet(format="supervision")
-    for name in dataset.classes:
+    for name in classes:
         labelled.index(name)
     for path, image, detections in dataset:
         height, width = image.shape[:2]
@@ -228,7 +231,7 @@ def from_supervision(dataset: Any) -> LabelledSet:
         labelled.pictures.append(picture)
         for place in range(len(detections)):
             mask = None if detections.mask is None else detections.mask[place]
-            name = dataset.classes[int(detections.class_id[place])]
+            name = classes[int(detections.class_id[place])]
             labelled.add_region(picture, name, box=detections.xyxy[place].tolist(), segmentation=mask)
     return labelled
 
