@@ -16,8 +16,6 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from vlpart import _HOME
-
 _MOST = 1 << 63
 _DIGITS = 18
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -201,7 +199,7 @@ class _Names(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         """What the package exports under a name, if that is loaded: other objects cannot be of it."""
-        home = sys.modules.get(_HOME.get(name, ""))
+        home = sys.modules.get(sys.modules["vlpart"]._HOME.get(name, ""))
         return _Anything if home is None else getattr(home, name)
 
 
@@ -238,6 +236,8 @@ def fits(value: Any, hint: Any, *, strict: bool = True) -> bool:
 def _fits_collection(value: Any, origin: Any, inner: tuple[Any, ...], strict: bool) -> bool:
     if origin is Callable:
         return callable(value)
+    if getattr(origin, "__module__", "") == "numpy":
+        return isinstance(value, origin)
     if origin is IO:
         return callable(getattr(value, "write", None)) or callable(getattr(value, "read", None))
     if not isinstance(origin, type) or not issubclass(origin, Iterable):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import stat
 import uuid
+from functools import cache
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +19,11 @@ from platformdirs import user_cache_path
 from vlpart.errors import OutputError
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
     from PIL import Image
 
+logger = logging.getLogger("vlpart")
 
 MAX_JSON_BYTES = 4_000_000_000
 """Bytes of a JSON file that are read at most; the annotations of the largest public datasets have half of it."""
@@ -224,8 +229,28 @@ def _beside(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """The environment variable VLPART_CACHE, else "vlpart" in the platform's cache folder; not created here."""
+    """The environment variable VLPART_CACHE, else "vlpart" in the platform's cache folder; not created here.
+
+    Where there is no home folder, as for an unknown user in a container: a folder of this process alone.
+    """
     chosen = os.environ.get("VLPART_CACHE")
     if chosen:
         return local_path(chosen).absolute()
-    return user_cache_path("vlpart", appauthor=False, opinion=False)
+    try:
+        folder = user_cache_path("vlpart", appauthor=False, opinion=False)
+    except RuntimeError:
+        folder = Path()
+    return folder if folder.is_absolute() else Path(_passing_folder().name)
+
+
+@cache
+def _passing_folder() -> TemporaryDirectory[str]:
+    from tempfile import TemporaryDirectory
+
+    folder = TemporaryDirectory(prefix="vlpart-")
+    logger.warning(
+        "there is no home folder: downloads and text vectors are kept in %s for this process alone; set VLPART_CACHE "
+        "to a folder that stays",
+        folder.name,
+    )
+    return folder

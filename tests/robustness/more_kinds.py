@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import tarfile
+import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.robustness.mutations import KINDS, Kind, _annotations, _images
+from tests.robustness.mutations import KINDS, Kind, _annotations, _images, _results
 from vlpart.errors import VlpartError
+from vlpart.results.result import Result
 
 
 def _videos() -> list[bytes]:
@@ -151,14 +154,107 @@ def _read_shards(path: Path) -> object:
     return check_detections(json.loads(_annotations()[0]), read_shards(path.parent), with_masks=False)
 
 
+BULK_SETTINGS = {"vocabulary": {"entries": [{"id": 1, "name": "dog"}, {"id": 2, "name": "dog:head"}]}, "iou": 0.7}
+
+
+@cache
+def _bulk_job() -> dict[str, bytes]:
+    """The files of a finished job of two images, by name."""
+    from vlpart.bulk import job
+    from vlpart.bulk.places import open_place
+    from vlpart.bulk.tables import SCHEMAS, TableWriter, detection_rows, file_of
+
+    with tempfile.TemporaryDirectory() as base:
+        for name in ("a", "b"):
+            (Path(base) / f"{name}.png").touch()
+        dest = open_place(f"{base}/out")
+        job.prepare(dest, BULK_SETTINGS, base, "path", 2)
+        tables: dict[str, TableWriter] = {}
+        for name in SCHEMAS:
+            (dest / name).make()
+            tables[name] = TableWriter(file_of(dest, name, 0), name)
+        found = Result.from_dict(json.loads(_results()[0]))
+        tables["detections"].add(detection_rows(0, "a.png", found), len(found))
+        size = {"width": [32], "height": [24], "detections": [len(found)]}
+        tables["images"].add({"image_id": [0], "path": ["a.png"], **size}, 1)
+        tables["failed"].add({"image_id": [1], "path": ["b.png"], "reason": ["it is empty"]}, 1)
+        for writer in tables.values():
+            writer.close({"vlpart.images": "1", "vlpart.failed": "1", "vlpart.detections": "2"})
+        top = Path(base) / "out"
+        return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def _bulk_file(name: str) -> Kind:
+    """One of the files of a job, which are all read."""
+
+    def read(path: Path) -> object:
+        top = path.parents[name.count("/")]
+        for other, content in _bulk_job().items():
+            if other != name:
+                (top / other).parent.mkdir(parents=True, exist_ok=True)
+                (top / other).write_bytes(content)
+        return _read_bulk(top)
+
+    return Kind(lambda: [_bulk_job()[name]], f"out/{name}", read, is_json=name.endswith(".json"))
+
+
+def _read_bulk(folder: Path) -> object:
+    import pyarrow
+
+    from vlpart.bulk import job
+    from vlpart.bulk.places import open_place
+    from vlpart.bulk.tables import facts_of, file_of, read_results
+
+    dest = open_place(str(folder))
+    plan = job.prepare(dest, BULK_SETTINGS, str(folder), "path", 2)
+    try:
+        items = [len(job.items_of(dest, block)) for block in range(plan.blocks)][:3]
+        facts = facts_of(file_of(dest, "images", 0))
+    except (OSError, LookupError, ValueError, pyarrow.ArrowException) as error:  # as a worker takes them
+        raise VlpartError(" ".join(str(error).split())[:300] or type(error).__name__) from error
+    return items, facts, job.failures(dest, job.finished(dest)), [len(each) for each in read_results(str(folder))]
+
+
+def _tars() -> list[bytes]:
+    made = []
+    for mode in ("w", "w:gz"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode=mode, format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+            for name in ("a.png", "é" * 60 + ".png", "b.txt"):
+                info = tarfile.TarInfo(name)
+                info.size = len(data := _images()[1])
+                archive.addfile(info, io.BytesIO(data))
+        made.append(buffer.getvalue())
+    return made
+
+
+def _read_tar(path: Path) -> object:
+    from vlpart.bulk.sources import members
+
+    with path.open("rb") as stream:
+        found = list(members(stream, str(path)))
+    reasons = [content for _, content in found if isinstance(content, VlpartError)]
+    if reasons:
+        raise reasons[-1]
+    return len(found)
+
+
 MORE = {
+    "bulk plans": _bulk_file("_vlpart/plan.json"),
+    "bulk settings": _bulk_file("_vlpart/settings.json"),
+    "bulk lists": _bulk_file("_vlpart/plan/00000000.parquet"),
+    "bulk tables": _bulk_file("images/00000000.parquet"),
+    "bulk detections": _bulk_file("detections/00000000.parquet"),
+    "bulk failures": _bulk_file("failed/00000000.parquet"),
+    "bulk shards": Kind(_tars, "a.tar", _read_tar),
     "parser records": Kind(_records, "r.json", _read_record, is_json=True),
     "shards": Kind(_shards, "shards/00000.jsonl", _read_shards),
     "videos": Kind(_videos, "v.mp4", _read_video),
     "exported graphs": Kind(_graphs, "g.onnx", _read_graph),
     "requests": Kind(_requests, "request", _ask, prepare=lambda: _server().get("/health")),
 }
-_NEEDED = {"videos": ("av",), "exported graphs": ("onnx", "onnxruntime"), "requests": ("fastapi", "httpx")}
+_NEEDED = {name: ("pyarrow",) for name in MORE if name.startswith("bulk")}
+_NEEDED |= {"videos": ("av",), "exported graphs": ("onnx", "onnxruntime"), "requests": ("fastapi", "httpx")}
 
 
 def _is_here(name: str) -> bool:

@@ -124,7 +124,9 @@ def _annotations(folder: Path) -> None:
     make_data(folder)
     detections = [{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [10, 8, 60, 48]}]
     (folder / "detections.json").write_text(json.dumps(detections))
-    (folder / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+    (folder / "mine").mkdir()
+    shutil.copy(folder / "data" / "train.json", folder / "mine")
+    (folder / "mine" / "images").symlink_to(folder / "data" / "images")
 
 
 IMAGES = "data/images"
@@ -139,10 +141,10 @@ COMMANDS: dict[str, tuple[Sequence[str], int]] = {
     "predict lines": (["predict", IMAGES, *SMALL, "--format", "jsonl", "--output", "-"], 0),
     "predict image": (["predict", f"{IMAGES}/1.png", *SMALL, "--format", "image", "--output", "-"], 0),
     "predict input": (["predict", "-", *SMALL, "--format", "json", "--output", "-"], 0),
-    "annotate": (["annotate", IMAGES, *SMALL, "--output", "labels"], 0),
+    "annotate": (["annotate", IMAGES, "--output", "labels"], 0),
     "bulk": (["bulk", IMAGES, "found", *SMALL], 0),
     "evaluate": (["evaluate", "--on", "data/val.json", "--predictions", "detections.json", "--boxes"], 0),
-    "train": (["train", "finetune", "--data", "data", "--dry-run"], 0),
+    "train": (["train", "finetune", "--data", "mine", "--dry-run"], 0),
     "export": (["export", "tiny", "--format", "safetensors", "--output", "a.safetensors"], 0),
     "serve": (["serve", "--port", "0"], 143),
     "doctor": (["doctor"], 0),

@@ -428,6 +428,16 @@ def test_every_public_callable_has_good_arguments() -> None:
     assert sorted(set(found) - set(GOOD)) == []
 
 
+def test_good_arguments_are_of_the_right_type() -> None:
+    found = public()
+    for name in sorted(set(GOOD) & set(found)):
+        _, good = GOOD[name]()
+        hints = checks.hints_of(found[name])
+        odd = [each for each in good if not checks.fits(good[each], hints.get(each, Any), strict=False)]
+        unfit = {"parts"}  # of trainings, too long to make
+        assert not set(odd) - unfit, f"{name}: {odd}"
+
+
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_whatever_is_public_refuses_what_does_not_fit(name: str) -> None:
     if name not in (found := public()):

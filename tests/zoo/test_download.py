@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -363,6 +364,23 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert cache_folder() == tmp_path / "vlpart"
     assert cache_folder().name == "vlpart"
     assert cache_folder().is_absolute()
+
+
+def test_without_a_home_folder(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """An unknown user in a container: some versions of platformdirs raise, others give a path below `~`."""
+
+    def homeless(*given: object, **named: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("VLPART_CACHE")
+    for lost in (homeless, lambda *given, **named: Path("~/.cache/vlpart")):
+        monkeypatch.setattr("vlpart.files.user_cache_path", lost)
+        folder = cache_folder()
+        assert folder.is_dir()
+        assert folder == cache_folder()
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0
+    assert caplog.text.count("set VLPART_CACHE") <= 1
+    assert not Path("~").exists()
 
 
 def test_light_imports() -> None:

@@ -31,7 +31,7 @@ from vlpart.bulk.places import Place, without_options, writing
 from vlpart.bulk.sources import Item, list_items
 from vlpart.bulk.tables import MOST_IN_BLOCK, SCHEMAS, file_of
 from vlpart.errors import DataError, OutputError
-from vlpart.files import why
+from vlpart.files import is_there, why
 from vlpart.jobs import Progress
 
 _OWN = "_vlpart"
@@ -120,7 +120,7 @@ def kept(dest: Place) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     own = Path(own_folder(dest).path)
-    new, lock = not own.exists(), FileLock(own / _LOCK, timeout=0)
+    new, lock = not is_there(own), FileLock(own / _LOCK, timeout=0)
     try:
         if dest.kind() == "file":
             raise OutputError(f"{dest.address} is a file: name a folder for the results")
@@ -269,7 +269,7 @@ def failures(dest: Place, blocks: Iterable[int]) -> dict[int, int]:
             return block, parquet.read_metadata(place.regular().path, filesystem=place.files).num_rows
         except FileNotFoundError:  # somebody has dealt with them
             return block, 0
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, ValueError, pyarrow.ArrowException) as error:  # the second one for texts that are no UTF-8
             raise OutputError(f"cannot read {place.address}: {why(error)}") from error
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -162,7 +162,8 @@ def main() -> None:
     except Exception as error:
         if debugging():
             raise
-        print_error(describe(error))
+        if not isinstance(error, OSError) or error.filename is not None or _can_write():  # else see `_flushed`
+            print_error(describe(error))
     sys.exit(_flushed(code))
 
 
@@ -219,6 +220,16 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The message as a terminal may have it."""
         return printable(" ".join(super().format(record).split()))
+
+
+def _can_write() -> bool:
+    """Whether the streams take what is buffered for them."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _flushed(code: Any) -> Any:
