@@ -179,7 +179,8 @@ def _announce(server: uvicorn.Server, address: str, open_page: bool) -> None:
         if server.should_exit:
             return
         time.sleep(0.05)
-    say(f"the studio is at {address} (Ctrl-C ends it)")
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is full: the end of the command tells
+        say(f"the studio is at {address} (Ctrl-C ends it)")
     if open_page:
         webbrowser.open(address)
 

@@ -232,7 +232,6 @@ class Result:
         """Whether detection `i` is a part."""
         return self.vocabulary.is_part(int(self.class_ids[_place(i)]))
 
-    @typed()
     def filter(
         self,
         *,
@@ -253,6 +252,9 @@ class Result:
             VocabularyError: a name, an object or a part that the vocabulary does not have.
             ValueError: a score that is no number in 0..1.
         """
+        for name, value in (("names", names), ("objects", objects), ("parts", parts)):
+            if isinstance(value, bytes):
+                raise TypeError(f"{name} must be texts, not bytes")
         keep = np.ones(len(self), dtype=bool)
         if score is not None:
             keep &= self.scores >= in_range("score", score, 0, 1)
