@@ -211,6 +211,7 @@ def _quiet_libraries() -> None:
     if debugging() or "--debug" in sys.argv[1:2]:
         return
     logging.lastResort = None
+    sys.unraisablehook = lambda unraisable: None  # what destructors stumble over where a signal ends the program
     if not sys.warnoptions and "PYTHONWARNINGS" not in os.environ:
         os.environ["PYTHONWARNINGS"] = "ignore"  # for processes that are started
         warnings.simplefilter("ignore")

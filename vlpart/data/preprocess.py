@@ -16,7 +16,7 @@ from vlpart.types import ImageBatch
 _STRIP = 32  # rows that are normalised at a time: they stay in the cache
 
 
-@typed()
+@typed("divisor")
 def to_batch(images: Sequence[NDArray[np.uint8]], divisor: int = 32) -> ImageBatch:
     """Normalise, then zero-pad right and bottom to a common multiple of `divisor`.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlpart.checks import in_range, predicts, typed
+from vlpart.checks import in_range, typed
 from vlpart.errors import VlpartError
 from vlpart.inference.batch import readable_threshold
 from vlpart.masks.polygons import FAITHFUL, deviation
@@ -71,7 +71,8 @@ class PartsFunction:
             import cvat_sdk.auto_annotation as cvat
         except ImportError as error:
             raise VlpartError(f'{error.name} is not installed: pip install "vlpart[cvat]"') from error
-        predicts(predictor)
+        if not callable(getattr(predictor, "predict", None)):
+            raise TypeError(f"predictor must be what vlpart.load gives, got a {type(predictor).__name__}")
         self._predictor, self._iou = predictor, in_range("iou", iou, 0, 1)
         self.vocabulary = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
         lowest = readable_threshold(len(self.vocabulary)) if threshold is None else threshold
