@@ -1,4 +1,4 @@
-"""Many clients at once against `vlpart serve`: good ones, slow, broken, oversized and deaf ones.
+"""Many clients at once against `vlpart serve`: good ones, slow, broken, oversized and deaf ones, and some that leave.
 
     python benchmarks/serve_load.py --clients 200 --rounds 2
 
@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 SAMPLE = Path(__file__).parents[1] / "vlpart" / "assets" / "samples" / "astronaut.jpg"
-KINDS = ("good", "good", "good", "good", "good", "good", "slow", "broken", "oversized", "deaf")
+KINDS = ("good", "good", "leaving", "good", "good", "good", "slow", "broken", "oversized", "deaf")
 
 
 def request(image: bytes, words: str = "person: hair, eye, nose, mouth") -> bytes:
@@ -38,15 +38,16 @@ def head(length: int) -> bytes:
 
 
 async def status_of(reader: asyncio.StreamReader) -> str:
-    """The status that is answered; "closed" where there is none."""
+    """The status that is answered, with the seconds of `Retry-After` behind it; "closed" where there is none."""
     try:
         line = await asyncio.wait_for(reader.readline(), 120)
-        await reader.read()
+        again = re.search(rb"retry-after: (\d+)", await reader.read(), re.IGNORECASE)
     except ConnectionError:
         return "closed"
     except TimeoutError:
         return "no answer"
-    return line.split()[1].decode() if line else "closed"
+    seconds = "" if again is None else f" {again[1].decode()}"
+    return line.split()[1].decode() + seconds if line else "closed"
 
 
 async def client(kind: str, number: int, port: int, image: bytes) -> str:
@@ -55,7 +56,7 @@ async def client(kind: str, number: int, port: int, image: bytes) -> str:
     answer = asyncio.ensure_future(status_of(reader))
     with contextlib.suppress(ConnectionError):
         await send(kind, number, request(image), writer, answer)
-    if kind == "deaf" or (kind == "broken" and number % 3 == 0):
+    if kind in ("deaf", "leaving") or (kind == "broken" and number % 3 == 0):
         answer.cancel()
         writer.close()
         return "left"
@@ -85,14 +86,17 @@ async def send(kind: str, number: int, whole: bytes, writer: asyncio.StreamWrite
     else:
         writer.write(whole)
     await writer.drain()
-    if kind == "deaf":  # and does not listen
-        await asyncio.sleep(10)
+    if kind in ("deaf", "leaving"):  # the first does not listen, the other has gone before it could be its turn
+        await asyncio.sleep(10 if kind == "deaf" else 1)
 
 
-async def storm(clients: int, rounds: int, port: int, image: bytes) -> tuple[dict[str, Counter[str]], list[float]]:
+async def storm(
+    clients: int, rounds: int, port: int, image: bytes
+) -> tuple[dict[str, Counter[str]], list[float], list[int]]:
     """All clients at once; good ones that are told to try again do so."""
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     waits: list[float] = []
+    asked_back: list[int] = []
 
     async def one(number: int) -> None:
         kind = KINDS[number % len(KINDS)]
@@ -100,15 +104,17 @@ async def storm(clients: int, rounds: int, port: int, image: bytes) -> tuple[dic
             begun = time.monotonic()
             while True:
                 status = await client(kind, number, port, image)
+                status, _, seconds = status.partition(" ")
                 answers[kind][status] += 1
                 if kind != "good" or status not in ("429", "503"):
                     break
-                await asyncio.sleep(1)
+                asked_back.append(int(seconds))
+                await asyncio.sleep(int(seconds))
             if kind == "good":
                 waits.append(time.monotonic() - begun)
 
     await asyncio.gather(*(one(number) for number in range(clients)))
-    return answers, waits
+    return answers, waits, asked_back
 
 
 async def get(port: int, path: str) -> str:
@@ -138,7 +144,7 @@ def main() -> None:
         assert server.stdout is not None and "studio" in server.stdout.readline()
         asyncio.run(client("good", 0, options.port, image))
         before, begun = memory(server.pid, "VmRSS"), time.monotonic()
-        answers, waits = asyncio.run(storm(options.clients, options.rounds, options.port, image))
+        answers, waits, asked_back = asyncio.run(storm(options.clients, options.rounds, options.port, image))
         seconds = time.monotonic() - begun
         alive = server.poll() is None
         figures = asyncio.run(get(options.port, "/metrics")) if alive else ""
@@ -147,6 +153,16 @@ def main() -> None:
             print(f"  {kind:<10} {', '.join(f'{status}: {count}' for status, count in sorted(counted.items()))}")
         waits.sort()
         print(f"good clients waited {waits[len(waits) // 2]:.1f} s in the middle, {waits[-1]:.1f} s at most")
+        if asked_back:
+            print(f"asked to come back after {min(asked_back)} to {max(asked_back)} s, {len(asked_back)} times")
+        print(
+            *(
+                line
+                for line in figures.splitlines()
+                if line.startswith(("vlpart_images_total ", "vlpart_given_up_total{"))
+            ),
+            sep=", ",
+        )
         print(f"memory {before:.0f} MiB before, {memory(server.pid, 'VmHWM'):.0f} MiB at most")
         left = [
             line for line in figures.splitlines() if line.startswith(("vlpart_held_bytes ", "vlpart_queue_images "))

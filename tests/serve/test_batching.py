@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vlpart.errors import ImageError
-from vlpart.serve.batching import JobQueue, QueueFullError, TooSlowError
+from vlpart.serve.batching import JobQueue, QueueFullError, TooSlowError, again_after
 from vlpart.serve.metrics import Metrics
 from vlpart.serve.settings import ServeSettings
 
@@ -127,3 +127,7 @@ def test_what_waited_too_long_is_given_up() -> None:
             await late
 
     assert ["late"] not in run(scenario, seconds=0.1).batches
+
+
+def test_a_full_queue_says_when_about_half_of_it_will_have_gone() -> None:
+    assert [again_after(8, pace) for pace in (0.0, 0.01, 3.0, 100.0)] == [1, 1, 12, 30]

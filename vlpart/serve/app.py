@@ -20,7 +20,7 @@ from vlpart import __version__
 from vlpart.errors import DataError, ImageError, ModelNotFoundError, OutputError, VlpartError, VocabularyError
 from vlpart.inference.batch import readable_threshold
 from vlpart.serve import engine, schema
-from vlpart.serve.batching import JobQueue, QueueFullError, TooSlowError
+from vlpart.serve.batching import AGAIN, JobQueue, QueueFullError, TooSlowError
 from vlpart.serve.bodies import MAX_VALUES, accepts, body, checked, is_dense, lines
 from vlpart.serve.downloads import Wanted, files_of
 from vlpart.serve.engine import Engine, Models, TooLargeError, pixels_of, vocabulary_of
@@ -179,7 +179,8 @@ def _failed(error: BaseException) -> Response:
     status = _status_of(error)
     if status == 500:
         raise error
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
+    again = error.again if isinstance(error, QueueFullError) else AGAIN[0]
+    headers = {"Retry-After": str(again)} if status in (429, 503) else None
     detail = " ".join(str(error).split()) or type(error).__name__
     return JSONResponse({"detail": detail.encode(errors="backslashreplace").decode()}, status, headers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -20,8 +21,31 @@ Work = Callable[[Sequence[Any]], Sequence[Any]]
 thread."""
 
 
+#: Bounds of the seconds after which a client that met a full queue should ask again.
+AGAIN = (1, 30)
+
+
 class QueueFullError(VlpartError):
-    """There is no place in the queue; come back later."""
+    """There is no place in the queue.
+
+    Attributes:
+        again: seconds after which to ask again.
+    """
+
+    def __init__(self, text: str, again: int = AGAIN[0]) -> None:
+        super().__init__(text)
+        self.again = again
+
+
+def again_after(waiting: int, pace: float) -> int:
+    """Seconds until about half of a full queue has gone: sooner, most of those who ask would be refused again.
+
+    Args:
+        waiting: images in the queue.
+        pace: seconds that an image takes; 0 = not known yet.
+    """
+    least, most = AGAIN
+    return min(max(math.ceil(pace * waiting / 2), least), most)
 
 
 class TooSlowError(VlpartError):
@@ -59,6 +83,7 @@ class JobQueue:
         self._settings, self._metrics = settings, metrics
         self._jobs: deque[Job] = deque()
         self._filled = asyncio.Event()
+        self._pace = 0.0  # seconds that an image takes, of late
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vlpart-compute")
 
     def __len__(self) -> int:
@@ -73,7 +98,10 @@ class JobQueue:
         free = self._settings.queue - len(self._jobs)
         if len(jobs) > free:
             self._metrics.refused.labels("queue").inc()
-            raise QueueFullError(f"{len(self._jobs)} images wait already, of {self._settings.queue}: try again later")
+            raise QueueFullError(
+                f"{len(self._jobs)} images wait already, of {self._settings.queue}: try again later",
+                again_after(len(self._jobs), self._pace),
+            )
         loop = asyncio.get_running_loop()
         made = [Job(*job, answer=loop.create_future()) for job in jobs]
         for job in made:
@@ -102,7 +130,10 @@ class JobQueue:
                     continue
                 started = time.monotonic()
                 done = await loop.run_in_executor(self._thread, _computed, batch)
-                self._metrics.computing.observe(time.monotonic() - started)
+                seconds = time.monotonic() - started
+                self._metrics.computing.observe(seconds)
+                each = seconds / len(batch)
+                self._pace = each if not self._pace else 0.8 * self._pace + 0.2 * each
                 for job, answer in zip(batch, done, strict=True):
                     if job.answer.done():
                         continue
