@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ pytest.importorskip("httpx", reason="the test client of starlette needs httpx")
 
 from starlette.testclient import TestClient
 
+from tests.serve.studio import BROWSERS, Open, Studio
 from vlpart.serve.app import SAMPLE, create_app
 from vlpart.serve.settings import ServeSettings
 
@@ -93,3 +97,43 @@ def talk(address: tuple[str, int], *chunks: bytes, pause: float = 0.0, timeout: 
             while chunk := connection.recv(1 << 16):
                 received += chunk
         return received
+
+
+# ---- the page in a browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright_api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with playwright_api.sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        if found is None and not own.is_file():
+            pytest.skip("no Chromium: install one, or name it in the variable CHROMIUM")
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        started = playwright.chromium.launch(executable_path=found or str(own), args=["--no-sandbox", *camera])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def address(tiny_weights: Path) -> Iterator[str]:
+    with serving(token="abc") as (host, port):
+        yield f"http://{host}:{port}/#token=abc"
+
+
+@pytest.fixture
+def studio(browser: Any, address: str) -> Iterator[Open]:
+    """Open pages; at the end all must have gone well, and none asked anybody but its own server."""
+    opened: list[Studio] = []
+
+    def new(**options: Any) -> Studio:
+        opened.append(Studio(browser, address, options))
+        return opened[-1]
+
+    yield new
+    own = address.partition("#")[0]
+    for each in opened:
+        each.context.close()
+        assert each.errors == []
+        assert [url for url in each.asked if not url.startswith((own, f"blob:{own}"))] == []

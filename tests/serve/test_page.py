@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,117 +11,10 @@ import numpy as np
 import pytest
 
 import vlpart
-from tests.serve.conftest import png, serving
+from tests.serve.conftest import png
+from tests.serve.studio import WORDS, Open, Studio
 from vlpart.masks.stack import MaskStack
 from vlpart.serve.app import SAMPLE
-
-playwright_api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-WORDS = "person: head, nose, eye, torso"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    with playwright_api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        if found is None and not own.is_file():
-            pytest.skip("no Chromium: install one, or name it in the variable CHROMIUM")
-        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        started = playwright.chromium.launch(executable_path=found or str(own), args=["--no-sandbox", *camera])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def address(tiny_weights: Path) -> Iterator[str]:
-    with serving(token="abc") as (host, port):
-        yield f"http://{host}:{port}/#token=abc"
-
-
-class Studio:
-    """The page, and what went wrong on it."""
-
-    def __init__(self, browser: Any, address: str, options: dict[str, Any]) -> None:
-        self.errors: list[str] = []
-        self.asked: set[str] = set()
-        self.context = browser.new_context(**({"viewport": {"width": 1200, "height": 800}} | options))
-        self.page = self.context.new_page()
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda line: line.type == "error" and self.errors.append(line.text))
-        self.page.on("request", lambda request: self.asked.add(request.url))
-        self.page.goto(address)
-        self.until("vlpart.state.models.length > 0")
-
-    def until(self, expression: str, seconds: float = 60) -> None:
-        """Wait for something to hold on the page, and for it to be drawn."""
-        deadline = time.monotonic() + seconds
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < deadline, f"{expression}; errors: {self.errors}"
-            self.page.wait_for_timeout(50)
-        self.page.wait_for_timeout(100)
-
-    def find(self, words: str, side: str = "A") -> None:
-        """Look for words in the photos that are there."""
-        self.page.fill("#vocabulary", words)
-        self.page.press("#vocabulary", "Enter")
-        run = f"p.runs.{side}"
-        self.until(f"vlpart.state.photos.every((p) => {run}?.status === 'done' && {run}.key.includes('{words}'))")
-
-    def sample(self, words: str = WORDS) -> None:
-        """Begin with the sample."""
-        self.page.fill("#vocabulary", words)
-        self.page.get_by_role("button", name="Try the sample").click()
-        self.until("vlpart.state.photos[0]?.runs.A?.status === 'done'")
-
-    def rows(self) -> list[str]:
-        """What the tree says."""
-        self.page.wait_for_timeout(100)
-        return [row.get_attribute("aria-label") for row in self.page.locator("[role=treeitem]").all()]
-
-    def names(self) -> list[str]:
-        """The names in the tree."""
-        return [row.split(",")[0] for row in self.rows()]
-
-    def press(self, *keys: str) -> None:
-        """Press keys, one after the other."""
-        for key in keys:
-            self.page.keyboard.press(key)
-        self.page.wait_for_timeout(100)
-
-    def download(self, *formats: str, path: Path, photos: str = "") -> Path:
-        """Download what is shown."""
-        self.page.click("#open-download")
-        for box in self.page.locator("[name=format]").all():
-            box.set_checked(box.get_attribute("value") in formats)
-        if photos:
-            self.page.check(photos)
-        with self.page.expect_download() as waiting:
-            self.page.click("#download-now")
-        target = path / waiting.value.suggested_filename
-        waiting.value.save_as(target)
-        return target
-
-
-Open = Callable[..., Studio]
-
-
-@pytest.fixture
-def studio(browser: Any, address: str) -> Iterator[Open]:
-    """Open pages; at the end all must have gone well, and none asked anybody but its own server."""
-    opened: list[Studio] = []
-
-    def new(**options: Any) -> Studio:
-        opened.append(Studio(browser, address, options))
-        return opened[-1]
-
-    yield new
-    own = address.partition("#")[0]
-    for each in opened:
-        each.context.close()
-        assert each.errors == []
-        assert [url for url in each.asked if not url.startswith((own, f"blob:{own}"))] == []
 
 
 def test_what_the_page_shows_at_a_threshold_is_what_the_library_finds(studio: Open) -> None:

@@ -97,6 +97,7 @@ def _of_one_vocabulary(results: Sequence[Result]) -> list[Result]:
             class_ids=[places[name] for name in result.names],
             masks=result.masks,
             vocabulary=vocabulary,
+            owners=result.given_owners,
             image=result.image,
             path=result.path,
         )

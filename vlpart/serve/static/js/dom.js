@@ -46,7 +46,7 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** What this browser remembers of the page; photos are never among it. */
+/** What this browser remembers of how the page is used; photos and corrections are in keep.js. */
 export const memory = {
   get(name, fallback) {
     try {

@@ -2,6 +2,7 @@
 
 import { exportFiles } from "./api.js";
 import { $, memory, save, toast } from "./dom.js";
+import { group } from "./grouping.js";
 import { objectName, partName, photoNow, runOf, shownOf, state } from "./store.js";
 
 /** A saved result (`format: vlpart.result`) of what is shown of a photo. */
@@ -21,16 +22,21 @@ export function resultOf(photo, side, onlyAccepted = false) {
     return part === null ? { id: numbers.get(name), name } : { id: numbers.get(name), name, object, part };
   });
   const masks = detections.every((each) => each.rle);
+  const places = new Map(detections.map(({ id }, i) => [id, i]));
+  const isPart = new Set(entries.filter(({ part }) => part).map(({ name }) => name));
+  const owners = new Map(group(detections).groups.flatMap(({ object, parts }) => parts.map(({ id }) => [id, places.get(object.id)])));
   return {
     format: "vlpart.result",
     version: 2,
     image_size: [photo.height, photo.width],
     vocabulary: { name: run.title, about: "", entries },
-    detections: detections.map(({ name, score, status, box, rle }) => ({
+    grouping: "given", // as the list has it
+    detections: detections.map(({ id, name, score, status, box, rle }) => ({
       name,
       category_id: numbers.get(name),
       score: status === "found" ? score : 1, // a person has said so
       box_xyxy: box,
+      object_index: isPart.has(name) ? (owners.get(id) ?? null) : null,
       ...(masks ? { mask: rle } : {}),
     })),
   };
@@ -44,6 +50,8 @@ export function openDownloads() {
   const several = state.photos.filter((photo) => runOf(photo)?.status === "done").length > 1;
   $("all-photos").disabled = !several;
   if (!several) $("all-photos").checked = false;
+  $("only-done").disabled = !state.photos.some(({ done }) => done);
+  if ($("only-done").disabled) $("only-done").checked = false;
   $("download").showModal();
 }
 
@@ -52,7 +60,9 @@ export function setUpDownloads() {
     const formats = boxes().filter((box) => box.checked).map((box) => box.value);
     if (!formats.length) return toast("Choose what to download.");
     memory.set("formats", formats);
-    const photos = ($("all-photos").checked ? state.photos : [photoNow()]).filter((each) => runOf(each)?.status === "done");
+    const done = state.photos.filter((photo) => photo.done);
+    const chosen = $("only-done").checked ? done : $("all-photos").checked ? state.photos : [photoNow()];
+    const photos = chosen.filter((each) => runOf(each)?.status === "done");
     if (!photos.length) return toast("There is nothing to download yet.");
     const button = $("download-now");
     button.disabled = true;

@@ -40,6 +40,10 @@ export function group(detections) {
   const loose = [];
   for (const part of detections.filter((each) => partName(each.name) !== null)) {
     const wanted = objectName(part.name).toLowerCase();
+    if (part.alone) {
+      loose.push(part);
+      continue;
+    }
     const fits = (each) => each && each.object.name.toLowerCase() === wanted;
     const given = part.owners.map((id) => byId.get(id)).find(fits);
     const owner = given ?? bestOwner(part, groups.filter(fits));

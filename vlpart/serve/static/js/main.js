@@ -3,6 +3,8 @@
 import { ApiError, getLists, getModels, getNames, getVersion, predict } from "./api.js";
 import { $, announce, h, memory, toast } from "./dom.js";
 import { openDownloads, setUpDownloads } from "./downloads.js";
+import { isKept, isWanted, keepOrForget, restore } from "./keep.js";
+import { askName } from "./naming.js";
 import {
   changed,
   correct,
@@ -25,7 +27,7 @@ import {
   undo,
 } from "./store.js";
 import * as tools from "./tools.js";
-import { removePhoto, renderTray, setUpTray, step } from "./tray.js";
+import { markDone, removeAll, removePhoto, renderTray, setUpTray, step } from "./tray.js";
 import * as tree from "./tree.js";
 import { camera, View } from "./view.js";
 import { check, hide, remember, setUpVocabulary } from "./vocabulary.js";
@@ -67,7 +69,9 @@ async function look(photo, side) {
     if (photo.id === state.current) announce(`${photo.name}: ${summary(shownOf(photo, side))}`);
   } catch (error) {
     const gone = error.name === "AbortError";
-    Object.assign(run, { status: "error", detections: [], error: gone ? "Cancelled." : error.message });
+    const kept = corrections(before);
+    Object.assign(run, { status: "error", detections: kept, past: kept.length ? before.past : [], error: gone ? "Cancelled." : error.message });
+    Object.assign(run, { title: before?.title ?? "", entries: before?.entries ?? [], corrected: before?.corrected });
     if (!gone) toast(`${photo.name}: ${error.message}`, { error: true });
     if (error instanceof ApiError && [0, 401].includes(error.status)) {
       for (const each of state.photos) each.runs[side] ??= { ...run, key: keyOf(side) };
@@ -75,6 +79,9 @@ async function look(photo, side) {
   }
   changed();
 }
+
+/** What a person has said of a photo, which stays whatever is looked for. */
+const corrections = (run) => (run?.detections ?? []).filter((each) => each.status !== "found");
 
 /** Put an answer into a run; what a person had corrected before stays, in the place of what is found there again. */
 function fill(run, answer, before) {
@@ -88,7 +95,7 @@ function fill(run, answer, before) {
       replacedBelow: each.replaced_below,
     }),
   );
-  const kept = (before?.detections ?? []).filter((each) => each.status !== "found");
+  const kept = corrections(before);
   const again = (found) => kept.some((each) => each.name === found.name && overlap(each.box, found.box) > 0.7);
   const owned = made.map((each, i) => ({ ...each, owners: answer.detections[i].owners.map((at) => made[at].id) }));
   Object.assign(run, {
@@ -97,6 +104,7 @@ function fill(run, answer, before) {
     title: answer.vocabulary.name,
     entries: answer.vocabulary.entries,
     past: kept.length ? before.past : [],
+    corrected: kept.length > 0 && before.corrected,
     detections: [...kept, ...owned.filter((each) => !again(each))].sort((a, b) => b.score - a.score),
   });
 }
@@ -173,6 +181,8 @@ function renderPanel(photo) {
   $("undo").disabled = !run?.past?.length;
   $("redo").disabled = !run?.future?.length;
   $("accept-all").disabled = !shown.some((each) => each.status === "found");
+  $("done-next").disabled = !run?.detections;
+  $("done-next").textContent = photo?.done ? "Not done" : state.photos.length > 1 ? "Done, next" : "Done";
   drawScores(run?.detections ?? [], setup.threshold);
 }
 
@@ -295,40 +305,25 @@ function activate(side) {
   changed();
 }
 
-// ---- names
-
-/** Ask for a name; `done(name)` is called unless the dialog is left. */
-function askName(detection, done) {
-  const dialog = $("naming");
-  const field = $("naming-name");
-  const run = runOf(photoNow());
-  const known = new Set([...run.entries.map(({ name }) => name), ...run.detections.map(({ name }) => name)]);
-  for (const [object, parts] of Object.entries(state.names)) {
-    known.add(object);
-    for (const part of parts) known.add(`${object}:${part}`);
-  }
-  $("naming-names").replaceChildren(...[...known].filter(Boolean).map((name) => h("option", { value: name })));
-  field.value = detection.name || memory.get("last-name", "");
-  $("naming-title").textContent = detection.name ? `Another name for ${detection.name}` : "What is this?";
-  dialog.returnValue = "";
-  dialog.onclose = () => {
-    const name = field.value.replace(/\s*:\s*/, ":").trim();
-    if (dialog.returnValue !== "ok" || !name) return changed();
-    memory.set("last-name", name);
-    return done(name);
-  };
-  dialog.showModal();
-  field.select();
-}
+// ---- accepting
 
 function acceptAll() {
   const run = runOf(photoNow());
+  if (!run?.detections) return;
   const shown = new Set(shownOf(photoNow()).filter((each) => !each.hidden && each.status === "found").map(({ id }) => id));
   correct(
     run,
     run.detections.map((each) => (shown.has(each.id) ? { ...remade(each, { status: "accepted", before: "found" }), id: each.id } : each)),
   );
   announce(`${shown.size} accepted.`);
+}
+
+/** Accept what is shown, and go on to the next photo that is not done. */
+function doneNext() {
+  const photo = photoNow();
+  if (!runOf(photo)?.detections) return;
+  if (!photo.done && shownOf(photo).some((each) => !each.hidden && each.status === "found")) acceptAll();
+  markDone(photo);
 }
 
 // ---- keys
@@ -363,6 +358,7 @@ const KEYS = {
   Delete: () => deleteSelected(),
   F2: () => selectedNow() && tree.hooks.rename(selectedNow()),
   a: () => selectedNow() && tree.accept(selectedNow()),
+  d: () => doneNext(),
   Escape: () => tools.cancel() || (state.tool === "select" ? tree.select(null) : setTool("select")),
   ArrowLeft: () => activeView().pan(60, 0),
   ArrowRight: () => activeView().pan(-60, 0),
@@ -411,6 +407,8 @@ function setUpButtons() {
     "open-help": () => $("help").showModal(),
     "open-download": openDownloads,
     "accept-all": acceptAll,
+    "done-next": doneNext,
+    "remove-all": removeAll,
     sideA: () => activate("A"),
     sideB: () => activate("B"),
     find,
@@ -462,14 +460,16 @@ function nextTheme() {
 async function start() {
   showTheme(memory.get("theme", "system"));
   tools.hooks.askName = askName;
-  tree.hooks.rename = (detection) => askName(detection, (name) => tree.rename(detection, name));
+  tree.hooks.rename = (detection) => askName(detection, (name, owner) => tree.rename(detection, name, owner));
   for (const view of Object.values(views)) setUpView(view);
   setUpButtons();
   setUpDownloads();
   setUpTray(find);
   setUpVocabulary(find);
   document.addEventListener("keydown", onKey);
-  addEventListener("beforeunload", (event) => hasCorrections() && event.preventDefault());
+  addEventListener("beforeunload", (event) => hasCorrections() && !isKept() && event.preventDefault());
+  $("keep").checked = isWanted();
+  $("keep").addEventListener("change", (event) => keepOrForget(event.target.checked));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
   onChange(render);
   try {
@@ -481,7 +481,12 @@ async function start() {
     $("version").textContent = `vlpart ${version.vlpart}, torch ${version.torch}, ${version.device}`;
     for (const setup of Object.values(state.sides)) setup.model = models[0].name;
     state.sides.B.model = models[1]?.name ?? models[0].name;
+    const again = await restore();
     check();
+    if (again) {
+      toast(`${again} ${again === 1 ? "photo is" : "photos are"} here again as you left them.`, { action: { label: "Take off", run: removeAll } });
+      work();
+    }
   } catch (error) {
     toast(error.message, { error: true });
   }
@@ -489,5 +494,5 @@ async function start() {
 }
 
 // For tests and for the curious.
-window.vlpart = { state, camera, removePhoto, isShown };
+window.vlpart = { state, camera, removePhoto, isShown, isKept };
 start();

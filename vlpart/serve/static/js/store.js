@@ -45,7 +45,8 @@ export function changed() {
 }
 
 let lastId = 0;
-export const nextId = () => `d${++lastId}`;
+const START = Date.now().toString(36); // ids of an earlier page may come back
+export const nextId = (letter = "d") => `${letter}${START}_${++lastId}`;
 
 export const sides = () => (state.compare ? ["A", "B"] : ["A"]);
 export const photoNow = () => state.photos.find((photo) => photo.id === state.current) ?? null;
@@ -64,6 +65,7 @@ export function makeDetection(fields) {
     status: "found", // or accepted, edited, added
     hidden: false,
     owners: [], // ids of its objects, of which the first that is shown counts
+    alone: false, // a person has said that it belongs to nothing here
     replacedBelow: null,
     rle: null,
     ...fields,
@@ -129,6 +131,6 @@ export function replaceOne(id, make) {
   );
 }
 
-/** Whether a person has corrected anything that is not saved anywhere. */
-export const hasCorrections = () =>
-  state.photos.some((photo) => Object.values(photo.runs).some((run) => run.past?.length));
+/** Whether a person has corrected anything in a run; `corrected`: before the page was opened again. */
+export const isCorrected = (run) => Boolean(run?.corrected || run?.past?.length);
+export const hasCorrections = () => state.photos.some((photo) => Object.values(photo.runs).some(isCorrected));

@@ -127,8 +127,8 @@ function apply(target, region) {
 function add(fields) {
   const run = runOf(photoNow());
   const made = makeDetection({ ...fields, name: "", score: 1, status: "added" });
-  hooks.askName(made, (name) => {
-    const named = { ...made, name };
+  hooks.askName(made, (name, owner) => {
+    const named = { ...made, name, ...owner };
     correct(run, [...run.detections, named]);
     state.selected = named.id;
     announce(`${name} was added.`);

@@ -1,20 +1,22 @@
 // Photos: dropped, pasted, picked or taken, and the strip that shows them all.
 
 import { $, announce, h, toast } from "./dom.js";
-import { changed, state } from "./store.js";
+import { changed, isCorrected, nextId, state } from "./store.js";
 
 const SMALL = 2048; // side of the copy that is drawn while the whole photo is in view
 const THUMB = 160;
 
 let count = 0;
 let added = () => {};
+let lastAdded = 0;
+const addedAt = () => (lastAdded = Math.max(lastAdded + 1, Date.now())); // the order of the strip
 
 /** Add files that are images; what the browser cannot show is named. */
 export async function addFiles(files) {
   const photos = [];
   for (const file of [...files]) { // the list of the field is emptied meanwhile
     try {
-      photos.push(await readPhoto(file));
+      photos.push(await photoOf(file, file.name || `pasted_${++count}.png`));
     } catch {
       toast(`${file.name || "That"} is no photo that this browser can show: convert it to JPEG or PNG.`, { error: true });
     }
@@ -26,7 +28,8 @@ export async function addFiles(files) {
   added(photos);
 }
 
-async function readPhoto(file) {
+/** A photo of a file that is an image; throws where the browser cannot show it. */
+export async function photoOf(file, name) {
   const bitmap = await createImageBitmap(file);
   const { width, height } = bitmap;
   const scaled = (side) => {
@@ -39,8 +42,7 @@ async function readPhoto(file) {
   Object.assign(thumb, { width: little.width, height: little.height });
   thumb.getContext("2d").drawImage(little, 0, 0);
   const small = Math.max(width, height) > 1.5 * SMALL ? await scaled(SMALL) : null;
-  const name = file.name || `pasted_${count + 1}.png`;
-  return { id: `p${++count}`, name, file, bitmap, small, width, height, thumb, runs: {} };
+  return { id: nextId("p"), name, file, bitmap, small, width, height, thumb, added: addedAt(), done: false, runs: {} };
 }
 
 /** Make a photo the one that is looked at. */
@@ -67,22 +69,45 @@ export function removePhoto(id) {
   });
 }
 
+/** Take everything off, and out of this browser. */
+export function removeAll() {
+  const photos = state.photos.splice(0);
+  for (const photo of photos) for (const run of Object.values(photo.runs)) run.abort?.abort();
+  show(null);
+  toast(`${photos.length} ${photos.length === 1 ? "photo was" : "photos were"} taken off the tray.`, {
+    action: { label: "Undo", run: () => (state.photos.push(...photos), show(photos[0].id)) },
+  });
+}
+
+/** Say that a photo is done, and show the next one that is not; or that it is not done after all. */
+export function markDone(photo) {
+  photo.done = !photo.done;
+  const at = state.photos.indexOf(photo);
+  const next = [...state.photos.slice(at + 1), ...state.photos.slice(0, at)].find(({ done }) => !done);
+  if (photo.done && next) show(next.id);
+  announce(`${photo.name} is ${photo.done ? "done" : "not done"}: ${progress()}.${photo.done && next ? ` Now ${next.name}.` : ""}`);
+  changed();
+}
+
+const progress = () => `${state.photos.filter(({ done }) => done).length} of ${state.photos.length} done`;
+
 let shownBefore = "";
 
 export function renderTray() {
   const tray = $("tray");
   const run = (photo) => photo.runs[state.active];
-  const edits = (photo) => Object.values(photo.runs).map((each) => each.past?.length);
-  const now = JSON.stringify([state.current, state.photos.map((photo) => [photo.id, run(photo)?.status, run(photo)?.summary, edits(photo)])]);
+  const edits = (photo) => Object.values(photo.runs).map(isCorrected);
+  const now = JSON.stringify([state.current, state.photos.map((photo) => [photo.id, photo.done, run(photo)?.status, run(photo)?.summary, edits(photo)])]);
   if (now === shownBefore) return;
   shownBefore = now;
   const focused = tray.contains(document.activeElement) ? document.activeElement.dataset.photo : null;
   $("strip").hidden = !state.photos.length;
+  $("progress").textContent = progress();
   tray.replaceChildren(
     ...state.photos.map((photo) => {
       const run = photo.runs[state.active];
       const status = run?.status ?? "waiting";
-      const corrected = Object.values(photo.runs).some((each) => each.past?.length);
+      const marks = [["done", photo.done, "✓"], ["corrected", Object.values(photo.runs).some(isCorrected), "✎"]].filter(([, is]) => is);
       const words = { done: run?.summary ?? "", running: "looking", waiting: "waiting", error: run?.error };
       return h(
         "li",
@@ -93,13 +118,13 @@ export function renderTray() {
             class: `photo ${status}`,
             dataset: { photo: photo.id },
             "aria-current": photo.id === state.current ? "true" : null,
-            "aria-label": `${photo.name}, ${words[status]}${corrected ? ", corrected" : ""}`,
+            "aria-label": [photo.name, words[status], ...marks.map(([word]) => word)].join(", "),
             title: `${photo.name}\n${words[status]}`,
             onclick: () => show(photo.id),
             onkeydown: (event) => event.key === "Delete" && removePhoto(photo.id),
           },
           photo.thumb,
-          h("span", { class: "dot", "aria-hidden": "true" }, corrected ? "✎" : ""),
+          h("span", { class: "dot", "aria-hidden": "true" }, marks[0]?.[2] ?? ""),
         ),
         h("button", { class: "off", title: "Take off the tray", "aria-label": `Take ${photo.name} off the tray`, onclick: () => removePhoto(photo.id) }, "✕"),
       );
@@ -168,7 +193,7 @@ async function openCamera() {
     canvas.getContext("2d").drawImage(video, 0, 0);
     dialog.close();
     canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 }).then((blob) => {
-      addFiles([new File([blob], `camera_${count + 1}.jpg`, { type: blob.type })]);
+      addFiles([new File([blob], `camera_${++count}.jpg`, { type: blob.type })]);
     });
   };
   dialog.showModal();

@@ -90,7 +90,7 @@ function item(detection, colours, level, parts = []) {
       "aria-label": `${name}, ${note}${hidden ? ", left out" : ""}${expandable ? `, ${parts.length} parts` : ""}`,
       class: `row level${level} ${status}${id === state.hovered ? " hovered" : ""}`,
       dataset: { id },
-      onclick: () => select(id === state.selected ? null : id),
+      onclick: () => ((focusId = id), select(id === state.selected ? null : id)),
       onpointerenter: () => hover(id),
       onpointerleave: () => hover(null),
       ondblclick: () => hooks.rename(detection),
@@ -112,7 +112,7 @@ function item(detection, colours, level, parts = []) {
     h(
       "span",
       { class: "actions" },
-      button("Another name (F2)", "✎", () => hooks.rename(detection)),
+      button("Another name or object (F2)", "✎", () => hooks.rename(detection)),
       button(status === "accepted" ? "Not accepted (A)" : "Accept (A)", "✓", () => accept(detection)),
       button("Delete (Del)", "✕", () => remove(detection)),
     ),
@@ -157,11 +157,13 @@ export function remove(detection) {
   announce(`${detection.name} was deleted. Control Z brings it back.`);
 }
 
-export function rename(detection, name) {
-  if (!name || name === detection.name) return;
+/** Another name, and of a part perhaps another object: `owners` and `alone` as a detection has them. */
+export function rename(detection, name, { owners, alone }) {
+  const asBefore = alone === detection.alone && (owners[0] ?? null) === (detection.owners[0] ?? null);
+  if (name === detection.name && asBefore) return;
   const status = detection.status === "added" ? "added" : "edited";
-  replaceOne(detection.id, (each) => [keeping(each, { name, owners: [], status })]);
-  announce(`Now called ${name}.`);
+  replaceOne(detection.id, (each) => [keeping(each, { name, owners, alone, status })]);
+  announce(name === detection.name ? `${name} belongs to another object now.` : `Now called ${name}.`);
 }
 
 function fold(id, away) {
