@@ -1,9 +1,9 @@
 """The table of what a model is worth, in one go: `python benchmarks/quality.py MODEL --data ROOT`.
 
-For every data set below ROOT (`NAME/val.json`, `NAME/images`): mask AP50 of parts and objects, precision and recall
-over 0.5, the first answer when a part is asked for alone (and the best at any rank), absent nouns and random strings
-that are found; and the share of detections that share their region with another name, with the model's own vocabulary,
-as found and as drawn.
+For every data set below ROOT (`NAME/val.json`, `NAME/images`): mask AP50 of parts and objects; precision and recall
+over 0.5, of all detections and of those that the command line draws (one name a region); the first answer when a part
+is asked for alone (and the best at any rank); absent nouns and random strings that are found; and the share of
+detections that share their region with another name, with the model's own vocabulary, as found and as drawn.
 `--images N` takes an evenly spaced subset of every set. MODEL is a model name, a weight file or a run folder.
 """
 
@@ -22,7 +22,7 @@ from rich.table import Table
 
 from vlpart.evaluation.absent import ask_absent
 from vlpart.evaluation.dataset import Dataset, open_dataset
-from vlpart.evaluation.operating import counts_over, doubly_named
+from vlpart.evaluation.operating import ThresholdCounts, counts_over, doubly_named
 from vlpart.evaluation.referring import ask
 from vlpart.evaluation.run import Options, predict, score_all
 from vlpart.inference.predictor import Predictor, load
@@ -61,6 +61,8 @@ def measure(predictor: Predictor, root: Path, name: str, images: int | None, abs
         "precision": point.precision,
         "recall": point.recall,
     }
+    drawn = _drawn_counts(predictor, dataset)
+    row |= {"precision_drawn": drawn.precision, "recall_drawn": drawn.recall}
     if name in WITH_QUESTIONS:
         asked = ask(predictor, dataset)
         row |= {
@@ -82,6 +84,25 @@ def _fewer(dataset: Dataset, images: int) -> Dataset:
     return replace(dataset, truth=subset(dataset.truth, images))
 
 
+class _Drawing:
+    """A predictor whose results are what the command line draws by default (`--iou`)."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.read = predictor.read
+
+    def detect(self, images: Any, vocabulary: Any = None, **options: Any) -> list[Any]:
+        """See `Predictor.detect`."""
+        return [each.without_overlapping() for each in self._predictor.detect(images, vocabulary, **options)]
+
+
+def _drawn_counts(predictor: Predictor, dataset: Dataset) -> ThresholdCounts:
+    """Right, wrong and missed over 0.5 among the detections that are drawn."""
+    predictions = predict(_Drawing(predictor), dataset, Options(score_threshold=0.5))
+    assert predictions is not None
+    return counts_over(score_all(dataset, predictions)[1], "masks")
+
+
 def _two_names(predictor: Predictor, dataset: Dataset) -> tuple[list[int], list[int]]:
     """[detections that share their region with another name, detections], the model's vocabulary, over 0.5: of the
     results as they are, and of what the command line draws (`--iou`).
@@ -101,6 +122,8 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
         "objects AP50",
         "P@0.5",
         "R@0.5",
+        "P drawn",
+        "R drawn",
         "first",
         "any rank",
         "absent",
@@ -112,7 +135,17 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
         table.add_column(heading, justify="left" if i == 0 else "right")
     for name, row in rows.items():
         cells = [
-            _percent(row.get(k)) for k in ("parts_ap50", "objects_ap50", "precision", "recall", "first", "any_rank")
+            _percent(row.get(k))
+            for k in (
+                "parts_ap50",
+                "objects_ap50",
+                "precision",
+                "recall",
+                "precision_drawn",
+                "recall_drawn",
+                "first",
+                "any_rank",
+            )
         ]
         named_twice = [
             f"{100 * shared / total:.1f}" if total else "-"

@@ -14,6 +14,8 @@ to `images` and `val.json`, so that a recipe reads it like any other set. Rules:
   annotated, and complete where they are (`neg_category_ids`), but for the sets that label the main object only
   (`--main-only`), and for own names that a COCO name means and the detector suspects.
 * `--labels` sets (one label per image, no boxes) get one box: the best pseudo box of any name, else the image less 5%.
+* `--absent scissors,vase` takes no boxes (`-`): on close pictures of tools the detector is sure of what is not there. The
+  set gets these names as classes without annotations, which are good negatives where it is exhaustive.
 """
 
 from __future__ import annotations
@@ -135,22 +137,37 @@ def labelled(content: dict[str, Any], lines: dict[str, dict[str, Any]]) -> dict[
     return {**content, "annotations": annotations}
 
 
+def with_absent(content: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The set with classes that none of its images shows."""
+    known = {c["name"] for c in content["categories"]}
+    first = 1 + max(c["id"] for c in content["categories"])
+    new = [name for name in names if name not in known]
+    content["categories"] += [
+        {"id": i, "name": n, "object": n, "part": None, "supercategory": "OBJECT"} for i, n in enumerate(new, first)
+    ]
+    return content
+
+
 def main() -> None:
     """Read, merge, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("boxes", type=Path)
+    parser.add_argument("boxes", type=Path, help="of pseudo_boxes.py, or - with --absent")
     parser.add_argument("output", type=Path)
     parser.add_argument("--threshold", type=float, default=0.45)
     parser.add_argument("--main-only", action="store_true")
     parser.add_argument("--labels", action="store_true")
+    parser.add_argument("--absent", type=lambda names: names.split(","), help="names that no image shows")
     options = parser.parse_args()
-    lines = {line["file"]: line for line in map(json.loads, options.boxes.read_text().splitlines())}
     source = options.data / ("image_labels.json" if options.labels else "train.json")
     content = json.loads(source.read_text())
-    result = (
-        labelled(content, lines) if options.labels else merged(content, lines, options.threshold, options.main_only)
-    )
+    if options.absent:
+        result = with_absent(content, options.absent)
+    else:
+        lines = {line["file"]: line for line in map(json.loads, options.boxes.read_text().splitlines())}
+        result = (
+            labelled(content, lines) if options.labels else merged(content, lines, options.threshold, options.main_only)
+        )
     for number, entry in enumerate(result["annotations"], 1):
         if "score" in entry:
             entry["id"] = number + 10_000_000

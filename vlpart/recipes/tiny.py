@@ -83,12 +83,13 @@ def small_source(
     unlabelled: Literal["absent", "unknown"] = "absent",
     negative_names: Literal["none", "own_objects", "all"] = "own_objects",
     scored_annotations: Literal["exact", "pseudo"] = "exact",
+    mosaic: float = 0.0,
 ) -> Source:
     """One data set with the augmentation that the sources of both editions share.
 
     Args:
         root: holds a folder of that name, with `images/` and `train.json`.
-        name, ratio, kind, scale_jitter, unlabelled, negative_names, scored_annotations: see `Source`.
+        name, ratio, kind, scale_jitter, unlabelled, negative_names, scored_annotations, mosaic: see `Source`.
         sides, max_side: the shorter side is drawn from this range; limit of the longer one.
         flip_swaps: left and right in names change places in mirrored images.
     """
@@ -108,4 +109,5 @@ def small_source(
         unlabelled=unlabelled,
         scored_annotations=scored_annotations,
         negative_names=negative_names,
+        mosaic=mosaic,
     )

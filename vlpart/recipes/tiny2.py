@@ -26,6 +26,9 @@ FROZEN = (
     "roi_heads.evidence.sides",
 )
 
+#: Share of images shown beside others where a set shows its main object large: more names a step, and smaller ones.
+MOSAIC = 0.3
+
 #: Lists whose objects join every batch as negatives, where they are unlike what the image shows.
 NOUNS = ("lvis_v1", "imagenet_1k", "paco")
 
@@ -56,17 +59,26 @@ def tiny2(data_root: Path) -> Recipe:
                 root, "car_parts", 16, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
             ),
             _source(root, "faces", 14, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
-            _source(root, "clothes", 16, (0.6, 1.3), parts),
-            _source(root, "coco_more", 8, (0.6, 1.5), boxes, unlabelled="absent"),
+            _source(root, "clothes", 16, (0.6, 1.3), parts, mosaic=MOSAIC / 2),
+            _source(root, "coco_more", 8, (0.6, 1.5), boxes, unlabelled="absent", mosaic=MOSAIC),
             _source(root, "coco128", 2, (0.6, 1.5), boxes, unlabelled="absent"),
-            _source(root, "animals", 5, (0.5, 1.3), boxes),
+            _source(root, "animals", 5, (0.5, 1.3), boxes, mosaic=MOSAIC),
             _source(root, "cats", 3, (0.6, 1.6), boxes, unlabelled="absent"),
-            _source(root, "tools", 20, (0.5, 1.3), boxes, unlabelled="absent"),
-            _source(root, "furniture", 4, (0.5, 1.3), boxes),
+            _source(root, "tools", 20, (0.5, 1.3), boxes, unlabelled="absent", mosaic=MOSAIC),
+            _source(root, "furniture", 4, (0.5, 1.3), boxes, mosaic=MOSAIC),
             _source(root, "handles", 3, (0.7, 1.5), parts),
             _source(root, "facades", 2, (0.8, 1.6), parts),
             _source(root, "faces_free", 1, (0.5, 1.2), parts, unlabelled="absent"),
-            _source(root, "imagenet_samples", 4, (0.6, 1.1), boxes, unlabelled="absent", negative_names="none"),
+            _source(
+                root,
+                "imagenet_samples",
+                4,
+                (0.6, 1.1),
+                boxes,
+                unlabelled="absent",
+                negative_names="none",
+                mosaic=2 * MOSAIC,
+            ),
         ),
         evaluate_on=tuple(
             EvaluationSet(
