@@ -54,17 +54,17 @@ def tiny2(data_root: Path) -> Recipe:
         text_encoder="phrase",
         init=str(root / "grown.safetensors"),
         sources=(
-            _source(root, "ade_parts", 26, (0.6, 1.4), parts),
+            _source(root, "ade_parts", 36, (0.6, 1.4), parts),
             _source(
-                root, "car_parts", 16, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
+                root, "car_parts", 18, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
             ),
             _source(root, "faces", 14, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
-            _source(root, "clothes", 16, (0.6, 1.3), parts, mosaic=MOSAIC / 2),
+            _source(root, "clothes", 18, (0.6, 1.3), parts, mosaic=MOSAIC / 2),
             _source(root, "coco_more", 8, (0.6, 1.5), boxes, unlabelled="absent", mosaic=MOSAIC),
             _source(root, "coco128", 2, (0.6, 1.5), boxes, unlabelled="absent"),
             _source(root, "animals", 5, (0.5, 1.3), boxes, mosaic=MOSAIC),
             _source(root, "cats", 3, (0.6, 1.6), boxes, unlabelled="absent"),
-            _source(root, "tools", 20, (0.5, 1.3), boxes, unlabelled="absent", mosaic=MOSAIC),
+            _source(root, "tools", 16, (0.5, 1.3), boxes, unlabelled="absent", mosaic=MOSAIC),
             _source(root, "furniture", 4, (0.5, 1.3), boxes, mosaic=MOSAIC),
             _source(root, "handles", 3, (0.7, 1.5), parts),
             _source(root, "facades", 2, (0.8, 1.6), parts),
