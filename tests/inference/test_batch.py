@@ -21,6 +21,7 @@ from vlpart.errors import ImageError, OutputError, SelectionError, VlpartError, 
 from vlpart.files import write_file
 from vlpart.inference import output as batch_writer
 from vlpart.inference.batch import Summary, predict_to_folder
+from vlpart.inference.output import ResultWriter
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 
@@ -430,3 +431,59 @@ def test_a_phrase_selects_and_an_image_without_it_is_skipped(tmp_path: Path) -> 
     assert json.loads((tmp_path / "out" / "a_parts.json").read_text())["detections"][0]["name"] == "car:wheel"
     with pytest.raises(SelectionError, match="'tyre' is no name"):
         predict_to_folder(FakePredictor(), images, select="tyre", **options)
+
+
+def test_files_are_made_while_the_next_image_is_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another thread; they are written, and reported, in order, by the thread of the caller."""
+    predicting = [threading.Event() for _ in range(3)]
+    encoders, writers, reported = set(), set(), []
+
+    class Predictor(FakePredictor):
+        def detect(self, images: Sequence[ReadImage], *args: Any, **options: Any) -> list[Result]:
+            predicting[int(Path(images[0].path or "").stem)].set()
+            return super().detect(images, *args, **options)
+
+    encode, write = ResultWriter.encode, ResultWriter.write
+
+    def encoded(self: ResultWriter, stem: str, result: Result) -> dict[Path, bytes]:
+        encoders.add(threading.current_thread())
+        following = predicting[min(int(stem) + 1, 2)]
+        assert following.wait(timeout=60)  # were the files made first, this would be for ever
+        return encode(self, stem, result)
+
+    def written(self: ResultWriter, *args: Any) -> None:
+        writers.add(threading.current_thread())
+        write(self, *args)
+
+    monkeypatch.setattr(ResultWriter, "encode", encoded)
+    monkeypatch.setattr(ResultWriter, "write", written)
+    images = make_images(tmp_path / "in", "0.png", "1.png", "2.png")
+    predict_to_folder(
+        Predictor(),
+        images,
+        output=tmp_path / "out",
+        formats=["json", "coco"],
+        on_result=lambda report: reported.append(Path(report.image).name),
+    )
+    assert reported == ["0.png", "1.png", "2.png"]
+    assert writers == {threading.current_thread()}
+    assert len(encoders) == 1
+    assert not encoders & writers
+    assert not any(thread.is_alive() for thread in encoders)
+
+
+def test_a_result_does_not_wait_for_an_image_that_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = threading.Event()
+    read = FakePredictor.read
+
+    def late(self: FakePredictor, image: Any, **options: Any) -> ReadImage:
+        if Path(image).name == "b.png":
+            assert reported.wait(timeout=60)
+        return read(self, image, **options)
+
+    monkeypatch.setattr(FakePredictor, "read", late)
+    images = make_images(tmp_path / "in", "a.png", "b.png")
+    summary = predict_to_folder(
+        FakePredictor(), images, output=tmp_path / "out", formats=["json"], on_result=lambda report: reported.set()
+    )
+    assert summary.finished == 2

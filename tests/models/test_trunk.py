@@ -158,6 +158,20 @@ def test_names_take_the_evidence_of_those_they_are_near() -> None:
     torch.testing.assert_close(logits, torch.tensor([wanted]))
 
 
+def test_predicting_computes_evidence_only_for_names_that_have_some() -> None:
+    """The same as in training, where it is computed for all."""
+    torch.manual_seed(0)
+    evidence = ClassEvidence(3, 3, 5)
+    evidence.names.copy_(torch.randn(3, 5))
+    text = torch.cat((torch.randn(40, 5), evidence.names + 0.3 * torch.randn(3, 5), -evidence.names))
+    logits, pooled = torch.randn(6, len(text)), torch.rand(6, 3)
+    expected = evidence(logits, pooled, text)
+    with torch.no_grad():
+        assert torch.equal(evidence(logits, pooled, text), expected)
+    changed = (expected != logits).any(dim=0)
+    assert 3 <= int(changed.sum()) < len(text)
+
+
 @torch.no_grad()
 def test_quality_moves_scores_and_nothing_else() -> None:
     torch.manual_seed(0)

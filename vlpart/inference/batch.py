@@ -6,8 +6,11 @@ import math
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -102,9 +105,10 @@ def predict_to_folder(
 ) -> Summary:
     """Predict every image of `sources` and write the results as they come.
 
-    The next images are read while the current ones are predicted. Broken images are skipped. Results of an earlier run
-    with the same names are replaced; a source image never is. If the run is interrupted, the finished images stay, and
-    the COCO file holds exactly those; if there are none, there is no COCO file.
+    The next images are read, and the files of the last ones made, while the current ones are predicted. Broken images
+    are skipped. Results of an earlier run with the same names are replaced; a source image never is. If the run is
+    interrupted, the finished images stay, and the COCO file holds exactly those; if there are none, there is no COCO
+    file.
 
     Examples:
         >>> from vlpart import load
@@ -176,10 +180,14 @@ def predict_to_folder(
     )
     with writer.stack:
         writer.start()
-        ahead = read_ahead(images, depth=2 * batch_size)
+        ahead = read_ahead(images, depth=2 * batch_size, idle=job.finish)
         writer.stack.callback(ahead.close)
-        for batch in in_batches(ahead, batch_size):
-            job.run(batch)
+        job.encoder = writer.stack.enter_context(_encoder())
+        try:
+            for batch in in_batches(ahead, batch_size):
+                job.run(batch)
+        finally:
+            job.finish()
     return Summary(
         finished=writer.finished,
         failed=job.failed,
@@ -251,9 +259,26 @@ def _errors_of(unlisted: list[ImageError]) -> Iterator[_Read]:
         yield _Read("listing", error=unlisted.pop(0))
 
 
+@contextmanager
+def _encoder() -> Iterator[ThreadPoolExecutor]:
+    """A thread that makes the files of results while the next ones are computed; what it has not begun is dropped."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="vlpart-encoder")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+_Files = Mapping[Path, bytes]
+
+
 @dataclass(kw_only=True)
 class _Job:
-    """A run: predicts and writes batch after batch, and keeps the counts."""
+    """A run: predicts and writes batch after batch, and keeps the counts.
+
+    The files of a batch are made while the next one is predicted, and written after that; or sooner, if the next image
+    is not there yet. Writing and the calls of the user are in the main thread, in the order of the images.
+    """
 
     detect: Callable[[Sequence[ReadImage]], list[Result]]
     writer: ResultWriter | PipeWriter
@@ -265,35 +290,57 @@ class _Job:
     on_existing: Callable[[str], object]
     failed: int = 0
     existing: int = 0
+    encoder: ThreadPoolExecutor | None = None
+    _pending: deque[tuple[_Read, Future[tuple[Result, _Files]] | None]] = field(default_factory=deque)
 
     def run(self, batch: Sequence[_Read]) -> None:
-        """Predict the images of a batch that could be read, write them in order, report every one."""
+        """Predict the images of a batch that could be read, write those of the batch before."""
+        assert self.encoder is not None
         images = [item.image for item in batch if item.image is not None]
-        results = iter(self.detect(images) if images else ())
+        try:
+            results = iter(self.detect(images) if images else ())
+        finally:
+            self.finish()
         for item in batch:
-            if item.error is not None:
-                self._fail(item.source, item.error)
-                continue
-            if item.image is None:
-                self.existing += 1
-                self.on_existing(item.source)
-                continue
-            result = next(results)
-            if not self.keep_nested:
-                result = result.without_nested()
-            if self.iou is not None:
-                result = result.without_overlapping(self.iou)
-            try:
-                if self.select is not None:
-                    result = result.select(self.select, with_parts=True)
-                files = self.writer.encode(item.stem, result)
-            except (OutputError, SelectionError) as error:
-                self._fail(item.source, error)
-                continue
-            with StopRequest() as stop:  # what is written is also in the COCO file, and reported
-                self.writer.write(item.source, item.stem, result, files)
-                self.on_result(ImageReport(image=item.source, result=result, files=tuple(files)))
-            stop.deliver()
+            made = None if item.image is None else self.encoder.submit(self._encoded, item.stem, next(results))
+            self._pending.append((item, made))
+
+    def finish(self) -> None:
+        """Write what was predicted, in order, and report every image."""
+        try:
+            while self._pending:
+                self._finish_one(*self._pending.popleft())
+        except BaseException:
+            self._pending.clear()
+            raise
+
+    def _finish_one(self, item: _Read, made: Future[tuple[Result, _Files]] | None) -> None:
+        if item.error is not None:
+            self._fail(item.source, item.error)
+            return
+        if made is None:
+            self.existing += 1
+            self.on_existing(item.source)
+            return
+        try:
+            result, files = made.result()
+        except (OutputError, SelectionError) as error:
+            self._fail(item.source, error)
+            return
+        with StopRequest() as stop:  # what is written is also in the COCO file, and reported
+            self.writer.write(item.source, item.stem, result, files)
+            self.on_result(ImageReport(image=item.source, result=result, files=tuple(files)))
+        stop.deliver()
+
+    def _encoded(self, stem: str, result: Result) -> tuple[Result, _Files]:
+        """What is kept of a result, and its files."""
+        if not self.keep_nested:
+            result = result.without_nested()
+        if self.iou is not None:
+            result = result.without_overlapping(self.iou)
+        if self.select is not None:
+            result = result.select(self.select, with_parts=True)
+        return result, self.writer.encode(stem, result)
 
     def _fail(self, image: str, error: VlpartError) -> None:
         self.failed += 1

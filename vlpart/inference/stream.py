@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 
 
-def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
+def read_ahead(
+    items: Iterable[Item], depth: int, idle: Callable[[], object] = lambda: None
+) -> Generator[Item, None, None]:
     """Iterate in a thread of its own, at most `depth` items ahead; what the iterator raises is raised here.
 
-    A generator is closed in that thread, too, so whatever it holds open is used by one thread alone.
+    A generator is closed in that thread, too, so whatever it holds open is used by one thread alone. `idle` is called
+    in the thread that takes the items, again and again while it has to wait for one.
     """
     ready: Queue[tuple[bool, Any]] = Queue(maxsize=depth)
     stop = Event()
@@ -47,6 +50,7 @@ def read_ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]
             try:
                 more, value = ready.get(timeout=0.1)  # with a timeout, so that Ctrl-C is heard on every system
             except Empty:
+                idle()
                 continue
             if more:
                 yield value

@@ -376,9 +376,7 @@ class MaskStack:
         crop = self.crop(i)
         return faithful(crop.bitmap, crop.x0, crop.y0, self.polygons(i)) if crop.bitmap.size else []
 
-    def fractions_inside(
-        self, i: int, others: Sequence[int], limit: int = 512, shift_xy: tuple[float, float] = (0, 0)
-    ) -> NDArray[np.float64]:
+    def fractions_inside(self, i: int, others: Sequence[int], limit: int = 512) -> NDArray[np.float64]:
         """(len(others),): which share of mask `i` lies inside each of the other masks; zeros if mask `i` is empty.
 
         Counted on about `limit` pixels at most, spread evenly over mask `i`: the cost does not grow with the image.
@@ -387,17 +385,25 @@ class MaskStack:
             i: which mask.
             others: the others.
             limit: how many pixels to count.
-            shift_xy: pixels by which mask `i` is moved right and down first.
         """
+        shares: NDArray[np.float64] = self.moved_fractions_inside(i, others, np.zeros((1, 2)), limit)[0]
+        return shares
+
+    def moved_fractions_inside(
+        self, i: int, others: Sequence[int], moves_xy: NDArray[np.floating[Any]], limit: int = 512
+    ) -> NDArray[np.float64]:
+        """(M, len(others)): `fractions_inside`, after each of M moves of mask `i` by x and y pixels, rounded."""
         xs, ys = self._store.points(i, limit)
-        if not len(xs):
-            return np.zeros(len(others))
-        height, width = self.image_size
-        xs, ys = xs + round(shift_xy[0]), ys + round(shift_xy[1])
-        on_image = (xs >= 0) & (xs < width) & (ys >= 0) & (ys < height)
         chosen = np.asarray(others, dtype=np.int64).reshape(-1)
-        held: NDArray[np.float64] = self._store.contains(chosen, xs, ys)[:, on_image].sum(axis=1, dtype=np.float64)
-        return held / len(xs)
+        if not len(xs):
+            return np.zeros((len(moves_xy), len(chosen)))
+        height, width = self.image_size
+        moves = np.rint(moves_xy).astype(np.int64)
+        xs, ys = (xs + moves[:, :1]).reshape(-1), (ys + moves[:, 1:]).reshape(-1)
+        on_image = (xs >= 0) & (xs < width) & (ys >= 0) & (ys < height)
+        held = self._store.contains(chosen, xs, ys) & on_image
+        shares: NDArray[np.float64] = held.reshape(len(chosen), len(moves), -1).mean(axis=2).T
+        return shares
 
     @property
     def maps(self) -> tuple[FloatArray, FloatArray] | None:

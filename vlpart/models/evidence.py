@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlpart.models import boxes
+from vlpart.models.convolution import predicts_on_cpu
 from vlpart.models.operators import batched_nms
 from vlpart.models.rpn import Proposals
 
@@ -139,8 +140,14 @@ class ClassEvidence(nn.Module):
         cosines = F.normalize(text.float(), dim=1) @ F.normalize(self.names.float(), dim=1).T
         nearness = ((cosines - NEAR) / (1 - NEAR)).clamp(0, 1)
         coverage, nearest = nearness.max(dim=1)
-        evidence = pooled[:, nearest] * coverage
-        return logits + LOGITS * (self.gain * evidence - self.doubt * coverage)
+        if not predicts_on_cpu(logits):
+            return logits + self._change(pooled[:, nearest], coverage)
+        near = coverage.nonzero().squeeze(1)  # of many names few are near one of the trunk's
+        return logits.index_add(1, near, self._change(pooled[:, nearest[near]], coverage[near]))
+
+    def _change(self, probabilities: Tensor, coverage: Tensor) -> Tensor:
+        """(N, C): what is added to logits, for (N, C) probabilities of the nearest names."""
+        return LOGITS * (self.gain * (probabilities * coverage) - self.doubt * coverage)
 
 
 @torch.no_grad()

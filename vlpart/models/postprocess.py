@@ -38,8 +38,9 @@ def select_detections(scores: Tensor, boxes_xyxy: Tensor, options: DetectionOpti
         boxes_xyxy: (P, 4), shared by all classes, already clipped.
         options: thresholds and limits.
     """
-    finite = boxes_xyxy.isfinite().all(dim=1) & scores.isfinite().all(dim=1)
-    scores, boxes_xyxy = scores[finite], boxes_xyxy[finite]
+    finite = boxes_xyxy.isfinite().all(dim=1) & scores.sum(dim=1).isfinite()  # of scores in 0..1 or not finite
+    if not finite.all():
+        scores, boxes_xyxy = scores[finite], boxes_xyxy[finite]
     row, label = (scores > options.score_threshold).nonzero(as_tuple=True)
     keep = _suppress(boxes_xyxy, scores[row, label], row, label, options)
     return Detections(

@@ -97,6 +97,7 @@ class RoiHeads(nn.Module):
             return logits
         return cast(Tensor, self.evidence(logits, self.evidence.pool(pyramid.seen, regions_xyxy), text))
 
+    @torch.no_grad()
     def classify_and_refine(
         self,
         pyramid: Sequence[Tensor],
@@ -116,22 +117,21 @@ class RoiHeads(nn.Module):
         """
         regions = [p.boxes_xyxy for p in proposals]
         counts = [len(r) for r in regions]
-        probabilities = text.new_zeros((sum(counts), len(text)), dtype=torch.float32)
+        probabilities: Tensor | None = None  # with many names the largest tensors here, so they are changed in place
         objectness = torch.cat([p.logits for p in proposals])
         for module in self.stages:
             stage = cast(BoxStage, module)
             logits, deltas, correction = stage.judge(pool_regions(pyramid, regions, BOX_SIZE), text)
             logits = self.with_evidence(logits, pyramid, regions, text)
-            probabilities += logits.sigmoid() / len(self.stages)
+            shares = logits.sigmoid_().div_(len(self.stages)).float()
+            probabilities = shares if probabilities is None else probabilities.add_(shares)
             if correction is not None:
                 objectness = objectness + correction
             refined = stage.refine(torch.cat(regions), deltas).split(counts)
             regions = [boxes.clip(r, size) for r, size in zip(refined, sizes_hw, strict=True)]
-        scores = [
-            (p * o.sigmoid()[:, None]).sqrt()
-            for p, o in zip(probabilities.split(counts), objectness.split(counts), strict=True)
-        ]
-        return scores, regions
+        assert probabilities is not None
+        scores = probabilities.mul_(objectness.sigmoid()[:, None]).sqrt_()
+        return list(scores.split(counts)), regions
 
     def embed(self, pyramid: Sequence[Tensor], regions_xyxy: Sequence[Tensor]) -> Tensor:
         """(N, D) float32 features of regions of all images in the space of the text, rows of length 1.

@@ -82,8 +82,7 @@ def _touched(
         return None
     share = in_box[:, near].max(axis=0)
     if masks is not None:
-        others = candidates[near].tolist()
-        share = np.max([masks.fractions_inside(part, others, limit=128, shift_xy=(x, y)) for x, y in moves], axis=0)
+        share = masks.moved_fractions_inside(part, candidates[near].tolist(), moves, limit=128).max(axis=0)
     tied = np.flatnonzero(share >= max(_REACHED, share.max() - _TIE))
     return int(near[tied[np.argmax(preference[near[tied]])]]) if len(tied) else None
 
