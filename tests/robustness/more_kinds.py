@@ -195,7 +195,8 @@ def _bulk_file(name: str) -> Kind:
                 (top / other).write_bytes(content)
         return _read_bulk(top)
 
-    return Kind(lambda: [_bulk_job()[name]], f"out/{name}", read, is_json=name.endswith(".json"))
+    good, is_json = (lambda: [_bulk_job()[name]]), name.endswith(".json")
+    return Kind(good, f"out/{name}", read, is_json, prepare=_bulk_job)
 
 
 def _read_bulk(folder: Path) -> object:
@@ -246,7 +247,7 @@ MORE = {
     "bulk tables": _bulk_file("images/00000000.parquet"),
     "bulk detections": _bulk_file("detections/00000000.parquet"),
     "bulk failures": _bulk_file("failed/00000000.parquet"),
-    "bulk shards": Kind(_tars, "a.tar", _read_tar),
+    "bulk shards": Kind(_tars, "a.tar", _read_tar, prepare=_bulk_job),
     "parser records": Kind(_records, "r.json", _read_record, is_json=True),
     "shards": Kind(_shards, "shards/00000.jsonl", _read_shards),
     "videos": Kind(_videos, "v.mp4", _read_video),

@@ -14,7 +14,7 @@ from tests.robustness.streams import COMMANDS, sweep
 
 pytestmark = pytest.mark.skipif(os.name == "nt" or not Path("/dev/full").exists(), reason="needs /dev/full")
 
-QUICK = ("", "vocabularies show", "recipes list", "data convert", "predict lines", "predict image", "evaluate")
+QUICK = ("", "vocabularies show", "data convert", "predict lines", "train")
 """In every run of the tests, in one process; the others take a minute together."""
 
 
