@@ -12,10 +12,13 @@ import pytest
 
 from tests.robustness.streams import COMMANDS, sweep
 
-pytestmark = pytest.mark.skipif(os.name == "nt" or not Path("/dev/full").exists(), reason="needs /dev/full")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt" or not Path("/dev/full").exists(), reason="needs /dev/full"),
+    pytest.mark.timeout(1200),
+]
 
-QUICK = ("", "vocabularies show", "data convert", "predict lines", "train")
-"""In every run of the tests, in one process; the others take a minute together."""
+QUICK = ("", "vocabularies show", "data convert")
+"""In every run of the tests, in one process; the others take minutes."""
 
 
 def commands_of(group: Any, name: str = "") -> list[str]:
