@@ -153,6 +153,10 @@ def test_done_photos_are_counted_and_downloaded(studio: Open, tmp_path: Path) ->
     found = len(page.rows())
     page.press("d")
     assert page.page.inner_text("#progress") == "1 of 3 done"
+    page.page.locator("#threshold").fill("0.95")
+    page.page.wait_for_timeout(100)
+    assert "nothing found" in str(page.page.locator(".photo").nth(1).get_attribute("aria-label"))
+    page.page.locator("#threshold").fill("0.5")
     assert page.page.evaluate("vlpart.state.photos.findIndex((p) => p.id === vlpart.state.current)") == 1
     page.page.get_by_role("button", name="Done, next").click()
     page.page.locator(".photo").first.click()

@@ -14,7 +14,6 @@ import {
   keyOf,
   makeDetection,
   onChange,
-  partName,
   photoNow,
   redo,
   remade,
@@ -24,6 +23,7 @@ import {
   shownOf,
   sides,
   state,
+  summary,
   undo,
 } from "./store.js";
 import * as tools from "./tools.js";
@@ -115,16 +115,6 @@ function overlap(a, b) {
   if (width <= 0 || height <= 0) return 0;
   const area = (box) => (box[2] - box[0]) * (box[3] - box[1]);
   return (width * height) / (area(a) + area(b) - width * height);
-}
-
-/** "1 person, 2 eyes": what there is, in words. */
-function summary(detections) {
-  const counts = new Map();
-  for (const { name, hidden } of detections) {
-    const short = partName(name) ?? name;
-    if (!hidden) counts.set(short, (counts.get(short) ?? 0) + 1);
-  }
-  return counts.size ? [...counts].map(([name, count]) => `${count} ${name}`).join(", ") : "nothing found";
 }
 
 /** Look for what is in the field now. */

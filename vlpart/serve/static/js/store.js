@@ -134,3 +134,13 @@ export function replaceOne(id, make) {
 /** Whether a person has corrected anything in a run; `corrected`: before the page was opened again. */
 export const isCorrected = (run) => Boolean(run?.corrected || run?.past?.length);
 export const hasCorrections = () => state.photos.some((photo) => Object.values(photo.runs).some(isCorrected));
+
+/** "1 person, 2 eyes": what there is, in words. */
+export function summary(detections) {
+  const counts = new Map();
+  for (const { name, hidden } of detections) {
+    const short = partName(name) ?? name;
+    if (!hidden) counts.set(short, (counts.get(short) ?? 0) + 1);
+  }
+  return counts.size ? [...counts].map(([name, count]) => `${count} ${name}`).join(", ") : "nothing found";
+}

@@ -1,7 +1,7 @@
 // Photos: dropped, pasted, picked or taken, and the strip that shows them all.
 
 import { $, announce, h, toast } from "./dom.js";
-import { changed, isCorrected, nextId, state } from "./store.js";
+import { changed, isCorrected, nextId, shownOf, state, summary } from "./store.js";
 
 const SMALL = 2048; // side of the copy that is drawn while the whole photo is in view
 const THUMB = 160;
@@ -97,7 +97,7 @@ export function renderTray() {
   const tray = $("tray");
   const run = (photo) => photo.runs[state.active];
   const edits = (photo) => Object.values(photo.runs).map(isCorrected);
-  const now = JSON.stringify([state.current, state.photos.map((photo) => [photo.id, photo.done, run(photo)?.status, run(photo)?.summary, edits(photo)])]);
+  const now = JSON.stringify([state.current, state.photos.map((photo) => [photo.id, photo.done, run(photo)?.status, summary(shownOf(photo)), edits(photo)])]);
   if (now === shownBefore) return;
   shownBefore = now;
   const focused = tray.contains(document.activeElement) ? document.activeElement.dataset.photo : null;
@@ -108,7 +108,7 @@ export function renderTray() {
       const run = photo.runs[state.active];
       const status = run?.status ?? "waiting";
       const marks = [["done", photo.done, "✓"], ["corrected", Object.values(photo.runs).some(isCorrected), "✎"]].filter(([, is]) => is);
-      const words = { done: run?.summary ?? "", running: "looking", waiting: "waiting", error: run?.error };
+      const words = { done: summary(shownOf(photo)), running: "looking", waiting: "waiting", error: run?.error };
       return h(
         "li",
         { class: photo.id === state.current ? "current" : "" },
