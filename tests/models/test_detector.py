@@ -28,6 +28,7 @@ def text():
     return torch.randn(7, get_architecture("tiny").text_dim, generator=draw)
 
 
+@torch.no_grad()
 def test_a_region_with_several_names_is_segmented_once(detector, images, text):
     segmented = []
     detector.roi_heads.mask_head.register_forward_pre_hook(lambda module, given: segmented.append(len(given[0])))
@@ -46,6 +47,7 @@ def test_every_detection_has_the_mask_of_its_own_box(detector, images, text):
         torch.testing.assert_close(detections.mask_logits, masks, rtol=1e-4, atol=1e-5)
 
 
-def test_a_image_without_detections_has_no_masks(detector, images, text):
+@torch.no_grad()
+def test_an_image_without_detections_has_no_masks(detector, images, text):
     found = detector(images, text, DetectionOptions(score_threshold=1.0))
     assert [tuple(d.mask_logits.shape) for d in found] == [(0, 28, 28)] * 2
