@@ -14,8 +14,8 @@ to `images` and `val.json`, so that a recipe reads it like any other set. Rules:
   annotated, and complete where they are (`neg_category_ids`), but for the sets that label the main object only
   (`--main-only`), and for own names that a COCO name means and the detector suspects.
 * `--labels` sets (one label per image, no boxes) get one box: the best pseudo box of any name, else the image less 5%.
-* `--absent scissors,vase` takes no boxes (`-`): on close pictures of tools the detector is sure of what is not there. The
-  set gets these names as classes without annotations, which are good negatives where it is exhaustive.
+* `--absent scissors,vase` takes no boxes (`-`): on close pictures of tools the detector is sure of what is not there.
+  The set gets these names as classes without annotations, which are good negatives where it is exhaustive.
 """
 
 from __future__ import annotations
