@@ -13,6 +13,7 @@ from vlpart.data.source import Source
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import TrainingError
 from vlpart.losses.options import LossOptions
+from vlpart.recipes.tiny2 import FROZEN
 from vlpart.training.initial_weights import initial_model
 from vlpart.training.recipe import EvaluationSet, Precision, Recipe
 from vlpart.types import AnnotationKind
@@ -37,6 +38,7 @@ class _Sizes:
     max_side: int
     precision: Precision
     losses: LossOptions
+    frozen: tuple[str, ...] = ()
 
 
 _TINY = _Sizes(
@@ -49,7 +51,17 @@ _TINY = _Sizes(
 )
 _SIZES = {
     "tiny": _TINY,
-    "tiny2": _TINY,
+    "tiny2": _Sizes(
+        batch_size=4,
+        learning_rate=3e-4,
+        short_sides=(256, 352),
+        max_side=448,
+        precision="auto",
+        losses=LossOptions(
+            proposals_before_nms=500, proposals=300, roi_regions=128, ranking_weight=0.25, mask_regions=12
+        ),
+        frozen=FROZEN,
+    ),
     "r50_mask_rcnn": _Sizes(
         batch_size=2,
         learning_rate=2e-5,
@@ -121,6 +133,7 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
         ema_decay=0.998,
         non_finite="skip",
         losses=sizes.losses,
+        frozen=sizes.frozen,
         teacher_loss_weight=0.1,
         teacher_vocabulary=initial.vocabulary,
         checkpoint_every=100,
