@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import socketserver
 import struct
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 _DESCRIPTION = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=film\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
@@ -73,12 +77,38 @@ def http_camera(pieces: Sequence[bytes], pause: float = 0.0, *, endless: bool = 
 
 
 @contextmanager
-def rtsp_camera(packets: Sequence[bytes], pause: float = 0.0) -> Iterator[str]:
-    """A camera that sends its RTP packets through the connection over which it is asked (RFC 2326)."""
+def jpeg_camera(frames: Sequence[NDArray[np.uint8]]) -> Iterator[str]:
+    """A camera that answers with a JPEG after the other, as `multipart/x-mixed-replace`."""
+    sent = []
+    for pixels in frames:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "jpeg")
+        head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(file.getvalue())}\r\n\r\n"
+        sent.append(head.encode() + file.getvalue() + b"\r\n")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            kind = b"multipart/x-mixed-replace;boundary=next"
+            self.request.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: " + kind + b"\r\n\r\n")
+            _send(self.request, sent, pause=0, endless=False)
+
+    with _serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}/stream.mjpg"
+
+
+@contextmanager
+def rtsp_camera(packets: Sequence[bytes], pause: float = 0.0, *, once: bool = False) -> Iterator[str]:
+    """A camera that sends its RTP packets through the connection over which it is asked (RFC 2326).
+
+    Args:
+        once: who asks again is not answered.
+    """
+    played = threading.Event()
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            while line := self.rfile.readline():
+            while not (once and played.is_set()) and (line := self.rfile.readline()):
                 method = line.split()[0].decode()
                 fields = dict(each.decode().strip().split(": ", 1) for each in iter(self.rfile.readline, b"\r\n"))
                 answer, body = {"CSeq": fields["CSeq"], "Session": "1"}, ""
@@ -93,6 +123,7 @@ def rtsp_camera(packets: Sequence[bytes], pause: float = 0.0) -> Iterator[str]:
                 self.wfile.write(f"RTSP/1.0 200 OK\r\n{said}\r\n{body}".encode())
                 if method == "PLAY":
                     framed = [struct.pack("!cBH", b"$", 0, len(packet)) + packet for packet in packets]
+                    played.set()
                     _send(self.request, framed, pause, endless=False)
                     return
 

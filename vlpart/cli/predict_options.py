@@ -163,3 +163,12 @@ class OfVideos:
             min=0, max=0.95, help="Weight of earlier frames in boxes and masks; 0: none.", rich_help_panel=_VIDEO
         ),
     ] = 0.0
+    reconnect: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1e6,
+            help="A camera that is lost is tried again for so many seconds.",
+            rich_help_panel=_VIDEO,
+        ),
+    ] = 0.0

@@ -70,6 +70,7 @@ def run_videos(
                     drawing=drawing,
                     on_frame=counted.frame,
                     on_open=counted.opened,
+                    on_lost=lambda why: say(f"{why}: trying again", err=True),
                     **options,
                 )
             except KeyboardInterrupt:

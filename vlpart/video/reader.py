@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,8 +38,8 @@ _CONTAINERS = (
     "dv,gif,apng,yuv4mpegpipe"
 )
 _PROTOCOLS = {
-    "http": ("http,tcp", _CONTAINERS),
-    "https": ("https,http,tls,tcp", _CONTAINERS),
+    "http": ("http,tcp", f"{_CONTAINERS},mpjpeg"),
+    "https": ("https,http,tls,tcp", f"{_CONTAINERS},mpjpeg"),
     "rtsp": ("rtp,rtcp,udp,tcp", "rtsp"),
     "rtsps": ("rtp,rtcp,udp,tcp,tls", "rtsp"),
     "rtmp": ("rtmp,tcp", f"{_CONTAINERS},live_flv"),
@@ -47,6 +47,15 @@ _PROTOCOLS = {
     "srt": ("srt", _CONTAINERS),
 }
 """Kinds of addresses: the protocols that FFmpeg may use for one, and the forms that it may find."""
+_LIVE = ("rtsp", "rtsps", "rtmp", "udp", "srt")  # which do not wait for a reader that is slow
+
+#: What the system has against a webcam, in words that say what to do.
+_CAMERAS = {
+    errno.ENOENT: "there is none",
+    errno.EBUSY: "another program has it",
+    errno.EACCES: "permission denied (on Linux, it belongs to the group `video`)",
+    errno.ENODEV: "it is gone",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +75,13 @@ class Video:
         name: for messages, without credentials.
         rate: frames per second.
         frames: how many the range has after the stride; None where the length is not known.
+        live: it comes as it happens, from a webcam or a network camera, and does not wait.
     """
 
     name: str
     rate: Fraction
     frames: int | None
+    live: bool
     _container: av.container.InputContainer
     _stride: int
     _start: float
@@ -82,11 +93,19 @@ class Video:
         Raises:
             VideoError: it is damaged, or the connection broke.
         """
+        return self.while_wanted(lambda: True)
+
+    def while_wanted(self, wanted: Callable[[], bool]) -> Iterator[Frame]:
+        """The same without the frames that nobody wants when they are decoded, so that a camera is kept up with.
+
+        Raises:
+            VideoError: see `__iter__`.
+        """
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         first: float | None = None
-        taken = 0
+        taken = False
         with _refusals(self.name):
             if self._start > 1:
                 self._container.seek(int((self._start - 1) * 1_000_000))  # to a key frame before
@@ -101,11 +120,11 @@ class Video:
                 if self._end is not None and seconds >= self._end:
                     return
                 first = number if first is None else first
-                if (number - first) % self._stride:
+                taken = True
+                if (number - first) % self._stride or not wanted():
                     continue
                 place = round(seconds * float(self.rate))
                 yield Frame(number=place, seconds=round(max(seconds, 0.0), 6), pixels=_upright(frame))
-                taken += 1
         if not taken:
             raise VideoError(f"{self.name} has no frame from second {self._start:g} on")
 
@@ -166,20 +185,23 @@ def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float |
             f"a stride is at least 1 and an end after its start, got stride {stride}, start {start:g}, end {end}"
         )
     av = import_av()
-    name = shown(source) if "://" in source else source
     address, options = _address(source)
+    name = shown(source) if "://" in source else source
+    camera = "format" in options
+    if camera:
+        name = f"camera {source} ({address})" if address.startswith("/dev") else f"camera {source}"
     with _refusals(name):
         try:
             container = av.open(address, timeout=_SECONDS if "://" in source else None, **options)
         except av.error.ArgumentError as error:  # of a form that is not among ours
             reason = "it is no film (a playlist, which names other files, is not read)"
-            raise VideoError(f"cannot read the video {name}: {reason}") from error
+            raise VideoError(f"cannot read {_called(name)}: {reason}") from error
     with container:
         if not container.streams.video:
             raise VideoError(f"{name} has no pictures, only sound: name a video")
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise VideoError(f"cannot read the video {name}: it is of an unknown codec")
+            raise VideoError(f"cannot read {_called(name)}: it is of an unknown codec")
         _check_size(name, stream)
         rate = Fraction(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
         rate = rate if _RATES[0] <= rate <= _RATES[1] else _USUAL_RATE
@@ -187,6 +209,7 @@ def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float |
             name=name,
             rate=rate,
             frames=_frames_of(stream, rate, stride, start, end),
+            live=camera or source.partition("://")[0].lower() in _LIVE,
             _container=container,
             _stride=stride,
             _start=start,
@@ -208,7 +231,7 @@ def _address(source: str) -> tuple[str, dict[str, Any]]:
         if sys.platform == "darwin":
             return source, {"format": "avfoundation", "options": {"framerate": "30"}}
         if sys.platform == "win32":
-            return f"video={source}", {"format": "dshow"}
+            raise VideoError("webcams are read on Linux and macOS: on Windows, let a program send it as rtsp://")
         return f"/dev/video{source}", {"format": "v4l2"}
     if "://" in source:
         scheme = source.partition("://")[0].lower()
@@ -248,4 +271,10 @@ def _refusals(name: str) -> Iterator[None]:
         yield
     except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise VideoError(f"cannot read the video {name}: {reason}") from error
+        if name.startswith("camera "):
+            reason = _CAMERAS.get(getattr(error, "errno", None) or 0, reason)
+        raise VideoError(f"cannot read {_called(name)}: {reason}") from error
+
+
+def _called(name: str) -> str:
+    return name if name.startswith("camera ") else f"the video {name}"

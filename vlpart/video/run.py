@@ -27,7 +27,8 @@ from vlpart.inference.stream import in_batches, read_ahead
 from vlpart.results.result import Result
 from vlpart.results.select import parse
 from vlpart.text.vocabulary import Vocabulary
-from vlpart.video.reader import Frame, Video, open_video
+from vlpart.video.live import Appetite, lasting_video
+from vlpart.video.reader import Frame, Video
 from vlpart.video.tracking import DOUBTFUL, Smoother, Tracker
 from vlpart.video.writer import LinesFile, VideoFile, WriteBehind, frame_record
 
@@ -76,9 +77,14 @@ def track_video(
     iou: float | None = 0.7,
     select: str | None = None,
     smoothing: float = 0.0,
+    reconnect: float = 0.0,
     on_open: Callable[[int | None, float], object] | None = None,
+    on_lost: Callable[[str], object] | None = None,
 ) -> Generator[VideoFrame, None, None]:
     """The frames of a video, one after the other, with what is in them and who it is.
+
+    A camera (a webcam, `rtsp://`, `rtmp://`, `udp://`, `srt://`) does not wait: what it shows while the network and
+    the caller are busy is left out. Of everything else each frame comes.
 
     Args:
         predictor: from `vlpart.load`.
@@ -89,7 +95,9 @@ def track_video(
         batch_size: frames per forward pass, at most; with a camera it delays the answer.
         keep_nested, iou, select: see `vlpart.predict_to_folder`.
         smoothing: weight of earlier frames in boxes and masks, 0 to 0.95.
+        reconnect: a camera that is lost is opened again and again for so many seconds.
         on_open: told how many frames there will be, if that is known, and their rate.
+        on_lost: told why a camera was lost, before it is tried again.
 
     Raises:
         VideoError: the video cannot be read, or the extra `video` is not installed.
@@ -102,18 +110,22 @@ def track_video(
     batch_size = whole("batch_size", batch_size, 1, 1 << 20)
     if iou is not None:
         in_range("iou", iou, 0, 1)
+    in_range("reconnect", reconnect, 0, 1e6)
     called("on_open", on_open)
+    called("on_lost", on_lost)
     if select is not None:
         parse(select, predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary))
     sizes = {"short_side": short_side, "max_side": max_side, "max_pixels": None}
-    frames = _frames(source, partial(predictor.read, **sizes), stride=stride, start=start, end=end)
+    appetite = Appetite(batch_size)
+    shown = lasting_video(source, appetite, stride=stride, start=start, end=end, reconnect=reconnect, on_lost=on_lost)
+    frames = _frames(shown, partial(predictor.read, **sizes))
     with closing(read_ahead(frames, depth=2 * batch_size)) as ahead:
         video = cast(Video, next(ahead))
         rate = float(video.rate / stride)
         if on_open is not None:
             on_open(video.frames, rate)
         tracker, smoother = Tracker(rate, score_threshold), Smoother(smoothing)
-        for batch in in_batches(cast(Iterator[tuple[Frame, ReadImage]], ahead), batch_size):
+        for batch in in_batches(appetite.fed(cast(Iterator[tuple[Frame, ReadImage]], ahead)), batch_size):
             results = predictor.detect(
                 [image for _, image in batch],
                 vocabulary=vocabulary,
@@ -133,12 +145,13 @@ def track_video(
                 yield VideoFrame(frame=frame, result=result, tracks=tracks)
 
 
-def _frames(source: str, read: Callable[[Any], ReadImage], **which: Any) -> Iterator[Video | tuple[Frame, ReadImage]]:
+def _frames(
+    shown: Generator[Video | Frame, None, None], read: Callable[[Any], ReadImage]
+) -> Iterator[Video | tuple[Frame, ReadImage]]:
     """What is known of the video, then its frames, read for the network: all of it in one thread."""
-    with open_video(source, **which) as video:
-        yield video
-        for frame in video:
-            yield frame, read(frame.pixels)
+    with closing(shown):
+        for each in shown:
+            yield each if isinstance(each, Video) else (each, read(each.pixels))
 
 
 @typed("source", "output", "formats", "drawing", "on_frame")
