@@ -87,6 +87,13 @@ def test_models_of_the_zoo(folder: Path, init: str, architecture: str, encoder: 
     assert (recipe.sources[0].short_sides, recipe.sources[0].max_side) == ((640, 800), 1333)
 
 
+def test_the_embedded_model_learns_order_and_keeps_a_share_of_what_it_was(folder: Path) -> None:
+    recipe, published = finetune(folder), finetune(folder, "r50_pascalpart")
+    assert (recipe.losses.ranking_weight, recipe.initial_share) == (0.25, 0.3)
+    assert "backbone.trunk" in recipe.frozen
+    assert (published.losses.ranking_weight, published.initial_share, published.frozen) == (0.0, 0.0, ())
+
+
 def test_a_weight_file(folder: Path, tiny_weights: Path) -> None:
     assert finetune(folder, str(tiny_weights)).architecture == "tiny2"
 

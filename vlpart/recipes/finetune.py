@@ -30,7 +30,7 @@ PERIODIC_IMAGES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class _Sizes:
-    """What depends on the architecture."""
+    """What depends on the architecture; the numbers of `tiny2` are those of docs/finetuning.md, 'Twenty photos'."""
 
     batch_size: int
     learning_rate: float
@@ -39,6 +39,7 @@ class _Sizes:
     precision: Precision
     losses: LossOptions
     frozen: tuple[str, ...] = ()
+    initial_share: float = 0.0
 
 
 _TINY = _Sizes(
@@ -61,6 +62,7 @@ _SIZES = {
             proposals_before_nms=500, proposals=300, roi_regions=128, ranking_weight=0.25, mask_regions=12
         ),
         frozen=FROZEN,
+        initial_share=0.3,
     ),
     "r50_mask_rcnn": _Sizes(
         batch_size=2,
@@ -134,6 +136,7 @@ def finetune(data: Path, init: str = "tiny", validation_split: float | None = No
         non_finite="skip",
         losses=sizes.losses,
         frozen=sizes.frozen,
+        initial_share=sizes.initial_share,
         teacher_loss_weight=0.1,
         teacher_vocabulary=initial.vocabulary,
         checkpoint_every=100,
