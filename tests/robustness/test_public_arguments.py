@@ -38,7 +38,7 @@ from vlpart.inference.given import GivenObjects
 from vlpart.results.result import Result
 from vlpart.text.vocabulary import Vocabulary
 
-ROOT = Path(vlpart.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BOX = (1, 1, 20, 15)
 MODULES = (
     *("bulk.run", "export.engines", "export.predictor", "export.pretrained", "export.write", "integrations.annotate"),
