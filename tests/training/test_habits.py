@@ -232,7 +232,7 @@ def test_from_options_to_the_figures_of_what_was_held_out(command, root, tmp_pat
     import vlpart
 
     predictor = vlpart.load(str(run), device="cpu")
-    assert min(predictor.read(np.zeros((SIDE, 2 * SIDE, 3), dtype=np.uint8)).resized.shape[:2]) == 43  # 85 wide
+    assert min(predictor.read(np.zeros((SIDE, 2 * SIDE, 3), dtype=np.uint8)).resized.shape[:2]) == 41  # 81 wide
     assert min(predictor.read(np.zeros((SIDE, SIDE, 3), dtype=np.uint8)).resized.shape[:2]) == 64
 
     code, out, err = command("evaluate", run, "--on", "held-out", "--quick", "--no-progress")
