@@ -172,4 +172,4 @@ def test_going_on_with_a_finished_run(command, root, tmp_path, tiny_weights):
     assert run.weights.name == "step_00000002.pt"  # not the old weights
     assert (run.folder / "weights_00000001.safetensors").read_bytes() == first
     code, _, err = command(*train, 3, "--resume", "--keep", 0.5)
-    assert code == 1 and "initial_share=0.0" in err and "0.5" in err, err
+    assert code == 1 and "initial_share=0.3" in err and "0.5" in err, err
