@@ -152,7 +152,7 @@ def test_done_photos_are_counted_and_downloaded(studio: Open, tmp_path: Path) ->
     page.page.locator(".photo").first.click()
     found = len(page.rows())
     page.press("d")
-    assert page.page.inner_text("#progress") == "1 of 3 done"
+    page.until("document.querySelector('#progress').innerText === '1 of 3 done'")
     page.page.locator("#threshold").fill("0.95")
     page.page.wait_for_timeout(100)
     assert "nothing found" in str(page.page.locator(".photo").nth(1).get_attribute("aria-label"))
@@ -164,4 +164,4 @@ def test_done_photos_are_counted_and_downloaded(studio: Open, tmp_path: Path) ->
     saved = json.loads(page.download("coco", path=tmp_path, photos="#only-done").read_text())
     assert [image["file_name"] for image in saved["images"]] == ["astronaut.jpg", "x.png"]
     page.page.get_by_role("button", name="Not done").click()
-    assert page.page.inner_text("#progress") == "1 of 3 done"
+    page.until("document.querySelector('#progress').innerText === '1 of 3 done'")
