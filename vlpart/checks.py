@@ -129,6 +129,7 @@ def typed(*names: str) -> Callable[[_Function], _Function]:
     """
 
     def decorate(function: _Function) -> _Function:
+        """The function, checked."""
         signature = inspect.signature(function)
 
         @wraps(function)

@@ -1,6 +1,6 @@
 """Any mix of files, folders, patterns (`*`, `?`, `[...]`, `**`) and addresses to a stream of image files.
 
-Trees whose links lead in circles are walked once.
+Trees whose links lead in circles are walked once. And where the images are that an annotation file names.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class _Grids:
         return _Grids(self.maps, self.boxes * scale, image_size, float(self.threshold))
 
     def extended(self, cells: int) -> _Grids:
+        """With `cells` more on each side, in which what reaches the edge of its box runs out."""
         if not len(self.maps):
             return self
         side = self.maps.shape[-1]
@@ -67,6 +68,7 @@ class _Grids:
         return runs_of_maps(self.maps[chosen], self.boxes[chosen], self.image_size, self.threshold)
 
     def points(self, i: int, limit: int) -> tuple[IntArray, IntArray]:
+        """x and y of about `limit` pixels of mask `i`, spread evenly."""
         x0, y0, x1, y1 = self.boxes[i]
         step = max(1, int(np.sqrt(max(x1 - x0, 0) * max(y1 - y0, 0) / limit)))
         (bounds,) = pixel_bounds(self.maps[[i]], self.boxes[[i]], self.image_size, self.threshold).tolist()

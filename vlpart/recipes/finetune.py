@@ -13,7 +13,7 @@ from vlpart.data.source import Source
 from vlpart.data.validation_split import held_out, original_image
 from vlpart.errors import TrainingError
 from vlpart.losses.options import LossOptions
-from vlpart.recipes.tiny2 import FROZEN
+from vlpart.recipes import tiny2
 from vlpart.training.initial_weights import initial_model
 from vlpart.training.recipe import EvaluationSet, Precision, Recipe
 from vlpart.types import AnnotationKind
@@ -55,13 +55,11 @@ _SIZES = {
     "tiny2": _Sizes(
         batch_size=4,
         learning_rate=3e-4,
-        short_sides=(256, 352),
-        max_side=448,
+        short_sides=tiny2.SIDES,
+        max_side=tiny2.MAX_SIDE,
         precision="auto",
-        losses=LossOptions(
-            proposals_before_nms=500, proposals=300, roi_regions=128, ranking_weight=0.25, mask_regions=12
-        ),
-        frozen=FROZEN,
+        losses=tiny2.LOSSES,
+        frozen=tiny2.FROZEN,
         initial_share=0.3,
     ),
     "r50_mask_rcnn": _Sizes(

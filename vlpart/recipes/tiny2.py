@@ -29,6 +29,18 @@ FROZEN = (
 #: Share of images shown beside others where a set shows its main object large: more names a step, and smaller ones.
 MOSAIC = 0.3
 
+#: Sizes that cost less than those of `tiny`: the shorter side is drawn from a range, the longer one has a limit.
+SIDES, MAX_SIDE = (256, 352), 448
+
+LOSSES = LossOptions(
+    proposals_before_nms=500,
+    proposals=300,
+    roi_regions=128,
+    ranking_weight=0.25,
+    quality_weight=0.5,
+    mask_regions=12,
+)
+
 #: Lists whose objects join every batch as negatives, where they are unlike what the image shows.
 NOUNS = ("lvis_v1", "imagenet_1k", "paco")
 
@@ -47,39 +59,12 @@ def tiny2(data_root: Path) -> Recipe:
         data_root: holds the folders named below, each with `images/` and `train.json`, some with `val.json`.
     """
     root = Path(data_root)
-    parts, boxes = AnnotationKind.PARTS, AnnotationKind.BOXES
     return Recipe(
         name="tiny2",
         architecture="tiny2",
         text_encoder="phrase",
         init=str(root / "grown.safetensors"),
-        sources=(
-            _source(root, "ade_parts", 36, (0.6, 1.4), parts),
-            _source(
-                root, "car_parts", 18, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True
-            ),
-            _source(root, "faces", 14, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
-            _source(root, "clothes", 18, (0.6, 1.3), parts, mosaic=MOSAIC / 2),
-            _source(root, "coco_more", 8, (0.6, 1.5), boxes, unlabelled="absent", mosaic=MOSAIC),
-            _source(root, "coco128", 2, (0.6, 1.5), boxes, unlabelled="absent"),
-            _source(root, "animals", 5, (0.5, 1.3), boxes, mosaic=MOSAIC),
-            _source(root, "cats", 3, (0.6, 1.6), boxes, unlabelled="absent"),
-            _source(root, "tools", 16, (0.5, 1.3), boxes, unlabelled="absent", mosaic=MOSAIC),
-            _source(root, "furniture", 4, (0.5, 1.3), boxes, mosaic=MOSAIC),
-            _source(root, "handles", 3, (0.7, 1.5), parts),
-            _source(root, "facades", 2, (0.8, 1.6), parts),
-            _source(root, "faces_free", 1, (0.5, 1.2), parts, unlabelled="absent"),
-            _source(
-                root,
-                "imagenet_samples",
-                4,
-                (0.6, 1.1),
-                boxes,
-                unlabelled="absent",
-                negative_names="none",
-                mosaic=2 * MOSAIC,
-            ),
-        ),
+        sources=_sources(root),
         evaluate_on=tuple(
             EvaluationSet(
                 name=name,
@@ -101,14 +86,7 @@ def tiny2(data_root: Path) -> Recipe:
         clip_norm=5.0,
         ema_decay=0.995,
         non_finite="skip",
-        losses=LossOptions(
-            proposals_before_nms=500,
-            proposals=300,
-            roi_regions=128,
-            ranking_weight=0.25,
-            quality_weight=0.5,
-            mask_regions=12,
-        ),
+        losses=LOSSES,
         distractors=300,
         negative_vocabularies=NOUNS,
         frozen=FROZEN,
@@ -116,6 +94,36 @@ def tiny2(data_root: Path) -> Recipe:
         checkpoint_every=100,
         log_every=10,
         seed=0,
+    )
+
+
+def _sources(root: Path) -> tuple[Source, ...]:
+    """All sets, with how often each is drawn."""
+    parts, boxes = AnnotationKind.PARTS, AnnotationKind.BOXES
+    return (
+        _source(root, "ade_parts", 36, (0.6, 1.4), parts),
+        _source(root, "car_parts", 18, (0.7, 1.3), parts, unlabelled="absent", negative_names="all", flip_swaps=True),
+        _source(root, "faces", 14, (0.5, 1.2), parts, unlabelled="absent", negative_names="all"),
+        _source(root, "clothes", 18, (0.6, 1.3), parts, mosaic=MOSAIC / 2),
+        _source(root, "coco_more", 8, (0.6, 1.5), boxes, unlabelled="absent", mosaic=MOSAIC),
+        _source(root, "coco128", 2, (0.6, 1.5), boxes, unlabelled="absent"),
+        _source(root, "animals", 5, (0.5, 1.3), boxes, mosaic=MOSAIC),
+        _source(root, "cats", 3, (0.6, 1.6), boxes, unlabelled="absent"),
+        _source(root, "tools", 16, (0.5, 1.3), boxes, unlabelled="absent", mosaic=MOSAIC),
+        _source(root, "furniture", 4, (0.5, 1.3), boxes, mosaic=MOSAIC),
+        _source(root, "handles", 3, (0.7, 1.5), parts),
+        _source(root, "facades", 2, (0.8, 1.6), parts),
+        _source(root, "faces_free", 1, (0.5, 1.2), parts, unlabelled="absent"),
+        _source(
+            root,
+            "imagenet_samples",
+            4,
+            (0.6, 1.1),
+            boxes,
+            unlabelled="absent",
+            negative_names="none",
+            mosaic=2 * MOSAIC,
+        ),
     )
 
 
@@ -130,7 +138,15 @@ def _source(
     **options: Any,
 ) -> Source:
     """A source of `tiny`, at sizes that cost less, with pseudo boxes, and not exhaustive unless it is said to be."""
-    sizes: dict[str, Any] = {"sides": (256, 352), "max_side": 448}
     return small_source(
-        root, name, ratio, scale_jitter, kind, unlabelled=unlabelled, scored_annotations="pseudo", **sizes, **options
+        root,
+        name,
+        ratio,
+        scale_jitter,
+        kind,
+        sides=SIDES,
+        max_side=MAX_SIDE,
+        unlabelled=unlabelled,
+        scored_annotations="pseudo",
+        **options,
     )

@@ -1,4 +1,8 @@
-"""Which part belongs to which object: the vocabulary says what may belong, the masks say what does."""
+"""How the detections of a result lie on each other: which part belongs to which object, and what lies on a better one.
+
+Of owners the vocabulary says what may belong, the masks say what does. Of overlaps the masks alone decide, and the
+boxes where there are none.
+"""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ class _Resolver:
         self.areas = sides.prod(axis=1) if result.masks is None else result.masks.areas().astype(np.float64)
 
     def resolve(self, term: Term) -> list[int]:
+        """Indices of what a term means; `SelectionError` where that is nothing."""
         found = [i for i, c in enumerate(self.result.class_ids.tolist()) if c in term.class_ids]
         if not found:
             raise self._none(term, "nothing of that name was found")

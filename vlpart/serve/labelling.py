@@ -77,6 +77,7 @@ def _add_label_studio(app: FastAPI, server: Server, images: Path | None) -> None
 
     @app.post("/label-studio/predict", include_in_schema=False)
     async def predict(request: Request) -> dict[str, Any]:
+        """Predictions for the tasks of Label Studio."""
         content = await _json(request)
         tasks, config = content.get("tasks"), content.get("label_config")
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
@@ -106,6 +107,7 @@ def _add_x_anylabeling(app: FastAPI, server: Server) -> None:
 
     @app.post("/x-anylabeling/v1/predict", include_in_schema=False)
     async def predict(request: Request) -> dict[str, Any]:
+        """The shapes of one image, for X-AnyLabeling."""
         content = await _json(request)
         params = content.get("params") if isinstance(content.get("params"), dict) else {}
         assert isinstance(params, dict)

@@ -1,4 +1,7 @@
-"""Draw a result on its image: what contains others outlined, what is innermost filled, and labels that belong."""
+"""Draw a result on its image: what contains others outlined, what is innermost filled, and labels that belong.
+
+Or a piece of the image: what is around a detection, and the detection alone.
+"""
 
 from __future__ import annotations
 

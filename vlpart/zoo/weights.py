@@ -285,6 +285,7 @@ class _Array:
         self.state = state
 
     def numpy(self) -> np.ndarray:
+        """The array; `WeightsError` where its content and its shape disagree."""
         import numpy as np
 
         if not self.state:
@@ -337,6 +338,7 @@ class _NumpyUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
+        """What stands for a global of the file: arrays alone, nothing is imported."""
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
             return _Array if name == "_reconstruct" else _scalar
         if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
