@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlpart.checks import called, in_range, one_of, predicts, typed, whole
+from vlpart.checks import in_range, predicts, typed, whole
 from vlpart.data.convert.write import write
 from vlpart.data.image_files import is_url, list_images
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
@@ -106,6 +106,7 @@ def expected_corrections(scores: Sequence[float] | Any, threshold: float) -> flo
     return float(np.where(sure >= threshold, 1 - sure, sure).sum())
 
 
+@typed("output", "tool", "rank", "recursive", "on_image", "on_failure")
 def annotate_folder(
     predictor: BasePredictor,
     sources: Iterable[str | Path] | str | Path,
@@ -144,7 +145,12 @@ def annotate_folder(
         OutputError: the folder cannot be written, or is not empty.
         VlpartError: the vocabulary does not fit the model.
     """
-    _check_arguments(predictor, output, tool, rank, (score_threshold, iou), recursive, (on_image, on_failure))
+    predicts(predictor)
+    in_range("iou", iou, 0, 1)
+    if score_threshold is not None:
+        in_range("score_threshold", score_threshold, 0, 1)
+    if tool not in TOOLS or rank not in RANKS:
+        raise DataError(f"tools are {', '.join(TOOLS)}, rankings {', '.join(RANKS)}, not {tool!r} and {rank!r}")
     top = None if top is None else whole("top", top, 1, sys.maxsize)
     names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
     threshold = readable_threshold(len(names)) if score_threshold is None else score_threshold
@@ -181,35 +187,6 @@ def annotate_folder(
     if rank == "uncertain":
         labelled.sort(key=lambda each: -each[0])
     return _write_project(Path(output), tool, f"vlpart {predictor.name}", names.names, labelled[:top], failed)
-
-
-def _check_arguments(
-    predictor: Any,
-    output: Any,
-    tool: Any,
-    rank: Any,
-    shares: tuple[Any, Any],
-    recursive: Any,
-    callbacks: tuple[Any, Any],
-) -> None:
-    """Before the first image is read; `shares` are the threshold, None for that of the command line, and the overlap.
-
-    Raises:
-        TypeError, ValueError: one is not what it must be.
-        DataError: no such tool or ranking.
-    """
-    predicts(predictor)
-    one_of("output", output, str, Path)
-    one_of("recursive", recursive, bool)
-    in_range("iou", shares[1], 0, 1)
-    if shares[0] is not None:
-        in_range("score_threshold", shares[0], 0, 1)
-    for name, function in zip(("on_image", "on_failure"), callbacks, strict=True):
-        called(name, function)
-    one_of("tool", tool, str)
-    one_of("rank", rank, str)
-    if tool not in TOOLS or rank not in RANKS:
-        raise DataError(f"tools are {', '.join(TOOLS)}, rankings {', '.join(RANKS)}, not {tool!r} and {rank!r}")
 
 
 def _write_project(

@@ -490,6 +490,7 @@ class Result:
 
     # ---- other forms
 
+    @typed()
     def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
         """COCO entries: image_id, category_id (the id in the vocabulary), bbox xywh, score, segmentation (RLE)."""
         one_of("image_id", image_id, int, np.integer, str)
