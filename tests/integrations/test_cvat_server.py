@@ -83,7 +83,7 @@ def test_what_cvat_is_sent_is_what_was_found(images: Any, tmp_path: Path, tiny_w
 
 def test_polygons_only_higher_thresholds_and_in_the_place_of_what_was_there(images: Any, tmp_path: Path) -> None:
     with running(Server(images[:1], {"person": "polygon", "person:hair": "polygon"}, sdk.VERSION)) as server:
-        options = ("--allow-unmatched-labels", "--conv-mask-to-poly", "--conf-threshold", "0.8", "--clear-existing")
+        options = ("--allow-unmatched-labels", "--conv-mask-to-poly", "--conf-threshold", "0.6", "--clear-existing")
         done = auto_annotate(server, tmp_path, *options)
         assert done.returncode == 0, done.stderr
         ((action, body),) = server.uploads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torchvision.ops import batched_nms
 
-from vlpart.models.postprocess import Detections, rescale, select_detections
+from vlpart.models.postprocess import Detections, mask_confidence, rescale, select_detections, weighted
 from vlpart.types import DetectionOptions
 
 
@@ -60,3 +60,24 @@ def test_rescaling_clips_and_drops_what_became_empty() -> None:
     assert found.boxes_xyxy.tolist() == [[0.0, 0.0, 100.0, 80.0]]
     assert found.labels.tolist() == [1]
     assert len(found.mask_logits) == 1
+
+
+def test_a_mask_is_as_sure_as_the_mean_of_its_own_cells() -> None:
+    probabilities = torch.tensor([[[0.9, 0.7], [0.5, 0.1]], [[0.4, 0.2], [0.3, 0.1]], [[1.0, 1.0], [1.0, 1.0]]])
+    expected = torch.tensor([(0.9 + 0.7 + 0.5) / 3, 0.0, 1.0])  # by hand; a cell of 0.5 belongs to the mask
+    torch.testing.assert_close(mask_confidence(probabilities.logit()), expected)
+
+
+def test_weights_order_anew_and_the_threshold_holds_again() -> None:
+    found = Detections(
+        boxes_xyxy=torch.arange(16.0).view(4, 4),
+        scores=torch.tensor([0.8, 0.6, 0.5, 0.4]),
+        labels=torch.tensor([3, 2, 1, 0]),
+        mask_logits=torch.arange(4.0).view(4, 1, 1),
+    )
+    kept = weighted(found, torch.tensor([0.5, 1.0, 0.5, 1.0]), 0.25)
+    torch.testing.assert_close(kept.scores, torch.tensor([0.6, 0.4, 0.4]))  # 0.25 itself is not above 0.25
+    assert kept.labels.tolist() == [2, 3, 0]  # equal scores stay in order
+    assert kept.boxes_xyxy[:, 0].tolist() == [4.0, 0.0, 12.0]
+    assert kept.mask_logits is not None
+    assert kept.mask_logits.flatten().tolist() == [1.0, 0.0, 3.0]

@@ -29,6 +29,7 @@ from vlpart.models.evidence import (
     TOGETHER,
     ClassEvidence,
 )
+from vlpart.models.postprocess import mask_confidence
 from vlpart.models.roi_align import STRIDES as LEVEL_STRIDES
 from vlpart.models.roi_align import level_of
 from vlpart.models.roi_heads import BOX_SIZE, MASK_SIZE, BoxStage
@@ -84,11 +85,16 @@ class DetectorGraph(nn.Module):
             regions, objectness = self._with_seen(regions, objectness, seen, size_hw)
         scores, regions = self._judged(pyramid, regions, objectness, seen, size_hw, names)
         row, label = self._chosen(scores, regions, threshold, _DETECTIONS_IOU, self.max_detections)
-        found = regions[row]
+        found, best = regions[row], scores[row, label]
         if self.detector.roi_heads.mask_head is None:
-            return found, scores[row, label], label
+            return found, best, label
         masks = self.detector.roi_heads.mask_head(pooled(pyramid, found, MASK_SIZE))
-        return found, scores[row, label], label, masks.sigmoid()
+        if not self.detector.mask_confidence:
+            return found, best, label, masks.sigmoid()
+        best = best * mask_confidence(masks)
+        order = best.sort(descending=True, stable=True).indices
+        order = order[best[order] > threshold]
+        return found[order], best[order], label[order], masks[order].sigmoid()
 
     def _proposals(self, pyramid: Sequence[Tensor], size_hw: Tensor) -> tuple[Tensor, Tensor]:
         """(P, 4) boxes and (P,) objectness; see `vlpart.models.rpn.select_proposals`."""

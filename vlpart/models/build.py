@@ -70,4 +70,5 @@ def build_detector(architecture: str | Architecture, *, mask_on: bool = True) ->
             else None,
         ),
         proposal_options=ProposalOptions(pre_nms=sizes.test_pre_nms, post_nms=sizes.test_proposals),
+        mask_confidence=sizes.mask_confidence,
     )

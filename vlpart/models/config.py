@@ -28,6 +28,7 @@ class Architecture:
         evidence_names: how many names the backbone's trunk has probabilities of, see `models.evidence`; 0 = no trunk.
         evidence_features: channels of that trunk's features.
         quality: whether the box stage says how well a region fits anything at all, see `roi_heads.BoxStage`.
+        mask_confidence: whether scores are multiplied by that of the mask, see `postprocess.mask_confidence`.
         short_side, max_side: default size of the network input in pixels.
     """
 
@@ -44,6 +45,7 @@ class Architecture:
     logit_scale: float = 50.0
     logit_bias: float | None = None
     quality: bool = False
+    mask_confidence: bool = False
     evidence_names: int = 0
     evidence_features: int = 0
     short_side: int = 800
@@ -86,6 +88,7 @@ ARCHITECTURES = {
         logit_scale=30.0 * 2**0.5,  # the text has two halves of equal weight; the first is that of `tiny`
         logit_bias=-6.0,
         quality=True,
+        mask_confidence=True,
         evidence_names=80,
         evidence_features=128,
         short_side=352,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vlpart.models.evidence import Levels, propose_seen
 from vlpart.models.fpn import FeaturePyramid
-from vlpart.models.postprocess import Detections, select_detections
+from vlpart.models.postprocess import Detections, mask_confidence, select_detections, weighted
 from vlpart.models.roi_heads import RoiHeads
 from vlpart.models.rpn import ProposalOptions, Proposals, RegionProposalNetwork, select_proposals
 from vlpart.types import DetectionOptions, ImageBatch
@@ -20,6 +20,9 @@ class Detector(nn.Module):
     """Open-vocabulary detector and part segmenter (docs/method.md, 'Inference path').
 
     The vocabulary is an argument of the call and never a state of the model, so threads may use different ones at once.
+
+    Args:
+        mask_confidence: multiply the score of a detection by how sure its mask is of itself.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Detector(nn.Module):
         rpn: RegionProposalNetwork,
         roi_heads: RoiHeads,
         proposal_options: ProposalOptions,
+        mask_confidence: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -37,6 +41,7 @@ class Detector(nn.Module):
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.proposal_options = proposal_options
+        self.mask_confidence = mask_confidence
 
     @property
     def mask_on(self) -> bool:
@@ -72,12 +77,18 @@ class Detector(nn.Module):
         proposals = self.propose(pyramid, images.sizes_hw)
         scores, regions = self.roi_heads.classify_and_refine(pyramid, proposals, images.sizes_hw, text)
         found = [select_detections(s, r, options) for s, r in zip(scores, regions, strict=True)]
-        return self._with_masks(pyramid, found)
+        return self._with_masks(pyramid, found, options.score_threshold)
 
-    def _with_masks(self, pyramid: Sequence[Tensor], found: Sequence[Detections]) -> list[Detections]:
+    def _with_masks(
+        self, pyramid: Sequence[Tensor], found: Sequence[Detections], score_threshold: float
+    ) -> list[Detections]:
         """Boxes and masks belong to no class, so a region that goes by several names is segmented once."""
         if not self.mask_on:
             return list(found)
         regions = [torch.unique(d.boxes_xyxy, dim=0, return_inverse=True) for d in found]
         masks = self.roi_heads.masks(pyramid, [boxes for boxes, _ in regions])
-        return [replace(d, mask_logits=m[index]) for d, m, (_, index) in zip(found, masks, regions, strict=True)]
+        segmented = [replace(d, mask_logits=m[index]) for d, m, (_, index) in zip(found, masks, regions, strict=True)]
+        if not self.mask_confidence:
+            return segmented
+        sure = [mask_confidence(m)[index] for m, (_, index) in zip(masks, regions, strict=True)]
+        return [weighted(d, s, score_threshold) for d, s in zip(segmented, sure, strict=True)]

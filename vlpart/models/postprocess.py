@@ -65,6 +65,33 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, row: Tensor, label: Tensor, op
         count *= 8
 
 
+def mask_confidence(logits: Tensor) -> Tensor:
+    """(N,) float32: the mean probability of the cells that belong to a mask, 0 where none does.
+
+    Ours, a named option of an architecture: a score speaks of a box and its name, and where masks are hard to draw
+    (small objects, crowds) the box may be right and the mask wrong.
+
+    Args:
+        logits: (N, H, W) of masks.
+    """
+    probabilities = logits.float().sigmoid()
+    inside = (probabilities >= 0.5).float()
+    return (probabilities * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
+
+
+def weighted(detections: Detections, weights: Tensor, score_threshold: float) -> Detections:
+    """Scores times (N,) weights in 0..1; those still above the threshold, best first."""
+    scores = detections.scores * weights
+    order = scores.argsort(descending=True, stable=True)
+    order = order[scores[order] > score_threshold]
+    return Detections(
+        boxes_xyxy=detections.boxes_xyxy[order],
+        scores=scores[order],
+        labels=detections.labels[order],
+        mask_logits=None if detections.mask_logits is None else detections.mask_logits[order],
+    )
+
+
 def rescale(detections: Detections, input_hw: tuple[int, int], image_hw: tuple[int, int]) -> Detections:
     """Detections in the pixels of the image: scaled, clipped, empty boxes dropped (docs/method.md, 'Scores and
     detections').
