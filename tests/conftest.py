@@ -66,7 +66,8 @@ Command = Callable[..., Outcome]
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run `vlpart` with arguments in this process."""
-    from vlpart.cli.main import SPIN, main
+    from vlpart import SPIN
+    from vlpart.cli.main import main
 
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     monkeypatch.setenv("GOMP_SPINCOUNT", SPIN)  # set here, so that what the command sets does not stay

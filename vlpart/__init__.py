@@ -10,6 +10,8 @@ Names are resolved on first use, so `import vlpart` does not import torch.
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
     from vlpart.zoo.catalogue import list_models
 
 __version__ = "0.1.0"
+
+#: Turns that a thread of GNU OpenMP spins while it waits for the others. Its default is 300,000: where the cores are
+#: shared with another program, the thread that is waited for may be the one that is kept from running, and an image
+#: takes many times as long. Without any spinning, the many short operations of a small model take twice as long. See
+#: `benchmarks/shared_cores.py`.
+SPIN = "1000"
+if "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
+    os.environ["GOMP_SPINCOUNT"] = SPIN  # read when torch is imported
 
 __all__ = [
     "DataError",

@@ -119,10 +119,10 @@ def test_documented_commands_are_understood(line: str) -> None:
     import click
     import typer
 
-    from vlpart.cli.main import app
+    from vlpart.cli.main import application
 
     _, *words = shlex.split(line)
-    command: click.Command = typer.main.get_command(app)
+    command: click.Command = typer.main.get_command(application())
     context = click.Context(command)
     while hasattr(command, "get_command"):
         name, *words = words

@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import vlpart
 from tests.cli.conftest import Run
 from tests.conftest import Command
-from vlpart.cli.main import SPIN
+from vlpart import SPIN
+from vlpart.cli.main import application
 
 
 def test_help_names_every_command(run: Run) -> None:
@@ -55,6 +58,32 @@ def test_threads_spin_briefly_unless_the_user_says_otherwise(command: str, given
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=others | given
     )
     assert done.stdout.splitlines()[-1] == spin
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "spin"),
+    [("", {}, SPIN), ("", {"OMP_WAIT_POLICY": "PASSIVE"}, "-"), ("sys.modules['torch'] = sys; ", {}, "-")],
+)
+def test_so_they_do_for_who_imports_the_package_before_torch(before: str, given: dict[str, str], spin: str) -> None:
+    script = f"import os, sys; {before}import vlpart; print(os.environ.get('GOMP_SPINCOUNT', '-'))"
+    others = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=others | given
+    )
+    assert done.stdout.splitlines() == [spin]
+
+
+def test_a_command_is_the_same_with_and_without_the_others() -> None:
+    def of(group: Any) -> dict[str, Any]:
+        return {
+            name: of(each) if hasattr(each, "commands") else [p.opts for p in each.params]
+            for name, each in group.commands.items()
+        }
+
+    every = of(typer.main.get_command(application()))
+    assert set(every) > {"predict", "parse", "data", "train"}
+    for name, options in every.items():
+        assert of(typer.main.get_command(application(name))) == {name: options}
 
 
 @pytest.mark.parametrize(

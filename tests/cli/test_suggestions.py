@@ -64,9 +64,9 @@ def test_digits_that_are_no_numbers(run: Run, value: str) -> None:
 def test_what_is_suggested_exists() -> None:
     import typer.main
 
-    from vlpart.cli.main import app
+    from vlpart.cli.main import application
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
     options = {
         name
         for command in (
@@ -102,9 +102,9 @@ def test_completion_knows_models_recipes_formats_and_vocabularies(
 def test_the_commands_offer_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import typer.main
 
-    from vlpart.cli.main import app
+    from vlpart.cli.main import application
 
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
     for command, parameter in (
         ("predict", "model"),
         ("predict", "vocabulary"),

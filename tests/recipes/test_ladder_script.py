@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import typer
 
-from vlpart.cli.main import app
+from vlpart.cli.main import application
 from vlpart.recipes import list_recipes
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -30,7 +30,7 @@ def load(name: str) -> ModuleType:
 
 def understood(arguments: list[str]) -> str:
     """The subcommand, after its options have been parsed."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(application())
     context = command.make_context("vlpart", list(arguments))
     names, rest = [], list(arguments)
     while hasattr(command, "resolve_command"):  # a group

@@ -31,9 +31,9 @@ def commands_of(group: Any, name: str = "") -> list[str]:
 def test_every_command_is_tried() -> None:
     import typer
 
-    from vlpart.cli.main import app
+    from vlpart.cli.main import application
 
-    known = commands_of(typer.main.get_command(app))
+    known = commands_of(typer.main.get_command(application()))
     tried = [" ".join(arguments) for arguments, _ in COMMANDS.values()]
     assert len(known) > 25
     assert [name for name in known if not any(line.startswith(name) for line in tried)] == []

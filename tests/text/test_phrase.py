@@ -76,3 +76,13 @@ def test_damage_is_told(tmp_path: Path) -> None:
     (folder / FILE).write_bytes(b"no")
     with pytest.raises(TextEncoderError, match="install the package again"):
         PhraseTextEncoder(folder)
+
+
+@pytest.mark.parametrize("small", [1 << 10, 1 << 40])
+def test_products_in_pieces_are_the_products(
+    encoder: PhraseTextEncoder, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phrases = ["car", "the left rear door handle of the old red car beside the house"]
+    usual = encoder.encode(phrases)
+    monkeypatch.setattr("vlpart.text.phrase.SMALL", small)
+    np.testing.assert_allclose(encoder.encode(phrases), usual, atol=1e-6)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import typer
 
 from vlpart.names import config_name, printable
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 LONGEST_ERROR = 2000
+
+#: What makes rich take other streams for a terminal. Without any, it is not even imported where there is none.
+_FORCING = frozenset({"FORCE_COLOR", "TTY_COMPATIBLE"})
 
 
 def say(text: object, *, err: bool = False, lines: bool = False, end: str = "\n") -> None:
@@ -37,7 +44,11 @@ def print_error(message: object) -> None:
 
 def is_terminal() -> bool:
     """Whether both streams are there and are a terminal."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+    return _is_terminal(sys.stdout) and _is_terminal(sys.stderr)
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def note(text: str) -> None:
@@ -72,43 +83,21 @@ class Bars:
     """
 
     def __init__(self, *, hidden: bool = False, in_bytes: bool = False, transient: bool = False) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            Progress,
-            ProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        console = Console(stderr=True)
-        counts: list[ProgressColumn] = [MofNCompleteColumn()]
-        if in_bytes:
-            counts = [DownloadColumn(), TransferSpeedColumn()]
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            *counts,
-            TimeRemainingColumn(),
-            console=console,
-            transient=transient,
-            redirect_stdout=is_terminal(),  # a pipe gets its lines directly
-            disable=hidden or not console.is_terminal,
-        )
         self._tasks: dict[str, Any] = {}
+        possible = _is_terminal(sys.stderr) or not _FORCING.isdisjoint(os.environ)
+        self._bars = None if hidden or not possible else _progress(in_bytes, transient)
 
     def __call__(self, label: str, done: int, total: int | None) -> None:
         """So much of something is done."""
+        if self._bars is None:
+            return
         if label not in self._tasks:
             self._tasks[label] = self._bars.add_task(label, total=total)
         self._bars.update(self._tasks[label], completed=done, total=total)
 
     def say(self, text: str) -> None:
         """One line on standard error, above the bars."""
-        if self._bars.disable:
+        if self._bars is None or self._bars.disable:
             say(text, err=True)
         else:
             self._bars.console.print(printable(text), markup=False, highlight=False)
@@ -116,16 +105,47 @@ class Bars:
     @property
     def shown(self) -> bool:
         """Whether there is a terminal for them."""
-        return not self._bars.disable
+        return self._bars is not None and not self._bars.disable
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._bars is not None:
+            self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def _progress(in_bytes: bool, transient: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    counts: list[ProgressColumn] = [MofNCompleteColumn()]
+    if in_bytes:
+        counts = [DownloadColumn(), TransferSpeedColumn()]
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *counts,
+        TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+        redirect_stdout=is_terminal(),  # a pipe gets its lines directly
+        disable=not console.is_terminal,
+    )
 
 
 def existing_folder(folder: Path | None) -> Path | None:

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 an error or skipped images, 2 wrong usage, 130 interrupted
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
 import logging
@@ -13,6 +14,8 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,36 +23,12 @@ import typer
 from typer.core import TyperGroup
 
 from vlpart import __version__
-from vlpart.cli import (
-    annotate,
-    benchmark,
-    bulk,
-    data,
-    doctor,
-    evaluate,
-    export,
-    models,
-    parse,
-    parse_objects,
-    predict,
-    recipes,
-    serve,
-    train,
-    vocabularies,
-    zoo,
-)
 from vlpart.cli.console import is_terminal, print_error
 from vlpart.cli.suggestions import suggest_command, suggest_option
 from vlpart.errors import VlpartError
 from vlpart.names import printable
 
 INTERRUPTED = 130
-
-#: Turns that a thread of GNU OpenMP spins while it waits for the others. Its default is 300,000: where the cores are
-#: shared with another program, the thread that is waited for may be the one that is kept from running, and an image
-#: takes many times as long. Without any spinning, the many short operations of a small model take twice as long. See
-#: `benchmarks/shared_cores.py`.
-SPIN = "1000"
 
 #: What some versions of typer leave in front of what is wrong with the value of an option.
 _PREFIX = "Value error, "
@@ -87,33 +66,47 @@ class _Commands(TyperGroup):
             raise
 
 
-app = typer.Typer(
-    name="vlpart",
-    cls=_Commands,
-    help="Open-vocabulary part segmentation: find objects and their parts in photos.",
-    no_args_is_help=True,
-    rich_markup_mode="rich" if is_terminal() else None,  # plain text in pipes and logs
-    context_settings={"help_option_names": ["-h", "--help"]},
+#: The modules of the commands, in the order of the help; what is behind a command's name and "_" belongs to it, too.
+_MODULES = (
+    "predict",
+    "annotate",
+    "bulk",
+    "models",
+    "vocabularies",
+    "evaluate",
+    "zoo",
+    "train",
+    "recipes",
+    "data",
+    "parse",
+    "parse_objects",
+    "export",
+    "serve",
+    "doctor",
+    "benchmark",
 )
-for command in (
-    predict,
-    annotate,
-    bulk,
-    models,
-    vocabularies,
-    evaluate,
-    zoo,
-    train,
-    recipes,
-    data,
-    parse,
-    parse_objects,
-    export,
-    serve,
-    doctor,
-    benchmark,
-):
-    command.register(app)
+
+
+@cache
+def application(command: str = "") -> typer.Typer:
+    """The `vlpart` command.
+
+    Args:
+        command: the one that is run, if that is known: the others and their options are then not looked at, which is
+            a tenth of a second.
+    """
+    app = typer.Typer(
+        name="vlpart",
+        cls=_Commands,
+        callback=_options,
+        help="Open-vocabulary part segmentation: find objects and their parts in photos.",
+        no_args_is_help=True,
+        rich_markup_mode="rich" if is_terminal() else None,  # plain text in pipes and logs
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for module in [each for each in _MODULES if each.partition("_")[0] == command] or _MODULES:
+        import_module(f"vlpart.cli.{module}").register(app)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -122,7 +115,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
@@ -133,13 +125,12 @@ def _options(
 ) -> None:
     if debug:
         os.environ["VLPART_DEBUG"] = "1"
-    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
-        os.environ["GOMP_SPINCOUNT"] = SPIN  # read when torch starts
 
 
 def main() -> None:
     """Entry point of the console script. Always ends with `SystemExit`."""
     gc.set_threshold(*_COLLECT)
+    atexit.register(gc.freeze)  # what torch made is not searched once more at the end, when all of it goes anyway
     _prepare_streams()
     _quiet_libraries()
     if hasattr(signal, "SIGTERM"):
@@ -151,7 +142,7 @@ def main() -> None:
         sys.exit(1)
     code: Any = 1
     try:
-        typer.main.get_command(app)(prog_name="vlpart")
+        typer.main.get_command(application(*sys.argv[1:2]))(prog_name="vlpart")
     except SystemExit as error:
         code = error.code
     except KeyboardInterrupt:

@@ -58,7 +58,6 @@ def predict(
     video: NAME_parts.mp4, and NAME_parts.jsonl with a line per frame.
     In a pipe: vlpart predict - -o - < photo.jpg. Try it: vlpart predict sample
     """
-    from vlpart.data.readers.detect import read_any
     from vlpart.export.engines import is_exported
     from vlpart.inference.batch import readable_threshold
     from vlpart.inference.output import check_formats
@@ -76,7 +75,7 @@ def predict(
     found = None if is_exported(asked.model) else resolve(asked.model, asked.weights)
     formats = list(check_formats(formats or (["jsonl"] if piped else ["image", "json"]), skip_existing=skip_existing))
     shown = _exemplars(like, exported=found is None)
-    given = None if objects is None else read_any(objects)
+    given = None if objects is None else _objects(objects)
     names = None if asked.vocabulary is None else Vocabulary.of(asked.vocabulary)
     total = _count(images, share, recursive=recursive) if images else 0
     predictor = _predictor(found, asked, engine, progress=not no_progress)
@@ -102,18 +101,17 @@ def predict(
         failed = _run_images(
             predictor, given, images, output, total, progress=not no_progress, **common, **of_images, **limits
         )
-    failed += run_videos(
-        predictor,
-        films,
-        output=output,
-        piped=piped,
-        formats=of_videos,
-        progress=not no_progress,
-        **common,
-        **vars(videos),
-    )
+    if films:
+        to: dict[str, Any] = {"output": output, "piped": piped, "formats": of_videos, "progress": not no_progress}
+        failed += run_videos(predictor, films, **to, **common, **vars(videos))
     if failed:
         raise typer.Exit(1)
+
+
+def _objects(path: Path) -> LabelledSet:
+    from vlpart.data.readers.detect import read_any
+
+    return read_any(path)
 
 
 def _exemplars(like: list[str] | None, *, exported: bool) -> list[Exemplar]:

@@ -60,11 +60,11 @@ def _distances(points: Polygon, start: Polygon, end: Polygon) -> NDArray[np.floa
     """(P,) distances of points from the line between `start` and `end`."""
     along = end - start
     squared = float(along @ along)
-    if squared == 0:
-        nearest = np.zeros(len(points))
-    else:
-        nearest = np.clip((points - start) @ along / squared, 0, 1)
-    distances: NDArray[np.float64] = np.linalg.norm(points - start - nearest[:, None] * along, axis=1)
+    away = points - start
+    nearest = np.zeros(len(points))
+    if squared > 0:  # in two terms, since BLAS has threads for long outlines
+        nearest = np.clip((away[:, 0] * along[0] + away[:, 1] * along[1]) / squared, 0, 1)
+    distances: NDArray[np.float64] = np.linalg.norm(away - nearest[:, None] * along, axis=1)
     return distances
 
 

@@ -248,11 +248,12 @@ def test_supervision_reads_what_is_written_and_the_other_way(tmp_path: Path) -> 
 def test_the_command(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from vlpart.cli.main import app
+    from vlpart.cli.main import application
 
     write_set([sample(tmp_path / "source")], tmp_path / "one", "yolo")
     arguments = ["data", "convert", str(tmp_path / "one"), "--to", "coco", "-o", str(tmp_path / "two")]
-    result = CliRunner().invoke(app, [*arguments, "--rename", "ring=car:ring", "--drop", "line", "--split", "0.5"])
+    changes = ["--rename", "ring=car:ring", "--drop", "line", "--split", "0.5"]
+    result = CliRunner().invoke(application(), [*arguments, *changes])
     assert result.exit_code == 0, result.output
     assert "yolo -> coco: 4 images, 12 regions" in result.output
     assert (tmp_path / "two" / "val.json").is_file()
