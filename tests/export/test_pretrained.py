@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 import vlpart
+from tests.conftest import REPOSITORY
+from tests.export.hub import Repository, serving
 from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
 from vlpart.inference.predictor import load
 
 
-def test_a_model_goes_through_a_folder_and_the_hub(
-    tiny_weights: Path, photo_array: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_goes_through_a_folder(tiny_weights: Path, photo_array: np.ndarray, tmp_path: Path) -> None:
     predictor = load("tiny", device="cpu")
     predictor.vocabulary = vlpart.Vocabulary.parse("car: wheel")
     folder = vlpart.save_pretrained(predictor, tmp_path / "mine")
@@ -27,12 +27,67 @@ def test_a_model_goes_through_a_folder_and_the_hub(
     assert first.names == second.names
     np.testing.assert_allclose(first.boxes_xyxy, second.boxes_xyxy, atol=1e-2)
 
-    asked = []
-    hub = ModuleType("huggingface_hub")
-    hub.snapshot_download = lambda name, **options: asked.append((name, options)) or str(folder)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    assert vlpart.from_pretrained("me/mine", device="cpu", revision="v1").name == "tiny"
-    assert asked == [("me/mine", {"revision": "v1", "allow_patterns": ["model.safetensors", "README.md"]})]
+
+#: A user's program: every argument is a repository and a revision; then the server ends, and the last is asked again.
+PROGRAM = """
+import sys, vlpart
+from vlpart.export.pretrained import fetch_pretrained
+
+def ask(name, revision):
+    try:
+        print(fetch_pretrained(name, revision or None).name, flush=True)
+    except vlpart.VlpartError as error:
+        print(type(error).__name__, error, flush=True)
+
+pairs = [each.split("@") for each in sys.argv[1:]]
+for name, revision in pairs:
+    ask(name, revision)
+print("ready", flush=True)
+sys.stdin.readline()
+ask(*pairs[-1])
+predictor = vlpart.from_pretrained(pairs[-1][0], device="cpu")
+print(predictor.name, *predictor.vocabulary.names, flush=True)
+"""
+
+
+@pytest.mark.timeout(900)  # several starts of torch
+def test_a_repository_of_a_hub(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "HF_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    predictor = load("tiny", device="cpu")
+    predictor.vocabulary = vlpart.Vocabulary.parse("car: wheel")
+    folder = vlpart.save_pretrained(predictor, tmp_path / "mine")
+    repository = Repository("me/mine")
+    first = repository.publish(folder, "v1")
+    (folder / "README.md").write_text("another card", encoding="utf-8")
+    (folder / "notes.bin").write_bytes(b"not asked for")
+    second = repository.publish(folder, "main")
+    repository.cuts = [3_000_000]  # the line drops once, and the download goes on
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    asked = ["me/mine@v1", f"me/mine@{first}", "me/mine@v9", "me/other@", "me/mine@"]
+    with serving(repository) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        with subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *asked],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            cwd=REPOSITORY,
+        ) as program:
+            assert program.stdin and program.stdout
+            lines = [program.stdout.readline().rstrip() for _ in range(6)]
+            hub.shutdown()
+            hub.server_close()
+            program.stdin.close()
+            after = program.stdout.read().splitlines()
+    assert lines[:2] == [first, first]
+    assert lines[2].startswith("DownloadError cannot fetch me/mine from the hub: Revision Not Found"), lines[2]
+    assert lines[3].startswith("DownloadError cannot fetch me/other from the hub: Repository Not Found"), lines[3]
+    assert lines[4:] == [second, "ready"]
+    assert after == [second, "tiny car car:wheel"]  # without the server, from the cache
+    taken = [each.rpartition("/")[2] for each in repository.asked if each.startswith("GET /me/mine/resolve")]
+    assert sorted(taken) == ["README.md", "README.md", "model.safetensors", "model.safetensors"]
 
 
 def test_what_is_no_model(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

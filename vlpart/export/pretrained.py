@@ -134,7 +134,8 @@ def _from_hub(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=[WEIGHTS, CARD]))
     except (OSError, ValueError) as error:  # its errors are subclasses of these
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DownloadError(f"cannot fetch {name} from the hub: {reason}") from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = " ".join(lines[1:] or lines)  # an answer of the hub begins with a line that only has its number
+        raise DownloadError(f"cannot fetch {name} from the hub: {reason:.400}") from error
     except RuntimeError as error:
         raise DownloadError(f"cannot fetch {name} from the hub: {error}") from error
