@@ -38,6 +38,18 @@ def test_a_stream_gives_what_single_calls_give(predictor: Predictor, photo_array
         np.testing.assert_allclose(result.boxes_xyxy, alone.boxes_xyxy, atol=1e-2)
 
 
+def test_a_stream_of_a_folder_and_of_a_pattern(predictor: Predictor, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        (folder / name).write_bytes(photo.read_bytes())
+    for named, expected in ((folder, ["a.jpg", "b.jpg", "c.png"]), (f"{folder}/*.jpg", ["a.jpg", "b.jpg"])):
+        streamed = predictor.stream(named, "car", short_side=32)
+        assert [Path(str(each.path)).name for each in streamed] == expected
+    with pytest.raises(ImageError, match="no image matches"):
+        predictor.stream(f"{folder}/*.webp", "car")
+
+
 def test_an_endless_stream_holds_few_images_and_ends_its_thread(predictor: Predictor) -> None:
     taken: list[int] = []
     alive: list[weakref.ref[np.ndarray]] = []

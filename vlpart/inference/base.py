@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from vlpart.checks import in_range, one_of, typed, whole
-from vlpart.data.image_files import is_url
+from vlpart.data.image_files import is_url, list_images
 from vlpart.data.images import MAX_PIXELS, ReadImage, Tiling, read_image
 from vlpart.data.resize import resize_shorter_side, resized_size
 from vlpart.errors import ImageError
@@ -166,7 +167,7 @@ class BasePredictor(ABC):
     @typed("images", "batch_size", "on_failure")
     def stream(
         self,
-        images: Iterable[Any],
+        images: Iterable[Any] | str | os.PathLike[str],
         vocabulary: AnyVocabulary | None = None,
         score_threshold: float | None = None,
         short_side: int | None = None,
@@ -189,16 +190,19 @@ class BasePredictor(ABC):
             [2, 2]
 
         Args:
-            images: whatever `predict` takes as an image, one at a time.
+            images: whatever `predict` takes as an image, one at a time; or the name of a folder, a pattern or a file,
+                for the images that `vlpart.list_images` finds there.
             vocabulary, score_threshold, short_side, max_side, max_detections, max_pixels, slices: see `predict`.
             batch_size: images per forward pass, at most.
             on_failure: called with an image that cannot be read, and why; it then has no result. None = such an image
                 ends the stream with its error.
 
         Raises:
-            ImageError: in the stream, see `on_failure`.
+            ImageError: in the stream, see `on_failure`; at the call, for a folder or pattern without images.
             VocabularyError, TextEncoderError, ValueError: at the call, see `predict`.
         """
+        if isinstance(images, (str, os.PathLike)):  # an iterable, too: of letters
+            images = list_images(images)
         size = whole("batch_size", batch_size, 1, 10**6)
         request = self._request(vocabulary, score_threshold, max_detections)
         read = partial(self.read, short_side=short_side, max_side=max_side, max_pixels=max_pixels, slices=slices)
