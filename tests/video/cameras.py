@@ -8,7 +8,7 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_DESCRIPTION = (
+DESCRIPTION = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=film\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
     "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track0\r\n"
 )
@@ -98,11 +98,19 @@ def jpeg_camera(frames: Sequence[NDArray[np.uint8]]) -> Iterator[str]:
 
 
 @contextmanager
-def rtsp_camera(packets: Sequence[bytes], pause: float = 0.0, *, once: bool = False) -> Iterator[str]:
+def rtsp_camera(
+    packets: Sequence[bytes],
+    pause: float = 0.0,
+    *,
+    once: bool = False,
+    instead: Mapping[str, Callable[[str], Iterable[bytes]]] | None = None,
+    description: str = DESCRIPTION,
+) -> Iterator[str]:
     """A camera that sends its RTP packets through the connection over which it is asked (RFC 2326).
 
     Args:
         once: who asks again is not answered.
+        instead: method -> what is sent in the place of its answer, given the request's number; afterwards nothing.
     """
     played = threading.Event()
 
@@ -111,14 +119,18 @@ def rtsp_camera(packets: Sequence[bytes], pause: float = 0.0, *, once: bool = Fa
             while not (once and played.is_set()) and (line := self.rfile.readline()):
                 method = line.split()[0].decode()
                 fields = dict(each.decode().strip().split(": ", 1) for each in iter(self.rfile.readline, b"\r\n"))
+                if instead is not None and method in instead:
+                    _send(self.request, instead[method](fields["CSeq"]), pause=0, endless=False)
+                    self.rfile.read()  # until the client leaves
+                    return
                 answer, body = {"CSeq": fields["CSeq"], "Session": "1"}, ""
                 if method == "OPTIONS":
                     answer["Public"] = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"
                 elif method == "DESCRIBE":
-                    body = _DESCRIPTION
+                    body = description
                     answer |= {"Content-Type": "application/sdp", "Content-Length": str(len(body))}
                 elif method == "SETUP":
-                    answer["Transport"] = "RTP/AVP/TCP;unicast;interleaved=0-1"
+                    answer["Transport"] = fields["Transport"]
                 said = "".join(f"{name}: {value}\r\n" for name, value in answer.items())
                 self.wfile.write(f"RTSP/1.0 200 OK\r\n{said}\r\n{body}".encode())
                 if method == "PLAY":
@@ -131,7 +143,7 @@ def rtsp_camera(packets: Sequence[bytes], pause: float = 0.0, *, once: bool = Fa
         yield f"rtsp://user:secret@127.0.0.1:{port}/door"
 
 
-def _send(connection: socket.socket, pieces: Sequence[bytes], pause: float, endless: bool) -> None:
+def _send(connection: socket.socket, pieces: Iterable[bytes], pause: float, endless: bool) -> None:
     try:
         while True:
             for piece in pieces:

@@ -97,7 +97,7 @@ def test_a_camera_that_stays_away(make_video: MakeVideo) -> None:
             FakePredictor(),  # type: ignore[arg-type]
             address,
             score_threshold=0.4,
-            reconnect=1,
+            reconnect=3,
             on_lost=lost.append,
         )
         with pytest.raises(VideoError, match="cannot read the video rtsp"):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.test_web import FLOODS, SLOW, Serve, flood
+from tests.video.cameras import DESCRIPTION, rtp_packets, rtsp_camera
 from tests.video.conftest import MakeVideo
 from vlpart.errors import VideoError
 from vlpart.video import reader
@@ -151,3 +156,99 @@ def test_slow_servers_are_cut_off(kind: str, serve: Serve, monkeypatch: pytest.M
 def test_fast_servers_are_bounded(kind: str, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_SECONDS", 2.0)
     assert "cannot read the video" in refusal(f"{serve(flood(*FLOODS[kind], []))}/film.mp4")
+
+
+# ---- cameras that are slow, or never send a picture
+
+
+def dripped(data: bytes) -> Iterator[bytes]:
+    """A byte now and then."""
+    for number in itertools.count():
+        time.sleep(0.02)
+        yield data[number % len(data) :][:1]
+
+
+def said(number: str, body: str = "", **fields: str) -> bytes:
+    """An answer in RTSP."""
+    fields = {"CSeq": number, "Session": "1"} | fields
+    heads = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    return f"RTSP/1.0 200 OK\r\n{heads}\r\n{body}".encode()
+
+
+def framed(channel: int, data: bytes, length: int | None = None) -> bytes:
+    return struct.pack("!cBH", b"$", channel, len(data) if length is None else length) + data
+
+
+def sound(number: str) -> Iterator[bytes]:
+    """The answer to PLAY, then sound alone, for ever."""
+    yield said(number)
+    for place in itertools.count():
+        time.sleep(0.005)
+        yield framed(2, struct.pack("!BBHII", 0x80, 0, place % 65536, 160 * place % 2**32, 7) + b"\x55" * 160)
+
+
+def noise(number: str) -> Iterator[bytes]:
+    """The answer to PLAY, then packets whose lengths are not theirs."""
+    yield said(number)
+    drawn = random.Random(0)
+    for channel in itertools.cycle(range(4)):
+        yield framed(channel, drawn.randbytes(700), drawn.randrange(65536))
+
+
+WITH_SOUND = f"{DESCRIPTION}m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=control:track1\r\n"
+LONG = {"Content_Type": "application/sdp", "Content_Length": "2000000000"}
+CAMERAS: dict[str, dict[str, Callable[[str], Iterable[bytes]]]] = {
+    "no answer": {"OPTIONS": lambda number: []},
+    "a dripped answer": {"OPTIONS": lambda number: dripped(said(number, "A" * 9000))},
+    "endless heads": {
+        "OPTIONS": lambda number: itertools.chain([said(number)[:-2]], itertools.repeat(b"A: b\r\n" * 99))
+    },
+    "an endless line": {"OPTIONS": lambda number: itertools.chain([b"RTSP/1.0 200 "], itertools.repeat(b"a" * 9999))},
+    "endless requests": {"OPTIONS": lambda number: itertools.repeat(b"OPTIONS * RTSP/1.0\r\nCSeq: 5\r\n\r\n" * 99)},
+    "a dripped description": {
+        "DESCRIBE": lambda number: itertools.chain([said(number, **LONG)], dripped(b"a=x:y\r\n"))
+    },
+    "an endless description": {
+        "DESCRIBE": lambda number: itertools.chain([said(number, DESCRIPTION, **LONG)], itertools.repeat(b"a=x:y\r\n"))
+    },
+    "no place": {"SETUP": lambda number: []},
+    "it never plays": {"PLAY": lambda number: []},
+    "nothing is played": {"PLAY": lambda number: [said(number)]},
+    "half a packet": {"PLAY": lambda number: [said(number), framed(0, b"\x80\x60", 65535)]},
+    "dripped packets": {"PLAY": lambda number: itertools.chain([said(number)], dripped(framed(0, b"\x80\x60" * 99)))},
+    "wrong lengths": {"PLAY": noise},
+    "no lengths": {"PLAY": lambda number: itertools.chain([said(number)], itertools.repeat(framed(0, b"") * 99))},
+    "another channel": {"PLAY": lambda number: itertools.chain([said(number)], itertools.repeat(framed(9, b"a" * 99)))},
+}
+
+
+@pytest.mark.parametrize("kind", CAMERAS)
+def test_slow_cameras_are_cut_off(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_SECONDS", 0.5)
+    started = time.monotonic()
+    with rtsp_camera([], instead=CAMERAS[kind]) as address:
+        assert refusal(address).endswith("its server took longer than 0.5 s")
+    assert time.monotonic() - started < 15
+
+
+def test_sound_alone_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets come all the time, so that FFmpeg itself waits for ever."""
+    monkeypatch.setattr(reader, "_SECONDS", 0.5)
+    with rtsp_camera([], instead={"PLAY": sound}, description=WITH_SOUND) as address:
+        assert refusal(address).endswith("its server took longer than 0.5 s")
+
+
+def test_a_camera_that_stops_in_the_middle(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_SECONDS", 2.0)
+    sent = [framed(0, packet) for packet in rtp_packets(make_video(count=60))]
+    play = {"PLAY": lambda number: [said(number), *sent[:-5]]}
+    seen = []
+
+    def take(address: str) -> None:
+        with open_video(address) as video:
+            seen.extend(frame.number for frame in video)
+
+    with rtsp_camera([], instead=play) as address, pytest.raises(VideoError, match="took longer than 2 s") as caught:
+        take(address)
+    assert len(seen) > 30
+    assert "secret" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 50_000_000
 """Pixels of a frame that are read at most; 8K has 33 million."""
 
-_SECONDS = 20.0  # to open an address, and between two packets of it
+_SECONDS = 20.0  # for a server to answer, then to begin, and between two pictures of it
 _LONGEST = 1e9  # seconds; later times are damage
 _RATES = (Fraction(1, 1000), Fraction(1000))  # frames per second that are believed
 _USUAL_RATE = Fraction(25)
@@ -130,13 +131,22 @@ class Video:
 
     def _decoded(self, stream: Any) -> Iterator[Any]:
         """Frames as FFmpeg decodes them. Where a server never said how much it sends, FFmpeg calls the end an error."""
-        seen = False
+        distant = "://" in self.name
+        seen, begun = False, time.monotonic()
         try:
-            for frame in self._container.decode(stream):
-                seen = True
-                yield frame
-        except OSError as error:
-            if not (seen and error.errno == errno.EIO and self.frames is None and self.name.startswith("http")):
+            # FFmpeg has a limit on what it waits for, which sound without pictures keeps to: so all packets are seen.
+            for packet in self._container.demux() if distant else self._container.demux(stream):
+                for frame in packet.decode() if packet.stream.index == stream.index else ():
+                    seen = True
+                    yield frame
+                    begun = time.monotonic()  # whoever takes the pictures may take its time
+                if distant and time.monotonic() > begun + _SECONDS:
+                    raise _late(self.name)
+        except (import_av().error.FFmpegError, OSError) as error:
+            is_end = seen and error.errno == errno.EIO and self.frames is None and self.name.startswith("http")
+            if distant and not is_end and time.monotonic() >= begun + _SECONDS:
+                raise _late(self.name) from error
+            if not is_end:
                 raise
             for frame in stream.decode(None):  # what the decoder still holds
                 frame.time_base = stream.time_base
@@ -190,10 +200,16 @@ def open_video(source: str, *, stride: int = 1, start: float = 0.0, end: float |
     camera = "format" in options
     if camera:
         name = f"camera {source} ({address})" if address.startswith("/dev") else f"camera {source}"
+    distant, begun = "://" in source, time.monotonic()
     with _refusals(name):
         try:
-            container = av.open(address, timeout=_SECONDS if "://" in source else None, **options)
-        except av.error.ArgumentError as error:  # of a form that is not among ours
+            container = av.open(address, timeout=_SECONDS if distant else None, **options)
+        except (av.error.FFmpegError, OSError) as error:
+            if distant and time.monotonic() >= begun + _SECONDS:
+                raise _late(name) from error
+            if not isinstance(error, av.error.ArgumentError):
+                raise
+            # of a form that is not among ours
             reason = "it is no film (a playlist, which names other files, is not read)"
             raise VideoError(f"cannot read {_called(name)}: {reason}") from error
     with container:
@@ -274,6 +290,11 @@ def _refusals(name: str) -> Iterator[None]:
         if name.startswith("camera "):
             reason = _CAMERAS.get(getattr(error, "errno", None) or 0, reason)
         raise VideoError(f"cannot read {_called(name)}: {reason}") from error
+
+
+def _late(name: str) -> VideoError:
+    """FFmpeg has many words for a server that takes too long, of which most say something else."""
+    return VideoError(f"cannot read {_called(name)}: its server took longer than {_SECONDS:g} s")
 
 
 def _called(name: str) -> str:
