@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ import pytest
 import vlpart
 from tests.conftest import REPOSITORY
 from tests.export.hub import Repository, serving
+from tests.export.small_graph import FACTS_OF_IT
 from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
 from vlpart.inference.predictor import load
 
@@ -100,3 +105,65 @@ def test_what_is_no_model(tmp_path: Path, tiny_weights: Path, monkeypatch: pytes
     (tmp_path / "empty" / "model.safetensors").write_bytes(tiny_weights.read_bytes())
     with pytest.raises(WeightsError, match="was not exported by vlpart"):
         vlpart.from_pretrained("empty")
+
+
+# ---- folders of strangers
+
+
+def folder_of(head: bytes, body: bytes, tmp_path: Path) -> Path:
+    """A folder whose safetensors file has such a table of contents."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + body)
+    return tmp_path / "theirs"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text_encoder": "nosuch"},
+        {"prompt": "nosuch"},
+        {"name": "\ud800"},
+        {"name": ""},
+        {"name": "a" * 5000},
+        {"short_side": 0},
+        {"max_detections": 10**9},
+        {"vocabulary": {"entries": []}},
+    ],
+)
+def test_what_a_file_says_of_itself_is_checked_before_it_is_read(change: dict[str, Any], tmp_path: Path) -> None:
+    said = {"__metadata__": {"vlpart": json.dumps(FACTS_OF_IT | change)}}
+    with pytest.raises(WeightsError, match="was not exported by vlpart"):
+        vlpart.from_pretrained(folder_of(json.dumps(said).encode(), b"", tmp_path))
+
+
+def test_what_a_file_says_of_itself_fits_its_weights(tiny_weights: Path, tmp_path: Path) -> None:
+    data = tiny_weights.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8 : 8 + length])
+    facts = FACTS_OF_IT | {"architecture": "r50", "text_dim": 1024, "mask_on": True}
+    head["__metadata__"] = {"vlpart": json.dumps(facts)}
+    with pytest.raises(WeightsError, match="says that its architecture is r50, and has tiny"):
+        vlpart.from_pretrained(folder_of(json.dumps(head).encode(), data[8 + length :], tmp_path))
+
+
+def test_a_table_of_contents_without_end(tmp_path: Path) -> None:
+    tensor = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},'
+    head = b"{" + b"".join(tensor % number for number in range(350_000)) + b'"__metadata__":{}}'
+    with pytest.raises(WeightsError, match="its header claims"):
+        vlpart.from_pretrained(folder_of(head, b"", tmp_path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+def test_a_pipe_in_the_place_of_weights(tmp_path: Path) -> None:
+    folder = folder_of(b"{}", b"", tmp_path)
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    with pytest.raises(DownloadError, match=r"no model\.safetensors"):
+        vlpart.from_pretrained(folder)
+
+
+def test_a_weight_file_whose_name_is_no_text(tiny_weights: Path, tmp_path: Path) -> None:
+    predictor = load("tiny", device="cpu")
+    predictor.name = "bad\udcff"
+    folder = vlpart.save_pretrained(predictor, tmp_path / "mine")
+    assert vlpart.from_pretrained(folder, device="cpu").name == "bad\\udcff"

@@ -3,7 +3,8 @@
     python -m tests.robustness.faults predict --every 3
 
 A command runs in a child process. There an audit hook of Python counts what creates something below the folder of the
-case: opening a file to write, renaming, making a folder or a link. At the n-th of them a fault sets in and stays.
+case: opening a file to write, renaming, making a folder or a link; what libraries in C++ write (Parquet, videos,
+OpenVINO) is announced by `native`. At the n-th of them a fault sets in and stays.
 Afterwards what is there must be whole, the error must be one line that says what is wrong, and the same command, run
 again without a fault, must end as if nothing had been. At last two processes run the command at once in one folder: one
 of them at least must succeed, and what is there must be whole. POSIX only.
@@ -33,7 +34,8 @@ from threading import Thread
 from typing import Any
 
 KINDS = ("full", "denied", "small", "killed")
-EVENTS = {"os.rename": 1, "os.mkdir": 0, "os.link": 1, "os.symlink": 1, "open": 0}
+NATIVE = "vlpart.native_write"
+EVENTS = {"os.rename": 1, "os.mkdir": 0, "os.link": 1, "os.symlink": 1, "open": 0, NATIVE: 0}
 """Audit event -> which of its arguments is the name that is written."""
 
 UNCLEAR = re.compile(r"Traceback|unexpected|vlpart --debug|[A-Z]\w+Error\b")
@@ -70,6 +72,17 @@ def inject(folder: Path, kind: str | None, at: int, count: int) -> None:
             strike(kind, state, os.fspath(name))
 
     sys.addaudithook(hook)
+
+
+def native(owner: Any, name: str, path: Callable[..., object]) -> None:
+    """Announce each call of a function that lets a library write; `path` says where, given its arguments."""
+    real = getattr(owner, name)
+
+    def announced(*args: Any, **kwargs: Any) -> Any:
+        sys.audit(NATIVE, str(path(*args, **kwargs)))
+        return real(*args, **kwargs)
+
+    setattr(owner, name, announced)
 
 
 def strike(kind: str, state: dict[str, Any], name: str) -> None:
@@ -138,7 +151,12 @@ def outputs(folder: Path) -> dict[str, Path]:
     found = (path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in found}
     passing = (".part", ".part.json", ".lock")  # an unfinished download, and what is known about it
-    kept = {name: path for name, path in names.items() if "/." not in f"/{name}" and not name.endswith(passing)}
+    hidden = ("/.", "/_vlpart/tmp/")  # the second one for files of a bulk job that are being written
+    kept = {
+        name: path
+        for name, path in names.items()
+        if not any(each in f"/{name}" for each in hidden) and not name.endswith(passing)
+    }
     return {name: path for name, path in kept.items() if not name.startswith("data/")}
 
 
@@ -159,12 +177,39 @@ def check_whole(path: Path) -> None:
 
         with safe_open(path, framework="numpy") as file:
             assert list(file.keys())
+    elif path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        parquet.read_table(path)
+    elif path.suffix == ".mp4":
+        import av
+
+        with av.open(str(path)) as film:
+            assert sum(1 for _ in film.decode(video=0))
+    elif path.suffix in (".xml", ".torchscript"):
+        check_exported(path)
     elif path.suffix == ".pt":
         import torch
 
         torch.load(path, weights_only=True)
-    elif path.suffix == ".bin":
+    elif path.name == "a.bin":
         assert path.read_bytes() == PAYLOAD, "another content"
+
+
+def check_exported(path: Path) -> None:
+    """An exported file, or another XML."""
+    if path.suffix == ".torchscript":
+        import torch
+
+        torch.jit.load(str(path))
+        return
+    from xml.etree import ElementTree
+
+    top = ElementTree.parse(path).getroot()
+    if top.tag == "net":  # of OpenVINO
+        from vlpart.export.predictor import load_exported
+
+        load_exported(path, "openvino")
 
 
 def unclear(text: str) -> Iterator[str]:
@@ -356,44 +401,45 @@ def payload_server() -> Iterator[str]:
             thread.join()
 
 
-def download(folder: Path) -> None:
-    """A file of a server; errors as on the command line."""
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors as on the command line."""
     from vlpart.cli.console import print_error
     from vlpart.errors import VlpartError
+
+    try:
+        yield
+    except VlpartError as error:
+        print_error(error)
+        raise SystemExit(1) from None
+
+
+def download(folder: Path) -> None:
+    """A file of a server; errors as on the command line."""
     from vlpart.zoo.download import download_file
 
     os.environ["no_proxy"] = "127.0.0.1"
-    with payload_server() as url:
-        try:
-            download_file(url, folder / "out" / "a.bin")
-        except VlpartError as error:
-            print_error(error)
-            raise SystemExit(1) from None
+    with payload_server() as url, _told():
+        download_file(url, folder / "out" / "a.bin")
 
 
 def checkpoints(folder: Path) -> None:
     """What a training writes: log, figures, checkpoints, the best of them; errors as on the command line."""
     import torch
 
-    from vlpart.cli.console import print_error
-    from vlpart.errors import VlpartError
     from vlpart.training.checkpoint import mark_best, save_checkpoint
     from vlpart.training.logging import CsvSink, RunLog
     from vlpart.training.loop import run_lock
 
     content = {"recipe": {}, "model": {"w": torch.ones(64, 64)}, "ranks": [], "metrics": {}, "optimizer": {}}
     out = folder / "out"
-    try:
-        with run_lock(out):
-            log, table = RunLog(out / "log.jsonl"), CsvSink(out / "metrics.csv", 0)
-            for step in (1, 2):
-                log.write({"step": step, "loss": 0.5})
-                table.write(step, {"loss": 0.5})
-                mark_best(save_checkpoint(out, step, content))
-            log.close()
-    except VlpartError as error:
-        print_error(error)
-        raise SystemExit(1) from None
+    with _told(), run_lock(out):
+        log, table = RunLog(out / "log.jsonl"), CsvSink(out / "metrics.csv", 0)
+        for step in (1, 2):
+            log.write({"step": step, "loss": 0.5})
+            table.write(step, {"loss": 0.5})
+            mark_best(save_checkpoint(out, step, content))
+        log.close()
 
 
 def text_vectors(folder: Path) -> None:
@@ -410,6 +456,59 @@ def export(folder: Path) -> None:
     """A recipe as a file, for which there must be none yet."""
     (folder / "out" / "mine.py").unlink(missing_ok=True)
     vlpart("recipes", "export", "tiny", "--output", "out/mine.py")(folder)
+
+
+def bulk(folder: Path) -> None:
+    """A job of two blocks, in this process; what fails is not tried again after a pause."""
+    from vlpart.bulk import places, run, tables, worker
+
+    worker.PAUSE = 0.0
+    native(places.Place, "make", lambda place: place.path)
+    native(places.Place, "move", lambda place, target: target.path)
+    native(tables.TableWriter, "close", lambda writer, facts: writer.place.path)
+    native(tables.TableWriter, "__init__", lambda writer, place, table: place.path)
+    with _told():
+        run.bulk("data/images", "out", block_size=1, short_side=64, in_process=True)
+
+
+def video(folder: Path) -> None:
+    """A film of twelve frames, annotated, and its lines."""
+    from vlpart.video.writer import VideoFile
+
+    native(VideoFile, "add", lambda file, pixels, seconds: file._path)
+    native(VideoFile, "close", lambda file: file._path)
+    vlpart("predict", "data/film.mp4", "--output", "out", "--short-side", "64")(folder)
+
+
+def make_film(folder: Path) -> None:
+    """Twelve frames of noise."""
+    import av
+    import numpy as np
+
+    (folder / "data").mkdir()
+    noise = np.random.default_rng(0)
+    with av.open(str(folder / "data" / "film.mp4"), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(12):
+            pixels = noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def openvino(folder: Path) -> None:
+    """The two files of OpenVINO, of a graph that does not depend on the image."""
+    import onnx
+    import openvino as library
+
+    from tests.export.small_graph import FACTS_OF_IT, graph
+    from vlpart.export.facts import Facts
+    from vlpart.export.write import _write_onnx
+
+    native(library, "save_model", lambda model, path, **options: path)
+    facts = Facts.from_json(json.dumps(FACTS_OF_IT), "small")
+    with _told():
+        _write_onnx(onnx.load_from_string(graph()), facts, folder / "out" / "small.xml", as_openvino=True)
 
 
 def make_out(folder: Path) -> None:
@@ -438,6 +537,11 @@ COMMANDS = {
             *("--features", "embedded", "--short-side", "64", "--overwrite"),
         ),
     ),
+    "annotate": Command(make_data, vlpart("annotate", "data/images", "--output", "out", "--to", "labelme")),
+    "bulk": Command(make_data, bulk),
+    "video": Command(make_film, video),
+    "export": Command(make_out, vlpart("export", "tiny", "--format", "torchscript", "--output", "out/a.torchscript")),
+    "export openvino": Command(make_out, openvino),
     "recipes export": Command(make_out, export),
     "download": Command(lambda folder: None, download),
     "checkpoints": Command(make_out, checkpoints),
@@ -471,7 +575,7 @@ def main() -> None:
     from vlpart.inference.predictor import load
 
     torch.set_num_threads(1)
-    if options.command in ("predict", "evaluate", "parse build"):
+    if options.command in ("predict", "evaluate", "parse build", "annotate", "bulk", "video", "export"):
         load("tiny")
     cases, wrong = sweep(options.command, every=options.every, kinds=options.kind or KINDS, journal=options.journal)
     if options.json:

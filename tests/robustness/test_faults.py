@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,13 @@ import torch
 from PIL import Image
 
 from vlpart.annotation_parser.bank import HEADER, INDEX, RECORDS, TOKENS, ReferenceBank
+from vlpart.cli import main
 from vlpart.data import image_files
 from vlpart.data.image_files import list_images
 from vlpart.errors import DataError, ImageError, TrainingError, VlpartError, WeightsError
 from vlpart.inference.batch import predict_to_folder
 from vlpart.inference.predictor import load
+from vlpart.names import printable
 from vlpart.recipes.files import load_recipe_file
 from vlpart.results.result import Result
 from vlpart.runtime import choose_device, process_group
@@ -70,6 +73,44 @@ def test_control_sequences_are_shown_escaped(tmp_path: Path) -> None:
         assert error.startswith("error: ")
         assert name[1] not in error
         assert name[1].encode("unicode_escape").decode() in error
+
+
+WORD = "e\x1b[31mv\x07i\u202el\x9b\x08"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["models", f"--{WORD}"],
+        [f"--{WORD}"],
+        [WORD],
+        ["data", WORD],
+        ["models", "list", WORD],
+        ["predict", "a.jpg", "--shard", WORD],
+        ["predict", "a.jpg", "--size", WORD],
+        ["annotate", "a.jpg", "-o", "b", "--to", WORD],
+        ["annotate", "a.jpg", "-o", "b", "--top", WORD],
+        ["bulk", "a", "b", "--workers", WORD],
+        ["export", "tiny", "--calibrate", WORD, "--int8"],
+        ["serve", "--images", WORD],
+        ["train", "tiny", "--data", "a", "--batch-size", WORD],
+        ["train", "tiny", "--data", "a", "--set", WORD],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(WORD, "WORD"),
+)
+def test_wrong_usage_is_shown_escaped(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "_prepare_streams", lambda: None)
+    monkeypatch.setattr(main, "_quiet_libraries", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(sys, "argv", ["vlpart", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code in (1, 2)
+    said = "".join(capfd.readouterr())
+    assert "Error" in said or "error" in said
+    assert printable(said, lines=True) == said
 
 
 # ---- names

@@ -11,17 +11,26 @@ import pytest
 
 from tests.robustness.faults import COMMANDS, check_whole, run
 
-EVERY = {"predict": 14, "evaluate": 5, "parse build": 5, "convert": 9, "checkpoints": 6, "download": 2}
+EVERY = {"predict": 14, "evaluate": 5, "parse build": 5, "convert": 9, "checkpoints": 6, "download": 2, "annotate": 5}
+EVERY |= {"bulk": 12, "video": 12}
 """Only every so many-th write is struck, by one kind of fault each; of the commands that are not named, every third."""
+
+
+NEEDED = {
+    "predict": ("contourpy",),
+    "annotate": ("contourpy",),
+    "evaluate": ("hotcoco",),
+    "bulk": ("pyarrow",),
+    "video": ("av", "trackers"),
+    "export openvino": ("onnx", "openvino"),
+}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_faults_leave_whole_files_and_a_way_to_go_on(name: str) -> None:
-    if name == "evaluate":
-        pytest.importorskip("hotcoco")
-    if name == "predict":
-        pytest.importorskip("contourpy")
+    for needed in NEEDED.get(name, ()):
+        pytest.importorskip(needed)
     cases, wrong = run(name, EVERY.get(name, 3))
     assert cases > 0
     assert not wrong, "\n".join(wrong)

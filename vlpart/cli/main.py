@@ -51,6 +51,14 @@ class _Commands(TyperGroup):
             suggest_command(error, args[0], self.commands)
             raise
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """What the options in front of a command say."""
+        try:
+            return super().make_context(*args, **extra)
+        except Exception as error:
+            _make_printable(error)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
@@ -61,9 +69,15 @@ class _Commands(TyperGroup):
         except Exception as error:
             if hasattr(error, "option_name") and hasattr(error, "possibilities"):  # an option that the command lacks
                 suggest_option(error)
-            if str(message := getattr(error, "message", "")).startswith(_PREFIX):
-                vars(error)["message"] = message.removeprefix(_PREFIX)
+            _make_printable(error)
             raise
+
+
+def _make_printable(error: Exception) -> None:
+    """What is wrong with a command line repeats words of it, which may be names of files or come from elsewhere."""
+    for name in ("message", "option_name"):
+        if isinstance(text := vars(error).get(name), str):
+            vars(error)[name] = printable(text.removeprefix(_PREFIX))
 
 
 #: The modules of the commands, in the order of the help; what is behind a command's name and "_" belongs to it, too.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from vlpart.checks import check_fields
 from vlpart.errors import VocabularyError, WeightsError
+from vlpart.text.encoders import ENCODERS
+from vlpart.text.prompts import Prompt
 from vlpart.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 FACTS = "vlpart"
 VERSION = 1
 _LONGEST, _MOST = 100_000, 1_000_000  # pixels of a side, and detections, that no model was made for
+_LONGEST_NAME = 2000  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ class Facts:
         from vlpart.models.config import get_architecture
 
         return cls(
-            name=predictor.name,
+            name=predictor.name.encode(errors="backslashreplace").decode(),  # of a file whose name is no text, too
             architecture=predictor.architecture,
             vocabulary={**vocabulary.to_dict(), "name": vocabulary.title},
             text_input=text_input,
@@ -88,6 +91,10 @@ class Facts:
                 raise ValueError("sizes")
             if not (0 < facts.max_detections <= _MOST and facts.text_dim > 0):
                 raise ValueError("counts")
+            if facts.text_encoder not in ENCODERS or facts.prompt not in get_args(Prompt):
+                raise ValueError("how names become vectors")
+            if not 0 < len(facts.name.encode()) <= _LONGEST_NAME:  # which is a ValueError where it is no text
+                raise ValueError("name")
         except (ValueError, KeyError, TypeError, RecursionError, VocabularyError) as error:
             raise WeightsError(f"{path} was not exported by vlpart: use `vlpart export`") from error
         return facts

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from vlpart.checks import typed
 from vlpart.errors import DownloadError, ModelNotFoundError, WeightsError
@@ -14,7 +13,9 @@ from vlpart.export.write import export
 from vlpart.files import is_folder, local_path, write_file
 from vlpart.inference.base import Defaults
 from vlpart.inference.predictor import Predictor, load
+from vlpart.models.config import get_architecture
 from vlpart.text.vocabulary import Vocabulary
+from vlpart.zoo.weights import safetensors_metadata
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
@@ -41,13 +42,15 @@ def from_pretrained(
         WeightsError: the weights are damaged, or do not say what they are.
     """
     path = fetch_pretrained(name, revision) / WEIGHTS
-    try:
-        with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get(FACTS, "")
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from error
-    facts = Facts.from_json(said, path)
+    facts = Facts.from_json(safetensors_metadata(path).get(FACTS, ""), path)
     predictor = load(path, device=device, precision=precision)
+    for what, said, found in (
+        ("architecture", facts.architecture, predictor.architecture),
+        ("mask head", facts.mask_on, predictor.mask_on),
+        ("length of text vectors", facts.text_dim, get_architecture(predictor.architecture).text_dim),
+    ):
+        if said != found:
+            raise WeightsError(f"{path} is damaged: it says that its {what} is {said}, and has {found}")
     predictor.name = facts.name
     predictor.become(
         Vocabulary.from_dict(facts.vocabulary),
@@ -101,7 +104,7 @@ predictor("photo.jpg").save("photo_parts.jpg")
 
 Say here what it was trained on, what it is good and bad at, and under which terms its data and weights may be used.
 """
-    write_file(target / CARD, card.encode())
+    write_file(target / CARD, card.encode(errors="backslashreplace"))
     return target
 
 

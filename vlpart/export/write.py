@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from vlpart.errors import OutputError
 from vlpart.export.facts import FACTS, Facts
 from vlpart.export.graph import DetectorGraph
 from vlpart.export.predictor import network_input
-from vlpart.files import local_path, write_file
+from vlpart.files import local_path, why, write_file
 from vlpart.inference.coco_file import make_folder, output_errors
 from vlpart.text.vocabulary import Vocabulary
 
@@ -219,6 +220,12 @@ def _write_onnx(model: ModelProto, facts: Facts, target: Path, *, as_openvino: b
         raise OutputError('openvino is not installed: pip install "vlpart[export]"') from error
     converted = openvino.convert_model(io.BytesIO(model.SerializeToString()))
     converted.set_rt_info(json.dumps(facts.to_json()), ["vlpart"])
-    with output_errors(target):
-        openvino.save_model(converted, str(target), compress_to_fp16=False)
+    with output_errors(target), TemporaryDirectory(prefix=f".{target.stem[:50]}.", dir=target.parent) as beside:
+        made = Path(beside) / target.name
+        try:
+            openvino.save_model(converted, str(made), compress_to_fp16=False)
+        except RuntimeError as error:  # of a full disk, too
+            raise OutputError(f"cannot write {target}: {why(error)}") from error
+        for ending in (".bin", ".xml"):  # without the second one it is no model, rather than half of two
+            made.with_suffix(ending).replace(target.with_suffix(ending))
     return target

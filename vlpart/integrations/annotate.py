@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlpart.checks import in_range, predicts, typed, whole
-from vlpart.data.convert.write import write
+from vlpart.data.convert.write import require_empty, write
 from vlpart.data.image_files import is_url, list_images
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
 from vlpart.errors import DataError, ImageError
-from vlpart.files import write_file
 from vlpart.inference.batch import readable_threshold
 from vlpart.text.vocabulary import Vocabulary
 from vlpart.web import shown
@@ -152,6 +151,7 @@ def annotate_folder(
     if tool not in TOOLS or rank not in RANKS:
         raise DataError(f"tools are {', '.join(TOOLS)}, rankings {', '.join(RANKS)}, not {tool!r} and {rank!r}")
     top = None if top is None else whole("top", top, 1, sys.maxsize)
+    require_empty(Path(output))  # before an hour of work
     names = predictor.vocabulary if vocabulary is None else Vocabulary.of(vocabulary)
     threshold = readable_threshold(len(names)) if score_threshold is None else score_threshold
     given = [sources] if isinstance(sources, str | Path) else list(sources)
@@ -200,9 +200,8 @@ def _write_project(
     """What the tool imports, and the ranking; `labelled` are pictures with the corrections that each will need."""
     project = LabelledSet(format=origin, pictures=[picture for _, picture in labelled])
     project.names = list(names)
-    lost = write(project, output, TOOLS[tool])
     order = [(picture.file_name, round(doubt, 3)) for doubt, picture in labelled]
-    write_file(output / "ranking.csv", _table(order, project.pictures))
+    lost = write(project, output, TOOLS[tool], {"ranking.csv": _table(order, project.pictures)})
     return Annotated(
         output=output,
         images=len(labelled),

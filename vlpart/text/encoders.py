@@ -95,6 +95,12 @@ _encoders: dict[str, EmbeddedOrClip] = {}
 _lock = threading.Lock()
 
 
+ENCODERS: dict[str, type[EmbeddedOrClip]] = {
+    each.name: each for each in (StaticTextEncoder, PhraseTextEncoder, ClipTextEncoder)
+}
+"""The text encoders by name."""
+
+
 def get_text_encoder(name: str) -> EmbeddedOrClip:
     """The one text encoder of that name in this process: "static" and "phrase" (embedded), or "clip_rn50" (loads its
     weights when first used).
@@ -102,16 +108,11 @@ def get_text_encoder(name: str) -> EmbeddedOrClip:
     Raises:
         TextEncoderError: no such encoder, or its files cannot be read.
     """
-    makers: dict[str, type[EmbeddedOrClip]] = {
-        StaticTextEncoder.name: StaticTextEncoder,
-        PhraseTextEncoder.name: PhraseTextEncoder,
-        ClipTextEncoder.name: ClipTextEncoder,
-    }
-    if name not in makers:
-        raise TextEncoderError(f"No text encoder {name!r}; choose one of {', '.join(sorted(makers))}.")
+    if name not in ENCODERS:
+        raise TextEncoderError(f"No text encoder {name!r}; choose one of {', '.join(sorted(ENCODERS))}.")
     with _lock:
         if name not in _encoders:
-            _encoders[name] = makers[name]()
+            _encoders[name] = ENCODERS[name]()
         return _encoders[name]
 
 

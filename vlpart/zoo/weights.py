@@ -115,14 +115,40 @@ def _read_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > MAX_DIRECTORY:
-        raise WeightsError(f"'{path}' is damaged or no weight file (its header claims {header} bytes).")
+    _check_header(path)
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError, MemoryError, RuntimeError) as error:
         raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file has about itself.
+
+    Raises:
+        WeightsError: it is missing, damaged, or no such file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        _check_header(path)
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError, MemoryError) as error:
+        raise WeightsError(f"'{path}' cannot be read: {_line(error)}.") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a table of contents of unlikely length, before it is read.
+
+    Raises:
+        WeightsError: it has over `MAX_DIRECTORY` bytes.
+        OSError: see `open_regular`.
+    """
+    with open_regular(path) as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > MAX_DIRECTORY:
+        raise WeightsError(f"'{path}' is damaged or no weight file (its header claims {header} bytes).")
 
 
 def _read_torch(path: Path) -> Any:

@@ -7,7 +7,7 @@ import json
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -18,7 +18,7 @@ from PIL import Image
 from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, Region
 from vlpart.data.readers.labelstudio import encode_brush
 from vlpart.errors import DataError, OutputError
-from vlpart.files import copy_file, encode_image, why, write_file
+from vlpart.files import copy_file, encode_image, is_there, why, write_file
 from vlpart.masks.polygons import FAITHFUL, Polygon, deviation, joined
 from vlpart.masks.shapes import LABELME_VERSION, labelme_shapes, yolo_names
 from vlpart.masks.stack import MaskStack
@@ -27,13 +27,27 @@ from vlpart.text.vocabulary import Vocabulary
 Notes = Counter[str]
 
 
-def write(data: LabelledSet, output: Path, form: str) -> Notes:
-    """Write a data set.
+def require_empty(output: Path) -> None:
+    """Whether a data set can be written there, as far as can be told beforehand.
+
+    Raises:
+        OutputError: the folder has something in it, or is none.
+    """
+    try:
+        if is_there(output) and any(output.iterdir()):
+            raise OutputError(f"{output} is not empty: choose another folder with --output")
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {why(error)}") from error
+
+
+def write(data: LabelledSet, output: Path, form: str, more: Mapping[str, bytes] | None = None) -> Notes:
+    """Write a data set, all of it or nothing.
 
     Args:
         data: what to write.
         output: an empty or new folder.
         form: one of `FORMS`.
+        more: name -> content of other files of the folder.
 
     Returns:
         What the form cannot hold, with counts.
@@ -44,9 +58,8 @@ def write(data: LabelledSet, output: Path, form: str) -> Notes:
     """
     if form not in FORMS:
         raise DataError(f"unknown format {form!r}: choose from {', '.join(FORMS)}")
+    require_empty(output)
     try:
-        if output.exists() and any(output.iterdir()):
-            raise OutputError(f"{output} is not empty: choose another folder with --output")
         place = output.resolve()
         made = place.with_name(f".{place.name[:50]}.{uuid.uuid4().hex[:8]}.tmp")
         made.mkdir(parents=True)
@@ -55,6 +68,8 @@ def write(data: LabelledSet, output: Path, form: str) -> Notes:
     notes: Notes = Counter()
     try:
         FORMS[form](data, made, notes)
+        for name, content in (more or {}).items():
+            write_file(made / name, content)
         _move(made, place)
     except OutputError as error:
         raise OutputError(str(error).replace(str(made), str(output))) from error
