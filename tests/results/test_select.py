@@ -59,6 +59,16 @@ WHEELS = [(20, 70, 40, 90), (80, 70, 100, 90), (165, 105, 190, 130), (250, 105, 
         ("topmost person", [(120, 20, 140, 80)]),
         ("the 2 cars", [(10, 40, 110, 90), (150, 50, 290, 130)]),
         ("people", [(120, 20, 140, 80), (310, 10, 350, 150)]),
+        ("both cars", [(10, 40, 110, 90), (150, 50, 290, 130)]),
+        ("both wheels of the second car", WHEELS[2:]),
+        ("both left wheels", WHEELS[:2]),
+        ("both the first car and the left person", [(10, 40, 110, 90), (120, 20, 140, 80)]),
+        ("the bigger car", [(150, 50, 290, 130)]),
+        ("the closer person", [(310, 10, 350, 150)]),
+        ("the shorter person's head", [(126, 20, 134, 30)]),
+        ("one car", [(10, 40, 110, 90)]),
+        ("the left one", [(10, 40, 110, 90)]),
+        ("her left wheel", [WHEELS[0]]),
         ("wheels", WHEELS),
         ("two left wheels", WHEELS[:2]),
         ("left wheels", WHEELS[:2]),
@@ -155,3 +165,17 @@ def test_names_of_the_vocabulary_come_before_words_of_place() -> None:
     assert parse("largest left mirror", vocabulary).axes == ("largest",)
     assert parse("golf cup", Vocabulary.from_names(["golf cup", "cup"])).class_ids == {0}
     assert parse("cup", vocabulary).class_ids == {4}
+
+
+@pytest.mark.parametrize(
+    ("phrase", "why"),
+    [
+        ("both wheels", "there are 4, not two"),
+        ("both doors", "there is only 1, not two"),
+        ("the larger wheel", "there are 4, not two to compare"),
+        ("the closer door", "there is only 1, not two to compare"),
+    ],
+)
+def test_two_are_two(phrase: str, why: str) -> None:
+    with pytest.raises(SelectionError, match=why):
+        street().select(phrase)

@@ -44,6 +44,12 @@ _IGNORED = frozenset(
         "there",
         "is",
         "are",
+        "his",
+        "her",
+        "its",
+        "their",
+        "my",
+        "your",
     ]
 )
 _AXES = {
@@ -55,18 +61,20 @@ _AXES = {
         "bottom": "bottom bottommost lower lowest",
         "middle": "middle centre center central",
         "front": "front frontmost",
-        "near": "nearest closest",
+        "near": "nearest closest nearer closer",
         "rear": "rear back hind rearmost",
-        "far": "farthest furthest",
-        "largest": "largest biggest large big",
-        "smallest": "smallest small",
-        "tallest": "tallest tall",
-        "shortest": "shortest short",
-        "widest": "widest wide",
-        "narrowest": "narrowest narrow",
+        "far": "farthest furthest farther further",
+        "largest": "largest biggest large big larger bigger",
+        "smallest": "smallest small smaller",
+        "tallest": "tallest tall taller",
+        "shortest": "shortest short shorter",
+        "widest": "widest wide wider",
+        "narrowest": "narrowest narrow narrower",
     }.items()
     for word in words.split()
 }
+_OF_TWO = {word for word in _AXES if word.endswith("er") and word not in ("upper", "lower", "center")}
+"""Comparatives, which choose one of two."""
 _OPPOSITE = (
     ("left", "right"),
     ("top", "bottom"),
@@ -150,6 +158,8 @@ class Term:
         axes: where and how large, the word before the others first: "left", "rear", "largest", ...
         rank: which in a row along the first axis, from 1; -1 for the last; None without.
         count: how many along the first axis, from the end that `rank` says; None = as many as there are.
+        two: "chosen" where there must be two of what is meant ("both wheels"), "there" where it is one of two ("the
+            larger wheel").
         link: "of", "nearest", "left", "right", "top", "bottom", "near" or "far", or None: how it is tied to `other`.
         other: what it is tied to.
         also: further phrases, whose detections are meant, too; their own `also` is empty.
@@ -162,6 +172,7 @@ class Term:
     axes: tuple[str, ...] = ()
     rank: int | None = None
     count: int | None = None
+    two: str | None = None
     link: str | None = None
     other: Term | None = None
     also: tuple[Term, ...] = ()
@@ -272,7 +283,10 @@ def _together(phrases: list[list[str]], vocabulary: Vocabulary, every: bool) -> 
             if shared:
                 term = replace(term, class_ids=shared, link="of", other=later.other)
         done.append(term)
-    return done[0] if len(done) == 1 else replace(done[0], also=tuple(done[1:]), every=every)
+    if len(done) == 1:
+        return done[0]
+    first = replace(done[0], two=None) if done[0].two == "chosen" else done[0]  # "both the car and the bus"
+    return replace(first, also=tuple(done[1:]), every=every)
 
 
 # ---- one phrase
@@ -363,7 +377,9 @@ def name_words(name: str) -> list[str]:
 def _simple(words: list[str], vocabulary: Vocabulary, whole: str) -> Term:
     """A name and the words before it and behind it."""
     words, tail = _places_behind(words, whole)
-    counted = [word for i, word in enumerate(words) if word not in _IGNORED or (word == "one" and i == len(words) - 1)]
+    begins = next((i for i, word in enumerate(words) if word not in _IGNORED or word == "one"), len(words))
+    ones = (begins, len(words) - 1)  # "one wheel" counts, and so does "wheel one"; "the left one" does not
+    counted = [word for i, word in enumerate(words) if word not in _IGNORED or (word == "one" and i in ones)]
     number = None
     if len(counted) > 1 and (counted[-1].isdecimal() or counted[-1] in _NUMBERS):  # "car 2": the second
         last = counted.pop()
@@ -388,7 +404,8 @@ def _simple(words: list[str], vocabulary: Vocabulary, whole: str) -> Term:
     axes, rank, count = _qualifiers(rest, tail, vocabulary, whole)
     if rank is not None and count is None and {"every", "each"} & set(words) and words[-1] in counted and rank != 1:
         raise SelectionError(f"'{whole}': say 'of every ...' or 'of each ...' behind what is counted")
-    return Term(phrase=" ".join(words), class_ids=class_ids, plural=plural, axes=axes, rank=rank, count=count)
+    two = "chosen" if "both" in words else "there" if _OF_TWO & set(words) else None
+    return Term(phrase=" ".join(words), class_ids=class_ids, plural=plural, axes=axes, rank=rank, count=count, two=two)
 
 
 def _everything(kind: str, phrase: str, vocabulary: Vocabulary) -> Term:

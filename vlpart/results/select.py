@@ -66,6 +66,10 @@ def resolve(term: Term, result: NamedDetections) -> list[int]:
     return sorted(chosen)
 
 
+def _are(count: int) -> str:
+    return f"is only {count}" if count == 1 else f"are {count}"
+
+
 class _Resolver:
     def __init__(self, result: NamedDetections) -> None:
         self.result = result
@@ -123,7 +127,15 @@ class _Resolver:
         raise self._none(term, "nothing of that name is there")
 
     def _choose(self, term: Term, found: list[int], owner: int | None) -> list[int]:
-        """What the words before the name leave of the candidates."""
+        """What the words before the name leave of the candidates; "both" and comparatives need two."""
+        if term.two == "there" and len(found) != 2:
+            raise self._none(term, f"there {_are(len(found))}, not two to compare")
+        chosen = self._chosen(term, found, owner)
+        if term.two == "chosen" and len(chosen) != 2:
+            raise self._none(term, f"there {_are(len(chosen))}, not two")
+        return chosen
+
+    def _chosen(self, term: Term, found: list[int], owner: int | None) -> list[int]:
         first, inner = term.axes[:1], term.axes[1:]
         one = term.rank is None and term.count is None and not term.plural
         if one and len(found) > 1 and inner and all(axis in _IN_IMAGE for axis in term.axes):
@@ -134,7 +146,7 @@ class _Resolver:
             order = sorted(found, key=self._along(term, first[0] if first else "left", owner))
             wanted = max(abs(term.rank or 1), term.count or 1)
             if len(order) < wanted:
-                raise self._none(term, f"there is only {len(order)}" if len(order) == 1 else f"there are {len(order)}")
+                raise self._none(term, f"there {_are(len(order))}")
             if term.count is not None:
                 return order[-term.count :] if (term.rank or 1) < 0 else order[: term.count]
             assert term.rank is not None
