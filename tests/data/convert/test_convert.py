@@ -127,6 +127,58 @@ def test_from_form_to_form_to_coco(tmp_path: Path, middle: str) -> None:
         assert (again[key] != mask).sum() <= 0.04 * mask.sum(), key
 
 
+def test_what_nobody_has_annotated_is_left_out(tmp_path: Path) -> None:
+    """An untouched or skipped task says nothing of its image, one that was submitted empty does."""
+    write_set([sample(tmp_path / "source", splits=False)], tmp_path / "mine", "labelstudio")
+    file = tmp_path / "mine" / "tasks.json"
+    tasks = json.loads(file.read_text())
+    assert tasks[2]["annotations"][0]["result"] == []
+    tasks[0]["annotations"][0]["was_cancelled"] = True
+    tasks[1]["annotations"] = []
+    file.write_text(json.dumps(tasks))
+    read = read_any(tmp_path / "mine")
+    assert [(p.file_name, len(p.regions)) for p in read.pictures] == [("photo 2.png", 0), ("photo 3.png", 5)]
+    assert read.notes["tasks that nobody has annotated"] == 2
+    file.write_text(json.dumps([{**task, "annotations": []} for task in tasks]))
+    with pytest.raises(DataError, match="nobody has annotated any of its tasks; submit them"):
+        read_any(tmp_path / "mine")
+
+
+def test_an_export_beside_the_tasks_is_taken_and_the_newest_of_several(tmp_path: Path) -> None:
+    write_set([sample(tmp_path / "source", splits=False)], tmp_path / "mine", "labelstudio")
+    tasks = json.loads((tmp_path / "mine" / "tasks.json").read_text())
+    imported = [{**task, "annotations": [], "predictions": task["annotations"]} for task in tasks]
+    (tmp_path / "mine" / "tasks.json").write_text(json.dumps(imported))
+    for name, count in (("z-10-at-2026-11-27-18-40-aa.json", 1), ("z-9-at-2026-11-28-09-00-ff.json", 4)):
+        (tmp_path / "mine" / name).write_text(json.dumps(tasks[:count]))
+    read = read_any(tmp_path / "mine")
+    assert len(read.pictures) == 4
+    assert "first: z-10-at-2026-11-27-18-40-aa.json" in next(iter(read.notes))
+
+
+def test_label_studios_json_min(tmp_path: Path) -> None:
+    """As its converter writes it: regions by control, each with its label and the size of the image."""
+    data = sample(tmp_path / "source", splits=False)
+    write_set([data], tmp_path / "mine", "labelstudio")
+    file = tmp_path / "mine" / "tasks.json"
+    minimal = []
+    for task in json.loads(file.read_text()):
+        entry = {"image": task["data"]["image"], "id": task["id"], "annotator": 1, "annotation_id": 7, "lead_time": 2.5}
+        entry |= {"created_at": "2026-11-28T18:00:00Z", "updated_at": "2026-11-28T18:00:00Z"}
+        for result in task["annotations"][0]["result"]:
+            sizes = {key: result[key] for key in ("original_width", "original_height")}
+            entry.setdefault(result["from_name"], []).append({**result["value"], **sizes})
+        minimal.append(entry)
+    file.write_text(json.dumps([*minimal, minimal[0]]))
+    read = read_any(tmp_path / "mine")
+    assert read.format == "labelstudio" and read.notes["further annotations of a task"] == 1
+    assert len(read.pictures) == 4
+    again, wanted = pixels(read), pixels(data)
+    assert again.keys() == wanted.keys()
+    for key, mask in wanted.items():
+        assert (again[key] != mask).sum() <= 0.02 * mask.sum(), key
+
+
 def test_what_a_form_cannot_hold_is_listed(tmp_path: Path) -> None:
     done = write_set([sample(tmp_path / "source")], tmp_path / "voc", "voc")
     assert done.lost == {"masks (VOC XML has boxes only)": 15, "which object a part belongs to": 3}

@@ -57,9 +57,8 @@ def detect(source: Path) -> tuple[str, Callable[[], LabelledSet]] | None:
         return "yolo", lambda: read_yolo(source)
     if (cvat := find_cvat(source)) is not None:
         return "cvat", lambda: read_cvat(cvat)
-    for path, content in jsons:
-        if is_labelstudio(content):
-            return "labelstudio", lambda path=path: read_labelstudio(path)
+    if exports := [(path, content) for path, content in jsons if is_labelstudio(content)]:
+        return "labelstudio", lambda: _read_newest_export(exports)
     if any(is_labelme(content) for _, content in jsons):
         return "labelme", lambda: read_labelme(source)
     for folder in (source / "Annotations", source / "annotations", source):
@@ -68,6 +67,19 @@ def detect(source: Path) -> tuple[str, Callable[[], LabelledSet]] | None:
     if find_label_maps(source) is not None:
         return "label-maps", lambda: read_label_maps(source)
     return None
+
+
+def _read_newest_export(files: list[tuple[Path, Any]]) -> LabelledSet:
+    """Of the JSON files of a project of Label Studio the newest export, not the tasks that were imported.
+
+    Exports are called "project-1-at-2026-11-28-18-40-1a2b.json".
+    """
+    exports = [path for path, tasks in files if any(isinstance(t, dict) and t.get("annotations") for t in tasks)]
+    exports.sort(key=lambda path: path.name.partition("-at-")[2])
+    labelled = read_labelstudio(exports[-1] if exports else files[0][0])
+    if older := [path.name for path in exports[:-1]]:
+        labelled.notes[f"exports beside {exports[-1].name}, first: {older[0]}"] += len(older)
+    return labelled
 
 
 def _detect_file(source: Path) -> tuple[str, Callable[[], LabelledSet]] | None:

@@ -1,7 +1,9 @@
-"""Label Studio's JSON export: a list of tasks with polygons, rectangles and brush masks in percent of the image."""
+"""Label Studio's exports JSON and JSON-MIN: tasks with polygons, rectangles and brush masks in percent of the image."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,36 +17,59 @@ from vlpart.data.readers.dataset import LabelledPicture, LabelledSet, corners, p
 from vlpart.data.readers.values import MAX_PIXELS
 from vlpart.errors import DataError
 
+_OF_ANNOTATION = ("created_at", "updated_at", "annotator")
+"""Texts of a task of JSON-MIN that are not data."""
+
 
 def is_labelstudio(content: Any) -> bool:
     """Whether parsed JSON is an export of Label Studio."""
     first = content[0] if isinstance(content, list) and content else None
-    return isinstance(first, dict) and isinstance(first.get("data"), dict) and "annotations" in first
+    if not isinstance(first, dict):
+        return False
+    return (isinstance(first.get("data"), dict) and "annotations" in first) or _is_minimal(first)
+
+
+def _is_minimal(task: dict[str, Any]) -> bool:
+    """Whether it is of JSON-MIN: one annotation, with the data of its task and the regions by control beside it."""
+    return "annotation_id" in task and "data" not in task
+
+
+def _whole_task(task: dict[str, Any]) -> dict[str, Any]:
+    """A task of JSON-MIN as JSON has it."""
+    lists = [value for value in task.values() if isinstance(value, list)]
+    values = [value for each in lists for value in each if isinstance(value, dict)]
+    results = [
+        {
+            "type": next((key for key in value if key.endswith("labels")), None),
+            "value": value,
+            "original_height": value.get("original_height"),
+            "original_width": value.get("original_width"),
+        }
+        for value in values
+    ]
+    texts = {key: value for key, value in task.items() if isinstance(value, str) and key not in _OF_ANNOTATION}
+    return {"id": task.get("id"), "data": texts, "annotations": [{"result": results}]}
 
 
 def read_labelstudio(file: Path) -> LabelledSet:
     """Read an export; of a task the first annotation that was not cancelled.
+
+    A task that nobody has annotated, or that was skipped, is left out: its image would count as one that shows nothing.
 
     Args:
         file: the JSON file; images are looked for beside it and in `images/`, with and without the prefix that uploads
             get.
 
     Raises:
-        DataError: it is none, or a size is neither given nor to be had from the image.
+        DataError: it is none, nothing in it is annotated, or a size is neither given nor to be had from the image.
     """
     content = parse_json(file, "")
     if not is_labelstudio(content):
         raise DataError(f"{file} is no export of Label Studio")
     labelled = LabelledSet(format="labelstudio")
     finders = [ImageFinder(file.parent / "images"), ImageFinder(file.parent)]
-    for task in content:
-        data = task.get("data") if isinstance(task, dict) else None
-        if not isinstance(data, dict):
-            labelled.notes["tasks without data"] += 1
-            continue
+    for data, results in _annotated(content, labelled.notes):
         name = next((value for value in data.values() if isinstance(value, str) and value), "")
-        chosen = [a for a in task.get("annotations") or [] if isinstance(a, dict) and not a.get("was_cancelled")]
-        results = [r for r in (chosen[0].get("result") or [] if chosen else []) if isinstance(r, dict)]
         name, path = _locate(name, finders)
         sizes = [(r.get("original_height"), r.get("original_width")) for r in results]
         stated = next((size for size in sizes if None not in size), None)
@@ -52,7 +77,32 @@ def read_labelstudio(file: Path) -> LabelledSet:
         labelled.pictures.append(picture)
         for result in results:
             _add(labelled, picture, result)
+    if not labelled.pictures:
+        raise DataError(
+            f"{file}: nobody has annotated any of its tasks; submit them in Label Studio, and export as JSON"
+        )
     return labelled
+
+
+def _annotated(content: list[Any], notes: Counter[str]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """(data, regions) of the tasks that somebody has annotated; what is left out goes into the notes."""
+    seen: set[str] = set()
+    for task in content:
+        if isinstance(task, dict) and _is_minimal(task):
+            task = _whole_task(task)
+            if str(task["id"]) in seen:
+                notes["further annotations of a task"] += 1
+                continue
+            seen.add(str(task["id"]))
+        data = task.get("data") if isinstance(task, dict) else None
+        if not isinstance(data, dict):
+            notes["tasks without data"] += 1
+            continue
+        chosen = [a for a in task.get("annotations") or [] if isinstance(a, dict) and not a.get("was_cancelled")]
+        if not chosen:
+            notes["tasks that nobody has annotated"] += 1
+            continue
+        yield data, [result for result in chosen[0].get("result") or [] if isinstance(result, dict)]
 
 
 def _locate(address: str, finders: list[ImageFinder]) -> tuple[str, Path | None]:
