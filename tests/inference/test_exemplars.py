@@ -12,7 +12,17 @@ from PIL import Image
 
 import vlpart
 from vlpart import DataError, Exemplar, Vocabulary
-from vlpart.inference.exemplars import QUIET, SHARE, _vector, exemplar_vectors, merge, parse_exemplar
+from vlpart.inference.exemplars import (
+    QUIET,
+    SHARE,
+    _vector,
+    exemplar_vectors,
+    merge,
+    packed,
+    parse_exemplar,
+    region_covariance,
+    unpacked,
+)
 from vlpart.models.build import build_detector
 from vlpart.models.config import get_architecture
 from vlpart.types import ImageBatch
@@ -49,6 +59,34 @@ def test_other_regions_are_refused_and_the_own_one_is_not() -> None:
     mixed = _vector(own, others, name, 0.5, 30.0, -6.0)
     assert float(mixed @ name) > float(vector @ name) + 0.2
     torch.testing.assert_close(_vector(own, others[:3], name, 1.0, 30.0, -6.0), name)
+
+
+def test_directions_in_which_regions_vary_anyway_count_less() -> None:
+    """Two kinds of things, told apart by one direction, in which they vary little beside all the others."""
+    generator = torch.Generator().manual_seed(2)
+    spread = torch.cat((torch.full((1,), 0.02), torch.full((31,), 0.4)))
+    mean = torch.full((32,), 0.5)
+    kind = torch.zeros(32)
+    kind[0] = 0.1
+    regions = mean + spread * torch.randn(400, 32, generator=generator)
+    own = mean + spread * torch.randn(1, 32, generator=generator)[0] + kind
+    alike = mean + spread * torch.randn(50, 32, generator=generator) + kind
+    plain = _vector(own, regions, torch.zeros(32), 0.0, 30.0, -6.0)
+    white = _vector(own, regions, torch.zeros(32), 0.0, 30.0, -6.0, torch.diag(spread**2))
+
+    def right(vector: torch.Tensor) -> float:
+        return float((alike @ vector > torch.quantile(regions @ vector, 0.9)).float().mean())
+
+    assert right(white) > right(plain) + 0.2
+
+
+def test_statistics_come_with_the_embedded_model() -> None:
+    covariance = region_covariance("tiny2")
+    assert covariance is not None and covariance.shape == (256, 256)
+    assert torch.equal(covariance, covariance.T) and float(torch.linalg.eigvalsh(covariance).min()) > 0
+    assert float(covariance.trace()) < 1  # rows have length 1, and their mean was taken away
+    torch.testing.assert_close(unpacked(packed(covariance)), covariance, rtol=2e-3, atol=1e-6)
+    assert region_covariance("r50_mask_rcnn") is None
 
 
 def test_names_of_exemplars_join_the_vocabulary() -> None:

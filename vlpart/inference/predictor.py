@@ -19,7 +19,7 @@ from vlpart.data.images import MAX_PIXELS, ReadImage
 from vlpart.data.preprocess import to_batch
 from vlpart.errors import DataError
 from vlpart.inference.base import BasePredictor, Defaults
-from vlpart.inference.exemplars import UNNAMED, Exemplar, exemplar_vectors, merge
+from vlpart.inference.exemplars import UNNAMED, Exemplar, exemplar_vectors, merge, region_covariance
 from vlpart.inference.given import regions_of
 from vlpart.masks.stack import MaskStack
 from vlpart.models.config import get_architecture
@@ -189,6 +189,7 @@ class Predictor(BasePredictor):
                 torch.from_numpy(regions * scale).to(self.device),
                 text[None],
                 [share],
+                region_covariance(self.architecture),
             )[0]
 
     def _default_vocabulary(self) -> Vocabulary:
