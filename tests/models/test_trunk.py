@@ -4,6 +4,8 @@ evidence of the trunk, and what that evidence is.
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from vlpart.models.build import build_detector
 from vlpart.models.evidence import APART, BINS, LOGITS, TOGETHER, ClassEvidence, Levels, Seen, propose_seen
 from vlpart.models.load import architecture_of
 from vlpart.models.rpn import Proposals
+from vlpart.models.text_classifier import Kept, unit_rows
 from vlpart.types import DetectionOptions, ImageBatch
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -159,18 +162,42 @@ def test_names_take_the_evidence_of_those_they_are_near() -> None:
     torch.testing.assert_close(logits, torch.tensor([wanted]))
 
 
-def test_predicting_computes_evidence_only_for_names_that_have_some() -> None:
-    """The same as in training, where it is computed for all."""
+@pytest.mark.parametrize(("others", "block"), [(40, 1 << 17), (40, 50), (0, 1 << 17), (0, 10)])
+def test_predicting_computes_evidence_as_training_does(
+    others: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where few names have some only for these, in place, and some rows at a time."""
+    monkeypatch.setattr("vlpart.models.evidence.BLOCK", block)
     torch.manual_seed(0)
     evidence = ClassEvidence(3, 3, 5)
     evidence.names.copy_(torch.randn(3, 5))
-    text = torch.cat((torch.randn(40, 5), evidence.names + 0.3 * torch.randn(3, 5), -evidence.names))
+    text = torch.cat((torch.randn(others, 5), evidence.names + 0.1 * torch.randn(3, 5), -evidence.names))
     logits, pooled = torch.randn(6, len(text)), torch.rand(6, 3)
     expected = evidence(logits, pooled, text)
-    with torch.no_grad():
-        assert torch.equal(evidence(logits, pooled, text), expected)
     changed = (expected != logits).any(dim=0)
     assert 3 <= int(changed.sum()) < len(text)
+    for _ in range(2):  # the second time what is known of the names is kept
+        with torch.no_grad():
+            assert torch.equal(evidence(logits.clone(), pooled, text), expected)
+    text.neg_()
+    with torch.no_grad():
+        found = evidence(logits.clone(), pooled, text)
+    assert torch.equal(found, evidence(logits, pooled, text))
+    assert not torch.equal(found, expected)
+
+
+def test_what_is_made_of_tensors_is_kept_until_they_change() -> None:
+    kept = Kept(unit_rows)
+    text = torch.randn(3, 4)
+    with torch.no_grad():
+        first = kept(text)
+        assert kept(text) is first
+        text[0] = 1
+        assert torch.equal(kept(text), unit_rows(text))
+        assert torch.equal(kept(text[1:]), unit_rows(text[1:]))
+        assert copy.deepcopy(kept)(text) is not kept(text)
+        assert pickle.loads(pickle.dumps(kept))(text) is not kept(text)
+    assert kept(text) is not kept(text)  # with gradients
 
 
 @torch.no_grad()

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlpart.models import boxes
 from vlpart.models.convolution import predicts_on_cpu
 from vlpart.models.operators import batched_nms
 from vlpart.models.rpn import Proposals
+from vlpart.models.text_classifier import Kept, unit_rows
 
 STRIDES = (8, 16, 32)
 #: Distances of a side from the cell, in strides, whose probabilities the box branch gives.
@@ -36,6 +36,8 @@ PROPOSED = 0.1
 APART, TOGETHER = 0.35, 0.75
 #: Cosine of two names from which on one takes evidence of the other; at 1 it takes all of it.
 NEAR = 0.7
+#: Logits that are changed together: few enough to stay in the processor's cache.
+BLOCK = 1 << 17
 #: What `gain` and `doubt` are kept in: a logit is too small a step for a weight that AdamW moves by the learning rate.
 LOGITS = 10.0
 
@@ -57,6 +59,14 @@ class Levels(list[Tensor]):
         self.seen = seen
 
 
+def nearest_names(text: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every row of (C, D) embeddings, how near the nearest of (K, D) names is (0..1), and which: (C,) each."""
+    cosines = unit_rows(text) @ unit_rows(names).T
+    nearness = ((cosines - NEAR) / (1 - NEAR)).clamp(0, 1)
+    coverage, nearest = nearness.max(dim=1)
+    return coverage, nearest
+
+
 class ClassEvidence(nn.Module):
     """logits + gain * evidence - doubt * coverage.
 
@@ -71,6 +81,7 @@ class ClassEvidence(nn.Module):
     def __init__(self, names: int, features: int, text_dim: int) -> None:
         super().__init__()
         self.features = features
+        self._nearest = Kept(nearest_names)
         self.register_buffer("names", torch.zeros(names, text_dim))
         self.sides = nn.ModuleList(nn.Conv2d(features, 4 * BINS, 1) for _ in STRIDES).requires_grad_(False)
         self.gain = nn.Parameter(torch.tensor(16.0 / LOGITS))
@@ -133,17 +144,26 @@ class ClassEvidence(nn.Module):
         """(N, C) float32 logits.
 
         Args:
-            logits: (N, C) of the text classifier.
+            logits: (N, C) of the text classifier; changed in place where the network predicts on a CPU.
             pooled: (N, K) from `pool`.
             text: (C, D) text embeddings.
         """
-        cosines = F.normalize(text.float(), dim=1) @ F.normalize(self.names.float(), dim=1).T
-        nearness = ((cosines - NEAR) / (1 - NEAR)).clamp(0, 1)
-        coverage, nearest = nearness.max(dim=1)
+        coverage, nearest = self._nearest(text, self.names)
         if not predicts_on_cpu(logits):
             return logits + self._change(pooled[:, nearest], coverage)
-        near = coverage.nonzero().squeeze(1)  # of many names few are near one of the trunk's
-        return logits.index_add(1, near, self._change(pooled[:, nearest[near]], coverage[near]))
+        near = coverage.nonzero().squeeze(1)
+        few = 4 * len(near) < len(coverage)  # of the names: one column after the other is then faster than all
+        if few:
+            nearest, coverage = nearest[near], coverage[near]
+        doubt, rows = self.doubt * coverage, 1 + BLOCK // (1 + len(coverage))
+        for some, seen in zip(logits.split(rows), pooled.split(rows), strict=True):
+            # As in `_change`, in place.
+            change = seen.index_select(1, nearest).mul_(coverage).mul_(self.gain).sub_(doubt).mul_(LOGITS)
+            if few:
+                some.index_add_(1, near, change)
+            else:
+                some.add_(change)
+        return logits
 
     def _change(self, probabilities: Tensor, coverage: Tensor) -> Tensor:
         """(N, C): what is added to logits, for (N, C) probabilities of the nearest names."""

@@ -38,9 +38,10 @@ def select_detections(scores: Tensor, boxes_xyxy: Tensor, options: DetectionOpti
         boxes_xyxy: (P, 4), shared by all classes, already clipped.
         options: thresholds and limits.
     """
-    finite = boxes_xyxy.isfinite().all(dim=1) & scores.sum(dim=1).isfinite()  # of scores in 0..1 or not finite
-    if not finite.all():
-        scores, boxes_xyxy = scores[finite], boxes_xyxy[finite]
+    best = scores.amax(dim=1) if scores.shape[1] else scores.new_zeros(len(scores))  # in 0..1, or NaN
+    wanted = boxes_xyxy.isfinite().all(dim=1) & (best > options.score_threshold) & best.isfinite()
+    if not wanted.all():  # of many names, few proposals have any
+        scores, boxes_xyxy = scores[wanted], boxes_xyxy[wanted]
     row, label = (scores > options.score_threshold).nonzero(as_tuple=True)
     keep = _suppress(boxes_xyxy, scores[row, label], row, label, options)
     return Detections(

@@ -123,7 +123,9 @@ class RoiHeads(nn.Module):
             stage = cast(BoxStage, module)
             logits, deltas, correction = stage.judge(pool_regions(pyramid, regions, BOX_SIZE), text)
             logits = self.with_evidence(logits, pyramid, regions, text)
-            shares = logits.sigmoid_().div_(len(self.stages)).float()
+            shares = logits.sigmoid_().float()
+            if len(self.stages) > 1:
+                shares.div_(len(self.stages))
             probabilities = shares if probabilities is None else probabilities.add_(shares)
             if correction is not None:
                 objectness = objectness + correction
