@@ -287,6 +287,34 @@ def test_nothing_stands_in_the_way_of_people_who_see_or_move_otherwise(studio: O
     assert violations(page) == []
 
 
+def test_undoing_never_undoes_the_words(studio: Open) -> None:
+    page = studio()
+    page.sample()
+    page.press("/", "End")
+    page.page.keyboard.type(", arm")
+    page.press("Escape")
+    page.page.focus("#threshold")
+    page.press("Control+z", "Control+z", "Control+y")
+    assert page.page.input_value("#vocabulary") == f"{WORDS}, arm"
+
+
+def test_what_is_selected_shows_with_the_masks_off(studio: Open) -> None:
+    page = studio()
+    page.sample()
+    picture = "document.querySelector('#canvasA').toDataURL()"
+    page.page.focus("#canvasA")
+    page.press("m")
+    bare = page.page.evaluate(picture)
+    page.page.locator("[role=treeitem]").nth(1).click()
+    page.page.mouse.move(600, 5)
+    page.page.wait_for_timeout(200)
+    assert page.page.evaluate(picture) != bare
+    page.page.focus("#canvasA")
+    page.press("Escape")
+    page.until("vlpart.state.selected === null && vlpart.state.hovered === null", 10)
+    assert page.page.evaluate(picture) == bare
+
+
 def test_a_dropped_photo_to_a_corrected_file_by_keyboard_alone(studio: Open, tmp_path: Path) -> None:
     page = studio()
     page.page.evaluate(

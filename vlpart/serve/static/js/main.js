@@ -369,8 +369,9 @@ function onKey(event) {
   const { key } = event;
   if ((event.ctrlKey || event.metaKey) && !typing) {
     const lower = key.toLowerCase();
-    const done = (lower === "z" && (event.shiftKey ? redo() : undo())) || (lower === "y" && redo());
-    if (done) event.preventDefault();
+    if (lower === "z") (event.shiftKey ? redo : undo)();
+    if (lower === "y") redo();
+    if (lower === "z" || lower === "y") event.preventDefault(); // or the browser undoes what was typed into the words
     return;
   }
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -419,6 +420,7 @@ function setUpButtons() {
     changed();
   });
   $("tree").addEventListener("keydown", tree.onTreeKey);
+  $("tree").addEventListener("pointerleave", () => tree.hover(null)); // rows that were drawn anew under the pointer say nothing
 }
 
 function toggleCompare() {

@@ -113,16 +113,17 @@ export class View {
   drawDetections(context, scale, ratio) {
     this.groups = group(this.shown);
     this.colours = coloursOf(this.groups);
-    if (!state.showMasks) return;
     const active = this.side === state.active;
     const hot = active ? (state.hovered ?? state.selected) : null;
     const holders = new Set(this.groups.groups.filter(({ parts }) => parts.length).map(({ object }) => object.id));
-    const drawn = this.shown.filter((each) => !each.hidden).sort((a, b) => b.area - a.area);
+    const marks = (each) => each.id === hot || (active && each.id === state.selected);
+    const wanted = (each) => !each.hidden && (state.showMasks || marks(each)); // what is selected shows without masks, too
+    const drawn = this.shown.filter(wanted).sort((a, b) => b.area - a.area);
     const line = (1.8 * ratio) / scale;
     context.lineJoin = "round";
     for (const each of drawn) {
       const colour = this.colours.get(each.id);
-      const marked = each.id === hot || (active && each.id === state.selected);
+      const marked = marks(each);
       context.fillStyle = colour;
       context.globalAlpha = marked ? 0.55 : holders.has(each.id) ? 0.1 : hot ? 0.2 : 0.38;
       context.fill(each.path, "evenodd");
