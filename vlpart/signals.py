@@ -1,4 +1,6 @@
-"""Stopping on purpose: the first SIGINT or SIGTERM asks for a stop after the running step, a second one insists."""
+"""Stopping on purpose: the first signal (Ctrl-C, SIGTERM, or SIGHUP of a terminal that is closed) asks for a stop after
+the running step, a second one insists.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+
+
+def heard(number: int) -> bool:
+    """Whether to take a signal: what `nohup` has a program ignore stays so; handlers that are not Python's, too."""
+    known = signal.getsignal(number)
+    return known is not None and not (number == getattr(signal, "SIGHUP", None) and known == signal.SIG_IGN)
 
 
 class StopRequest:
@@ -28,7 +36,7 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                if signal.getsignal(number) is not None:
+                if heard(number):
                     self._previous[number] = signal.signal(number, self._on_signal)
         return self
 

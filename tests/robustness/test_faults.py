@@ -26,10 +26,12 @@ from vlpart.names import printable
 from vlpart.recipes.files import load_recipe_file
 from vlpart.results.result import Result
 from vlpart.runtime import choose_device, process_group
+from vlpart.signals import StopRequest, exit_code
 from vlpart.training.checkpoint import load_checkpoint, save_checkpoint
 from vlpart.training.logging import CsvSink, read_log
 from vlpart.training.loop import run_lock
 from vlpart.zoo.run_folder import open_run
+from vlpart.zoo.weights import load_state_dict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX only")
@@ -111,6 +113,33 @@ def test_wrong_usage_is_shown_escaped(
     said = "".join(capfd.readouterr())
     assert "Error" in said or "error" in said
     assert printable(said, lines=True) == said
+
+
+@posix
+def test_a_terminal_that_is_closed_stops_what_does_not_ignore_it() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for ignored, reason in ((signal.SIG_IGN, None), (signal.SIG_DFL, "SIGHUP")):
+            signal.signal(signal.SIGHUP, ignored)
+            with StopRequest() as stop:
+                signal.raise_signal(signal.SIGHUP)
+            assert stop.reason == reason
+            assert signal.getsignal(signal.SIGHUP) == ignored
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert exit_code("SIGHUP") == 129
+
+
+def test_too_little_memory_is_no_damage_of_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import safetensors.torch
+
+    def short(path: Path) -> None:
+        raise RuntimeError(f"unable to mmap 18241232 bytes from file <{path}>: Cannot allocate memory (12)")
+
+    safetensors.torch.save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    monkeypatch.setattr(safetensors.torch, "load_file", short)
+    with pytest.raises(WeightsError, match="not enough memory"):
+        load_state_dict(tmp_path / "a.safetensors")
 
 
 # ---- names

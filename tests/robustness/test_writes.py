@@ -12,7 +12,7 @@ import pytest
 from tests.robustness.faults import COMMANDS, check_whole, run
 
 EVERY = {"predict": 14, "evaluate": 5, "parse build": 5, "convert": 9, "checkpoints": 6, "download": 2, "annotate": 5}
-EVERY |= {"bulk": 12, "video": 12}
+EVERY["bulk"] = 12
 """Only every so many-th write is struck, by one kind of fault each; of the commands that are not named, every third."""
 
 
@@ -21,7 +21,6 @@ NEEDED = {
     "annotate": ("contourpy",),
     "evaluate": ("hotcoco",),
     "bulk": ("pyarrow",),
-    "video": ("av", "trackers"),
     "export openvino": ("onnx", "openvino"),
 }
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from vlpart.errors import OutputError, VideoError
 from vlpart.inference.predictor import Predictor, load
 from vlpart.results.result import Result
 from vlpart.video.run import VideoFrame, predict_video, track_video
-from vlpart.video.writer import WriteBehind
+from vlpart.video.writer import VideoFile, WriteBehind
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,27 @@ def test_an_interrupt_leaves_files_that_play(make_video: MakeVideo, tmp_path: Pa
     played = frames_of(tmp_path / "out" / "film_parts.mp4")
     assert 3 <= len(written) == len(played) < 400
     assert os.listdir(tmp_path / "out") and np.asarray(played[0]).shape == (480, 640, 3)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX only")
+@pytest.mark.parametrize("before", [0, 20])
+def test_a_video_that_cannot_be_written_is_told_and_is_no_result(before: int, tmp_path: Path) -> None:
+    """As on a full disk: FFmpeg crashes where not even its head can be written, and later it says nothing."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = VideoFile(tmp_path / "a.mp4", Fraction(10))
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    for number in range(before):
+        file.add(pixels, number / 10)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        with pytest.raises(OutputError, match=r"cannot write .*a\.mp4"):
+            for number in range(before, 100):
+                file.add(pixels, number / 10)
+            file.close()
+        with suppress(OutputError):  # as at the end of a run
+            file.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "a.mp4").exists()

@@ -29,7 +29,7 @@ from pyarrow import parquet
 
 from vlpart.bulk.places import Place, without_options, writing
 from vlpart.bulk.sources import Item, list_items
-from vlpart.bulk.tables import MOST_IN_BLOCK, SCHEMAS, file_of
+from vlpart.bulk.tables import MOST_IN_BLOCK, SCHEMAS, file_of, give_up
 from vlpart.errors import DataError, OutputError
 from vlpart.files import is_there, why
 from vlpart.jobs import Progress
@@ -199,11 +199,15 @@ def _write_plan(dest: Place, blocks: Iterator[list[Item]], progress: Progress | 
         def put(part: list[list[Item]] = part, temporary: Place = temporary, target: Place = target) -> None:
             """Write a part of the plan under a temporary name, then give it its own."""
             temporary.parent.make()
-            with parquet.ParquetWriter(temporary.path, _PLAN, filesystem=temporary.files, compression="zstd") as writer:
+            writer = parquet.ParquetWriter(temporary.path, _PLAN, filesystem=temporary.files, compression="zstd")
+            try:
                 for block in part:
                     paths = [os.fsencode(item.address) for item in block]
                     shards = [item.shard for item in block]
                     writer.write_table(pyarrow.table({"path": paths, "shard": shards}, schema=_PLAN), len(block))
+                writer.close()
+            finally:
+                give_up(writer)
             temporary.move(target)
 
         writing(target.address, put)

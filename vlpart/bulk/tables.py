@@ -7,6 +7,7 @@ the place of the image in the block, so it depends on the sources and the size o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -123,14 +124,23 @@ class TableWriter:
         self._writer.close()
 
     def drop(self) -> None:
-        """End the file, and delete it."""
-        self._writer.close()
-        self.place.files.delete_file(self.place.path)
+        """End the file, and delete it, as far as that can be done."""
+        give_up(self._writer)
+        with suppress(OSError):
+            self.place.files.delete_file(self.place.path)
 
     def _flush(self) -> None:
         self._writer.write_table(pyarrow.table(self._columns, schema=self._schema))
         self._columns = {name: [] for name in self._schema.names}
         self._held = 0
+
+
+def give_up(writer: parquet.ParquetWriter) -> None:
+    """Close a file that could not be written; on a full disk pyarrow would try it again when the object goes."""
+    if writer.is_open:
+        with suppress(OSError, ValueError):  # the second one for pyarrow's own
+            writer.close()
+        writer.is_open = False
 
 
 def facts_of(place: Place) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The `vlpart` command: options of all commands, exit codes, and what a user sees of an error.
 
-Exit codes: 0 done, 1 an error or skipped images, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated.
+Exit codes: 0 done, 1 an error or skipped images, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated,
+129 its terminal was closed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from vlpart.cli.console import is_terminal, print_error
 from vlpart.cli.suggestions import suggest_command, suggest_option
 from vlpart.errors import VlpartError
 from vlpart.names import printable
+from vlpart.signals import STOP_SIGNALS, heard
 
 INTERRUPTED = 130
 
@@ -147,8 +149,9 @@ def main() -> None:
     atexit.register(gc.freeze)  # what torch made is not searched once more at the end, when all of it goes anyway
     _prepare_streams()
     _quiet_libraries()
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for ending in set(STOP_SIGNALS) - {signal.SIGINT}:  # which is a KeyboardInterrupt
+        if heard(ending):
+            signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     try:
         Path.cwd()
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import signal
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ import typer
 from vlpart.cli.console import Bars, existing_folder, note, say
 from vlpart.cli.options import EngineChoice, checked_engine, complete_models
 from vlpart.errors import VlpartError
+from vlpart.signals import heard
 
 if TYPE_CHECKING:
     import uvicorn
@@ -168,6 +170,8 @@ def _run(settings: ServeSettings, host: str, port: int, open_page: bool) -> None
             address += f"#token={settings.token}"
         server = uvicorn.Server(config)
         threading.Thread(target=_announce, args=(server, address, open_page), daemon=True).start()
+        if hasattr(signal, "SIGHUP") and heard(signal.SIGHUP):  # which uvicorn does not know
+            signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[connection])
         say("stopped", err=True)

@@ -32,6 +32,7 @@ from vlpart.data.transforms import augment
 from vlpart.data.upright import EXIF_ORIENTATION, check_size, read_annotated
 from vlpart.errors import DataError, ImageError, VlpartError
 from vlpart.files import is_there
+from vlpart.signals import STOP_SIGNALS
 from vlpart.types import AnnotationKind, Batch, Sample, Targets
 
 
@@ -218,7 +219,7 @@ def _unchanged(batch: Any) -> Any:
 
 @contextmanager
 def _stop_signals_blocked() -> Iterator[None]:
-    """Processes that start meanwhile never see SIGINT and SIGTERM; for this one they wait until the end.
+    """Processes that start meanwhile never see the signals that stop; for this one they wait until the end.
 
     Schedulers and terminals send them to the whole process group. It is the training process that decides when to stop;
     its workers must deliver until then.
@@ -226,7 +227,7 @@ def _stop_signals_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -239,7 +240,7 @@ def _follow_parent(worker: int) -> None:
     A worker whose parent was killed has nobody to read its last batch, and would wait for ever to get rid of it.
     """
     del worker
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
 

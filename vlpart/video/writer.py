@@ -64,7 +64,7 @@ class LinesFile:
 
 
 class VideoFile:
-    """H.264 in MP4, in fragments, so that what is written so far plays even if the process is killed.
+    """H.264 in MP4, in fragments from key frame to key frame: those that are written play even after a kill.
 
     Args:
         path: the file.
@@ -75,6 +75,7 @@ class VideoFile:
         self._path, self._rate = path, rate
         self._container: Any = None
         self._stream: Any = None
+        self._sink: _Sink | None = None
         self._last = -1
 
     def add(self, pixels: NDArray[np.uint8], seconds: float) -> None:
@@ -88,12 +89,33 @@ class VideoFile:
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             self._last = max(self._last + 1, round(seconds * _TICKS))
             frame.pts, frame.time_base = self._last, Fraction(1, _TICKS)
+            self._mux(frame)
+
+    def _mux(self, frame: Any) -> None:
+        """Encode and write a frame, or with None what the encoder holds back."""
+        assert self._sink is not None
+        try:
             self._container.mux(self._stream.encode(frame))
+        except BaseException:
+            # After an error FFmpeg crashes at the next frame where it could not write the head, so this was the last.
+            self._give_up()
+            self._sink.check()
+            raise
+        self._sink.check()
+
+    def _give_up(self) -> None:
+        """Let go of the file; what does not play is no result, and deleted."""
+        self._container = None
+        if self._sink is not None:
+            self._sink.file.close()
+        if not _plays(self._path):
+            self._path.unlink(missing_ok=True)
 
     def _open(self, av: Any, height: int, width: int) -> None:
         make_folder(self._path.parent)
         options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-        self._container = av.open(str(self._path), "w", format="mp4", options=options)
+        self._sink = _Sink(self._path)
+        self._container = av.open(self._sink, "w", format="mp4", options=options)
         self._stream = self._container.add_stream(
             "libx264", rate=self._rate, options={"crf": _QUALITY, "preset": "veryfast"}
         )
@@ -102,11 +124,51 @@ class VideoFile:
 
     def close(self) -> None:
         """Write what the encoder holds back, and the end of the file."""
-        if self._container is not None:
-            with output_errors(self._path), _encoder_errors(self._path):
-                self._container.mux(self._stream.encode(None))
-                self._container.close()
-            self._container = None
+        if self._container is None or self._sink is None:
+            return
+        with output_errors(self._path), _encoder_errors(self._path):
+            self._mux(None)
+            container, self._container = self._container, None
+            try:
+                container.close()
+                self._sink.check()
+            except BaseException:
+                self._give_up()
+                raise
+            self._sink.file.close()
+
+
+class _Sink:
+    """What FFmpeg writes to: it goes on where a write fails, and forgets that it did."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("wb", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """All of it."""
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self.file.write(rest) :]
+        except OSError as error:
+            self._error = self._error or error
+            raise
+        return len(data)
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+
+def _plays(path: Path) -> bool:
+    """Whether there is a frame in a video."""
+    try:
+        with import_av().open(str(path)) as container:
+            return next(container.decode(video=0), None) is not None
+    except (OSError, ValueError, LookupError):  # FFmpeg's own are among these
+        return False
 
 
 def _fitted(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -119,7 +119,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError, MemoryError, RuntimeError) as error:
-        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+        raise _damaged(path, error) from error
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
@@ -159,7 +159,7 @@ def _read_torch(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, EOFError, RuntimeError) as error:
-        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+        raise _damaged(path, error) from error
     claimed = sum(entry.file_size for entry in entries)
     program = any("/code/" in entry.filename or entry.filename.endswith("/constants.pkl") for entry in entries)
     if program:  # looked at first: the code inside is compressed, the tensors are not
@@ -201,7 +201,7 @@ def _check_content(path: Path, entries: list[zipfile.ZipInfo], size: int) -> Non
     except PickleRefusedError as error:
         raise WeightsError(f"'{path}' is refused: {error}.") from error
     except Exception as error:  # a damaged pickle can lead anywhere, inside zipfile and pickletools too
-        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+        raise _damaged(path, error) from error
 
 
 def _torch_load(path: Path) -> Any:
@@ -213,15 +213,20 @@ def _torch_load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "truncated" in str(error):
-            raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+            raise _damaged(path, error) from error
         raise WeightsError(
             f"'{path}' is refused: it holds more than tensors, and reading that could run foreign code "
             f"({_reason(error)})."
         ) from error
     except Exception as error:  # torch's reader lets through whatever a damaged file leads to
-        raise WeightsError(
-            f"'{path}' is damaged, or no torch weight file ({_line(error)}); download it again."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: BaseException) -> WeightsError:
+    """What is wrong with a file that cannot be read: the file, unless it is the machine."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "not enough memory" in str(error):
+        return WeightsError(f"'{path}' cannot be read: not enough memory, or it claims more than it has.")
+    return WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.")
 
 
 def _line(error: BaseException) -> str:
@@ -257,7 +262,7 @@ def _read_pickle(path: Path) -> Any:
     except WeightsError as error:
         raise WeightsError(f"'{path}' is refused: {error}") from error
     except Exception as error:  # as above: a damaged pickle can lead anywhere
-        raise WeightsError(f"'{path}' is damaged or incomplete ({_line(error)}); download it again.") from error
+        raise _damaged(path, error) from error
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
