@@ -18,7 +18,7 @@ IOU = 0.5
 
 
 class Both(nn.Module):
-    """Both operators, and RoIAlign, on the same boxes."""
+    """Both operators, RoIAlign, and the order of what was chosen, on the same boxes."""
 
     def forward(self, boxes: Tensor, scores: Tensor, groups: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
         features = torch.linspace(0, 1, 2 * 16 * 16).view(1, 2, 16, 16)
@@ -26,7 +26,8 @@ class Both(nn.Module):
         pooled = roi_align(features, rois, 7, spatial_scale=0.25, sampling_ratio=0, aligned=True)
         stay = operators.unsuppressed_operator(boxes, scores[:, 0], groups, IOU)
         row, label = operators.chosen_operator(scores, boxes, threshold, IOU, 20)
-        return stay, row, label, pooled
+        again = operators.best_first((scores[row, label] * 7) % 1, threshold)
+        return stay, row, label, pooled, again
 
 
 def made_up(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             opset_version=OPSET,
             custom_translation_table=operators.onnx_forms(),
             input_names=["boxes", "scores", "groups", "threshold"],
-            output_names=["stay", "row", "label", "pooled"],
+            output_names=["stay", "row", "label", "pooled", "again"],
             verbose=False,
         )
     assert program is not None
@@ -79,8 +80,10 @@ def test_every_engine_chooses_the_same(engine: str, threshold: float, model: Pat
     pytest.importorskip(engine, reason='needs pip install "vlpart[export]"')
     boxes, scores, groups = made_up(seed=1)
     inputs = [each.numpy() for each in (boxes, scores, groups)]
-    stay, row, label, pooled = answers(engine, model, [*inputs, np.array(threshold, dtype=np.float32)])
-    np.testing.assert_allclose(pooled, Both()(boxes, scores, groups, torch.tensor(threshold))[3], atol=1e-4)
+    stay, row, label, pooled, again = answers(engine, model, [*inputs, np.array(threshold, dtype=np.float32)])
+    *_, pooled_here, again_here = Both()(boxes, scores, groups, torch.tensor(threshold))
+    np.testing.assert_allclose(pooled, pooled_here, atol=1e-4)
+    assert again.tolist() == again_here.tolist()
     expected = batched_nms(boxes, scores[:, 0], groups.long(), IOU)
     assert sorted(np.flatnonzero(stay)) == sorted(expected.tolist())
     rows, labels = operators.chosen(scores, boxes, torch.tensor(threshold), IOU, 20)

@@ -92,8 +92,7 @@ class DetectorGraph(nn.Module):
         if not self.detector.mask_confidence:
             return found, best, label, masks.sigmoid()
         best = best * mask_confidence(masks)
-        order = best.sort(descending=True, stable=True).indices
-        order = order[best[order] > threshold]
+        order = operators.best_first(best, threshold)
         return found[order], best[order], label[order], masks[order].sigmoid()
 
     def _proposals(self, pyramid: Sequence[Tensor], size_hw: Tensor) -> tuple[Tensor, Tensor]:

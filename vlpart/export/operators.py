@@ -55,6 +55,12 @@ def chosen(
     return row[kept][:max_detections], label[kept][:max_detections]
 
 
+def best_first(scores: Tensor, threshold: Tensor) -> Tensor:
+    """(K,) int64: the places of (M,) scores above a threshold, best first."""
+    order = scores.sort(descending=True).indices  # exporters know no sort that is said to be stable
+    return order[scores[order] > threshold]
+
+
 @torch.library.custom_op("vlpart::unsuppressed", mutates_args=())
 def unsuppressed_operator(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
     """`unsuppressed` as one node of a graph."""
