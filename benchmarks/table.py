@@ -4,8 +4,9 @@
     python benchmarks/table.py plot_300 json_300 --against ../vlpart-before
 
 Times are CPU seconds of one thread, the least of several runs: on a busy machine the clock says little. Every row runs
-in a process of its own; with `--against CHECKOUT`, the two versions take turns, and the last column is the ratio. What
-other scripts here compare (training step, evaluation, correspondence) they print themselves.
+in a process of its own; with `--against CHECKOUT`, the two versions take turns, and the last column is the ratio. Rows
+of the unit "x" are ratios themselves, of two ways in one process. Unless they are named, those that take minutes are
+left out (`--full`).
 """
 
 from __future__ import annotations
@@ -40,17 +41,20 @@ def least(action: Action, runs: int = 3) -> float:
     return min(times)
 
 
+def of_command(*command: str) -> float:
+    """CPU seconds of a new Python."""
+    for _ in range(2):  # the first run may write byte code
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def cold() -> float:
     """`vlpart predict photo.jpg`, everything included."""
-    from predict import SAMPLE
-
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "vlpart", "predict", str(SAMPLE), "--output", folder]
-        for _ in range(2):  # the first run may write byte code
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run(command, check=True, capture_output=True)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        sample = ROOT / "vlpart" / "assets" / "samples" / "astronaut.jpg"
+        return of_command("-m", "vlpart", "predict", str(sample), "--output", folder)
 
 
 def of_result(count: int, what: Callable[[Any], object]) -> Callable[[], float]:
@@ -122,7 +126,8 @@ def names() -> float:
 def folder(clock: Callable[[], float] = time.process_time) -> float:
     """The share of the network in the CPU time of a folder of 8 photos, pictures and JSON written.
 
-    With `time.thread_time`, in that of the main thread: what a second core does meanwhile is not counted.
+    With `time.thread_time`, in that of the main thread: what a second core does meanwhile is not counted. A round is a
+    folder, and the network alone before and after it: the mean of both, since other programs come and go.
     """
     import shutil
 
@@ -133,20 +138,27 @@ def folder(clock: Callable[[], float] = time.process_time) -> float:
 
     predictor = load("tiny", device="cpu")
     image = predictor.read(SAMPLE)
+
+    def network() -> float:
+        start = clock()
+        for _ in range(8):
+            predictor.detect([image], score_threshold=0.5)
+        return clock() - start
+
     shares = []
     with tempfile.TemporaryDirectory() as place:
         photos = Path(place) / "photos"
         photos.mkdir()
         for number in range(8):
             shutil.copy(SAMPLE, photos / f"{number}.jpg")
-        for _ in range(4):  # in turns, since the other programs come and go
+        network()
+        alone = network()
+        for _ in range(7):
             start = clock()
-            for _ in range(8):
-                predictor.detect([image], score_threshold=0.5)
-            between = clock()
             predict_to_folder(predictor, photos, output=f"{place}/out", score_threshold=0.5)
-            shares.append((between - start) / (clock() - between))
-    return sorted(shares[1:])[1]
+            spent, before, alone = clock() - start, alone, network()
+            shares.append((before + alone) / 2 / spent)
+    return statistics.median(shares)
 
 
 def loader() -> float:
@@ -170,9 +182,60 @@ def loader() -> float:
         return per_core(load_source(source), 10)
 
 
+def of_products(pieces: bool) -> Callable[[], float]:
+    """Milliseconds of CPU time for the vector of a long name, with OpenBLAS's own number of threads; the mean, since
+    it is the crowd that makes the pool dear.
+
+    Args:
+        pieces: products in pieces, as the package does; False: whole.
+    """
+
+    def measure() -> float:
+        from vlpart.text import phrase
+        from vlpart.text.encoders import get_text_encoder
+
+        if not pieces:
+            phrase.SMALL = 1 << 40
+        encoder = get_text_encoder("phrase")
+        names = ["the left rear door handle of the old red car"] * 20
+        encoder.encode(names)
+        start = time.process_time()
+        for _ in range(10):
+            encoder.encode(names)
+        return (time.process_time() - start) / (10 * len(names)) * 1000
+
+    return measure
+
+
+def training() -> float:
+    """How many times as long a training step takes the plain way."""
+    from train_step import ratio
+
+    return ratio("r50_mask_rcnn", 1, 400, 608)
+
+
+def scoring(name: str, scale: float) -> Callable[[], float]:
+    """How many times as long the reference package takes to evaluate."""
+
+    def measure() -> float:
+        from evaluate import ratio
+
+        return ratio(name, scale)
+
+    return measure
+
+
+def correspondences() -> float:
+    """How many times as long a loop over tokens takes."""
+    from correspondence import ratio
+
+    return ratio(4000)
+
+
 #: Name -> (what it is, unit, aim, how to measure it).
 ROWS: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
     "cold": ("vlpart predict photo.jpg, cold", "s", "<= 3.4", cold),
+    "torch": ("import torch alone", "s", "", lambda: of_command("-c", "import torch")),
     "plot_7": ("picture, 12 MP, 7 detections", "s", "<= 0.15", of_result(7, lambda r: r.plot())),
     "plot_300": ("picture, 12 MP, 300 detections", "s", "<= 1", of_result(300, lambda r: r.plot())),
     "bare_300": ("the same without labels", "s", "<= 1", of_result(300, lambda r: r.plot(labels=False))),
@@ -184,16 +247,33 @@ ROWS: dict[str, tuple[str, str, str, Callable[[], Any]]] = {
     "names": ("5,000 names against 93", "x", "<= 1.05", names),
     "folder": ("network in a folder, main thread", "", ">= 0.95", lambda: folder(time.thread_time)),
     "folder_all": ("the same, of all CPU time", "", "", folder),
+    "name": ("vector of a name, product in pieces", "ms", "", of_products(True)),
+    "name_whole": ("the same with OpenBLAS's threads", "ms", "", of_products(False)),
+    "training": ("training step, plain way to ours", "x", ">= 1.5", training),
+    "coco": ("pycocotools to ours, 500 images", "x", ">= 18", scoring("coco 93", 0.1)),
+    "lvis": ("lvis-api to ours, 200 images", "x", ">= 10", scoring("lvis 1203", 0.1)),
+    "coco_full": ("pycocotools to ours, 5,000 images", "x", ">= 30", scoring("coco 93", 1)),
+    "lvis_full": ("lvis-api to ours, 2,000 images", "x", ">= 40", scoring("lvis 1203", 1)),
+    "correspondence": ("loop over 4,000 tokens to ours", "x", ">= 46", correspondences),
     "loader": ("strong augmentation, images / CPU s", "", ">= 25", loader),
     "r50": ("R50 float32, 1216x800", "s", "", network("r50_mask_rcnn")),
     "swin": ("Swin-B float32, 1216x800", "s", "", network("swin_b_cascade")),
 }
 
 
+#: Rows that take minutes.
+SLOW = ("coco_full", "lvis_full", "swin")
+#: Rows of threads as they are by default.
+THREADED = ("cold", "torch", "name", "name_whole")
+
+
 def in_process(row: str, checkout: Path) -> float:
     """Measure a row with the package in a checkout, in a new process of one thread."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment = {**os.environ, **threads, "PYTHONPATH": str(checkout.resolve())}
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in variables}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages are compiled
+    threads = {} if row in THREADED else dict.fromkeys(variables, "1")
+    environment |= {**threads, "PYTHONPATH": str(checkout.resolve())}
     command = [sys.executable, str(HERE / "table.py"), "--measure", row]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -205,6 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}; default: all")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another version, measured in turns")
+    parser.add_argument("--full", action="store_true", help=f"also {', '.join(SLOW)}")
     parser.add_argument("--rounds", type=int, default=2, help="processes per row and version")
     parser.add_argument("--measure", metavar="ROW", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -216,7 +297,7 @@ def main() -> None:
         parser.error(f"no row {unknown[0]!r}: choose of {', '.join(ROWS)}")
     sides = [ROOT] if arguments.against is None else [arguments.against, ROOT]
     print(f"{'':<36}" + "".join(f"{side.resolve().name[:10]:>11}" for side in sides) + f"{'aim':>10}")
-    for row in arguments.rows or ROWS:
+    for row in arguments.rows or [row for row in ROWS if arguments.full or row not in SLOW]:
         what, unit, aim, _ = ROWS[row]
         found = [[in_process(row, side) for side in sides] for _ in range(arguments.rounds)]
         best = [min(values) for values in zip(*found, strict=True)]
