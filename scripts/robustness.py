@@ -216,7 +216,8 @@ def faulty_writes(every: int, names: Sequence[str], journal: Path | None) -> boo
     """Every n-th write of some commands."""
     good, struck = True, 0
     for name in names:
-        cases, wrong = faults.run(name, every, journal, seconds=24 * 3600)
+        how = ("--every", str(every), *(() if journal is None else ("--journal", str(journal))))
+        cases, wrong = faults.run([name], *how, seconds=24 * 3600)[name]
         print(*wrong, f"{name}: {cases} faults, two processes at once, {len(wrong)} problems", sep="\n", flush=True)
         good, struck = good and not wrong, struck + cases
     print(f"faults at writes: {struck}", flush=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -44,12 +47,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture(scope="session")
+def cache_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of folders that are not there yet, one after the other."""
+    top = tmp_path_factory.mktemp("caches")
+    return (top / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test has its own empty cache folder, so nothing leaks in from (or into) the user's."""
-    folder = tmp_path_factory.mktemp("cache")
+def private_cache(cache_folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Every test has its own empty cache folder, which goes with it: nothing leaks in from (or into) the user's."""
+    folder = next(cache_folders)
+    folder.mkdir()
     monkeypatch.setenv("VLPART_CACHE", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Outcome(NamedTuple):
@@ -74,10 +86,14 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
     monkeypatch.delenv("VLPART_DATA", raising=False)
 
+    log = logging.getLogger("vlpart")
+    before = list(log.handlers)
+
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["vlpart", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
             main()
+        log.handlers[:] = before  # every call of the command adds one
         captured = capsys.readouterr()
         return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
 

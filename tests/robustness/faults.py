@@ -16,6 +16,7 @@ import argparse
 import errno
 import importlib
 import json
+import math
 import os
 import re
 import resource
@@ -302,9 +303,12 @@ def undisturbed(name: str, folder: Path) -> tuple[dict[str, Path], int]:
 
 
 def sweep(
-    name: str, *, every: int = 1, kinds: Sequence[str] = KINDS, journal: Path | None = None
+    name: str, *, every: int = 1, kinds: Sequence[str] = KINDS, journal: Path | None = None, once: bool = False
 ) -> tuple[int, list[str]]:
-    """All faults at every n-th write of a command, then two of it at once: how many faults, and what went wrong."""
+    """All faults at every n-th write of a command, then two of it at once: how many faults, and what went wrong.
+
+    With `once` each kind of fault strikes once, all of them spread over the writes.
+    """
     command, known = COMMANDS[name], Journal(journal)
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as base:
@@ -320,9 +324,10 @@ def sweep(
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-        for number, at in enumerate(range(1, writes + 1, every)):
+        step = math.ceil(writes / len(kinds)) if once else every
+        for number, at in enumerate(range(1, writes + 1, step)):
             # With every write only some of which are struck, each fault meets others of them.
-            for kind in kinds if every == 1 else [kinds[number % len(kinds)]]:
+            for kind in kinds if step == 1 and not once else [kinds[number % len(kinds)]]:
                 cases += 1
                 found = known.once(name, kind, at, partial(struck, kind, at))
                 wrong += [f"{name}, {kind} at write {at} of {writes}: {each}" for each in found]
@@ -518,40 +523,55 @@ COMMANDS = {
 }
 
 
-def run(name: str, every: int, journal: Path | None = None, seconds: float = 1200) -> tuple[int, list[str]]:
-    """`sweep` in a fresh process with one thread, from which the children can be forked safely."""
+Outcomes = dict[str, tuple[int, list[str]]]
+
+
+def run(names: Sequence[str], *options: str, seconds: float = 1200) -> Outcomes:
+    """`sweep` of commands in a fresh process with one thread, from which the children can be forked safely.
+
+    Args:
+        names: keys of `COMMANDS`.
+        options: as on the command line of this module.
+        seconds: how long it may take.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    command = [sys.executable, "-m", "tests.robustness.faults", name, "--every", str(every), "--json"]
-    command += [] if journal is None else ["--journal", str(journal)]
+    command = [sys.executable, "-m", "tests.robustness.faults", *names, *options, "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
     assert done.stdout, done.stderr[-2000:]
-    cases, wrong = json.loads(done.stdout.splitlines()[-1])
-    return cases, wrong
+    return {name: (cases, wrong) for name, (cases, wrong) in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
 def main() -> None:
     """Run what the options say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=list(COMMANDS))
+    parser.add_argument("command", choices=list(COMMANDS), nargs="+")
     parser.add_argument("--every", type=int, default=1, help="only every n-th write, with one kind of fault each")
+    parser.add_argument("--once", action="store_true", help="every kind of fault strikes once, spread over the writes")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind of fault; may be repeated")
     parser.add_argument("--journal", type=Path, help="file that remembers what was struck: a stopped sweep goes on")
-    parser.add_argument("--json", action="store_true", help="print (cases, what went wrong) as JSON")
+    parser.add_argument("--json", action="store_true", help="print (cases, what went wrong) of each command as JSON")
     options = parser.parse_args()
+    import numpy as np
     import torch
 
-    import vlpart.cli.main  # noqa: F401 - once, not in every child
+    from vlpart.cli.main import application
     from vlpart.inference.predictor import load
 
+    # What every process does once is done here, not in every child.
     torch.set_num_threads(1)
-    if options.command in ("predict", "evaluate", "parse build", "annotate", "bulk", "export"):
-        load("tiny")
-    cases, wrong = sweep(options.command, every=options.every, kinds=options.kind or KINDS, journal=options.journal)
+    for name in options.command:
+        application(name.split()[0])
+    if {"predict", "evaluate", "parse build", "annotate", "bulk", "export"} & set(options.command):
+        result = load("tiny")(np.zeros((64, 96, 3), np.uint8), short_side=64, score_threshold=0.0, max_detections=9)
+        result.plot()
+    how = {"every": options.every, "kinds": options.kind or KINDS, "journal": options.journal, "once": options.once}
+    outcomes = {name: sweep(name, **how) for name in options.command}
     if options.json:
-        print(json.dumps([cases, wrong]))
+        print(json.dumps(outcomes))
     else:
-        print(*wrong, f"{options.command}: {cases} faults, {len(wrong)} problems", sep="\n")
-    sys.exit(bool(wrong))
+        for name, (cases, wrong) in outcomes.items():
+            print(*wrong, f"{name}: {cases} faults, {len(wrong)} problems", sep="\n")
+    sys.exit(any(wrong for _, wrong in outcomes.values()))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,6 @@ import pytest
 
 from tests.robustness.faults import COMMANDS, check_whole, run
 
-EVERY = {"predict": 14, "evaluate": 5, "parse build": 5, "convert": 9, "checkpoints": 6, "download": 2, "annotate": 5}
-EVERY["bulk"] = 12
-"""Only every so many-th write is struck, by one kind of fault each; of the commands that are not named, every third."""
-
-
 NEEDED = {
     "predict": ("contourpy",),
     "annotate": ("contourpy",),
@@ -23,16 +18,22 @@ NEEDED = {
     "bulk": ("pyarrow",),
     "export openvino": ("onnx", "openvino"),
 }
+HEAVY = [name for name in COMMANDS if name in NEEDED or name in ("parse build", "export")]
+LIGHT = [name for name in COMMANDS if name not in HEAVY]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only")
-@pytest.mark.parametrize("name", COMMANDS)
-def test_faults_leave_whole_files_and_a_way_to_go_on(name: str) -> None:
-    for needed in NEEDED.get(name, ()):
-        pytest.importorskip(needed)
-    cases, wrong = run(name, EVERY.get(name, 3))
-    assert cases > 0
-    assert not wrong, "\n".join(wrong)
+@pytest.mark.parametrize("names", [*([name] for name in HEAVY), LIGHT], ids=lambda names: ", ".join(names[:2]))
+def test_faults_leave_whole_files_and_a_way_to_go_on(names: list[str]) -> None:
+    """Every kind of fault strikes every command once."""
+    for name in names:
+        for needed in NEEDED.get(name, ()):
+            pytest.importorskip(needed)
+    outcomes = run(names, "--once")
+    assert set(outcomes) == set(names)
+    for name, (cases, wrong) in outcomes.items():
+        assert cases > 0, name
+        assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.png", "a.safetensors", "a.pt", "a.bin"])

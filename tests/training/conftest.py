@@ -14,6 +14,18 @@ from tests.conftest import Command
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.fixture(autouse=True)
+def small_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small detector is known while a test of this folder runs."""
+    import made_up
+
+    from vlpart.models.config import ARCHITECTURES
+    from vlpart.zoo.catalogue import TEXT_ENCODERS
+
+    monkeypatch.setitem(ARCHITECTURES, made_up.ARCHITECTURE, made_up.narrow())
+    monkeypatch.setitem(TEXT_ENCODERS, made_up.ARCHITECTURE, "static")
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The folder of a small data set."""

@@ -1,8 +1,9 @@
-"""A small made-up data set on disk, and a recipe over it: bright boxes with a dark lid on noise."""
+"""A small made-up data set on disk, bright boxes with a dark lid on noise; and a recipe for a small detector."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,27 @@ from pycocotools import mask as coco_mask
 
 from vlpart.data.source import Source
 from vlpart.losses.options import LossOptions
+from vlpart.models.config import ARCHITECTURES, Architecture
 from vlpart.training.recipe import EvaluationSet, Recipe
 from vlpart.types import AnnotationKind
+from vlpart.zoo.catalogue import TEXT_ENCODERS
 
 SIDE = 96
+ARCHITECTURE = "small"
+"""`tiny` with narrow heads: a step takes half the time of that, a checkpoint a sixth of the space."""
 NAMES = ["box", "box:lid", "box:front"]
+
+
+def add_architecture() -> None:
+    """Make `small` known in this process."""
+    ARCHITECTURES[ARCHITECTURE] = narrow()
+    TEXT_ENCODERS[ARCHITECTURE] = "static"
+
+
+def narrow() -> Architecture:
+    """`tiny` with narrow heads, made for small images."""
+    sizes = {"channels": 16, "box_width": 32, "mask_width": 16, "mask_convs": 1, "short_side": 96, "max_side": 128}
+    return replace(ARCHITECTURES["tiny"], **sizes)
 
 
 def write_dataset(folder: Path, images: int = 6, seed: int = 0) -> None:
@@ -71,12 +88,13 @@ def boxes_source(root: Path, **options) -> Source:
 
 
 def small_recipe(root: Path, **options) -> Recipe:
-    """Four steps of the tiny detector."""
+    """Four steps of the small detector, whose backbone stays as it is."""
     fields = {
         "name": "boxes",
-        "architecture": "tiny",
+        "architecture": ARCHITECTURE,
         "text_encoder": "static",
         "init": "none",
+        "frozen": ("backbone.",),
         "sources": (boxes_source(root),),
         "evaluate_on": (EvaluationSet(name="boxes", annotations=root / "all.json", images=root / "images"),),
         "iterations": 4,

@@ -1,4 +1,4 @@
-"""The real parts together on a small made-up data set: tiny detector, embedded text, real losses and loader."""
+"""The real parts together on a small made-up data set: small detector, embedded text, real losses and loader."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def test_the_real_run_resumes_bit_by_bit(root, tmp_path):
 
 
 def test_the_losses_fall(root, tmp_path):
-    recipe = small_recipe(root, iterations=20, log_every=20)
+    recipe = small_recipe(root, frozen=(), iterations=24, log_every=24, learning_rate=3e-3)
     trainer, parts = build_trainer(recipe, tmp_path / "run", workers=0)
     trainer.run()
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -104,7 +104,7 @@ def test_all_missing_files_are_named(tmp_path):
 
 def test_periodic_evaluation_on_the_real_predictor(root, tmp_path):
     pytest.importorskip("vlpart.inference.predictor")
-    recipe = small_recipe(root, evaluate_every=2)
+    recipe = small_recipe(root, architecture="tiny", image_size=(64, 96), evaluate_every=2)
     said: list[str] = []
     trainer, _ = build_trainer(recipe, tmp_path / "run", workers=0)
     trainer.run(say=said.append)

@@ -134,8 +134,8 @@ def test_torchrun_and_the_command(tmp_path):
     write_dataset(tmp_path / "data", images=8)
     program = tmp_path / "mine.py"
     program.write_text(
-        f"import sys\nsys.path.insert(0, {str(HERE)!r})\nfrom made_up import small_recipe\n"
-        "def recipe(root):\n    return small_recipe(root, iterations=8, reference_batch=8)\n"
+        f"import sys\nsys.path.insert(0, {str(HERE)!r})\nfrom made_up import add_architecture, small_recipe\n"
+        "def recipe(root):\n    add_architecture()\n    return small_recipe(root, iterations=8, reference_batch=8)\n"
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "vlpart", "train", str(program), "--data", str(tmp_path / "data"), "--device", "cpu"]

@@ -82,7 +82,9 @@ def started(recipe, output):
 
 def test_a_teacher_resumes_bit_by_bit(root, tmp_path):
     options = {"teacher_loss_weight": 1.0, "teacher_vocabulary": "tiny", "teacher_names": 9, "initial_share": 0.5}
-    recipe = small_recipe(root, iterations=3, **options)
+    recipe = small_recipe(
+        root, architecture="tiny", iterations=3, **options
+    )  # whose weights are known by their tensors
     whole, _ = started(recipe, tmp_path / "whole")
     whole.run()
     stopped, parts = started(recipe, tmp_path / "parts")
@@ -130,7 +132,7 @@ def test_what_is_held_is_said_and_kept_with_the_run(command, root, tmp_path, tin
     names = ["dog", "lamp", "chair:leg", "face:nose"]
     listed.write_text(json.dumps(names))
     options = {"teacher_loss_weight": 1.0, "teacher_vocabulary": str(listed), "teacher_names": 2}
-    recipe = small_recipe(root, iterations=2, evaluate_on=(), **options)
+    recipe = small_recipe(root, architecture="tiny", iterations=2, evaluate_on=(), **options)
     assert dry_run(recipe, steps=2, workers=0).teacher == "teacher: 4 names of 4 are held, 2 a batch"
     trainer, parts = started(recipe, tmp_path / "run")
     trainer.run(time_limit=0.0)
@@ -159,7 +161,7 @@ def test_a_resumed_run_keeps_its_teacher_and_its_share(root, tmp_path, options):
 
 
 def test_going_on_with_a_finished_run(command, root, tmp_path, tiny_weights):
-    quick = ("--batch-size", 1, "--image-size", 96, "--workers", 0, "--device", "cpu", "--log-to", "csv")
+    quick = ("--batch-size", 1, "--image-size", 64, "--workers", 0, "--device", "cpu", "--log-to", "csv")
     quick += ("--validation-split", 0)
     train = ("train", "finetune", "--data", root, *quick, "--iterations")
     code, _, err = command(*train, 1)

@@ -111,7 +111,7 @@ def test_pictures_leave_the_run_as_it_is(root, tmp_path):
     assert "steps: 4 of 2 images, 1.33 passes over 6 images" in "\n".join(plan["lines"])
     measured = [record for record in rest if record["event"] == "measured"]
     assert len(measured) == 1 and measured[0]["seconds_per_step"] > 0
-    assert said[0].startswith("model: tiny") and any("s a step" in line for line in said)
+    assert said[0].startswith("model: small") and any("s a step" in line for line in said)
 
 
 def test_the_targets_are_where_the_picture_shows_them():

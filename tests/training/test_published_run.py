@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from made_up import ARCHITECTURE
 
 from tests.training.miniature import write_miniature
 from vlpart.recipes import get_recipe
@@ -24,7 +25,7 @@ def test_every_kind_of_source_gives_its_losses(tmp_path):
         write_miniature(root, source.name)
     # the small model on small images, every source alike often; all else as published
     recipe = recipe.changed(
-        architecture="tiny",
+        architecture=ARCHITECTURE,
         text_encoder="static",
         init="none",
         iterations=24,

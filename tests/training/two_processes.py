@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import torch
 from killable import RandomBatches, make_recipe, make_trainer
-from made_up import boxes_source, small_recipe
+from made_up import add_architecture, boxes_source, small_recipe
 
 from vlpart.errors import TrainingError
 from vlpart.losses.options import LossOptions
@@ -35,7 +35,7 @@ NOTHING_SUBSAMPLED = {
 
 
 def same_batch_trainer(data: Path, accumulate: int, output: Path, **options) -> Trainer:
-    """Three steps of the tiny detector that draw no random sample: one process with two batches, or two with one.
+    """Three steps of the small detector that draw no random sample: one process with two batches, or two with one.
 
     Steps of gradient descent, whose momentum sums the gradients up: AdamW's first steps have the size of the learning
     rate whatever the size of the gradient, so where a gradient is zero but for rounding, its sign, which depends on the
@@ -47,6 +47,7 @@ def same_batch_trainer(data: Path, accumulate: int, output: Path, **options) -> 
         accumulate=accumulate,
         same_source_on_all_ranks=True,
         learning_rate=1e-2,
+        frozen=(),
         **NOTHING_SUBSAMPLED,
     )
     with patch("vlpart.training.step.make_optimizer", plain_descent):
@@ -141,6 +142,7 @@ def refuse_one_process(world: World, data: Path, folder: Path) -> object:
 def main(folder: Path) -> None:
     """Run everything and write the outcomes of this process."""
     torch.set_num_threads(1)
+    add_architecture()
     with joined("cpu") as world:
         outcomes = {
             function.__name__: function(world, folder / "data", folder)
