@@ -28,7 +28,7 @@ FILE = "phrase.safetensors"
 HEADS, EPS = 4, 1e-5
 
 #: Multiplications of a product up to which OpenBLAS stays in this thread. Above, it wakes a pool whose threads spin:
-#: beside another program eight word pieces took 5.9 ms of CPU time instead of 0.05, and 67 ms until they were done.
+#: once, beside another program, eight word pieces took 5.9 ms of CPU time instead of 0.05.
 SMALL = 1 << 17
 
 #: Letters per word piece below which a word is taken as broken to bits: no word that the table knows.
