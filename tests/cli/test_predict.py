@@ -33,6 +33,19 @@ def test_a_photo(run: Run, fake_predictor: FakePredictor, photo: Path, monkeypat
     assert files_of(photo.parent / "vlpart-results") == ["photo_parts.jpg", "photo_parts.json"]
 
 
+def test_where_nothing_is_found_a_lower_threshold_is_named(run: Run, tmp_path: Path) -> None:
+    Image.new("RGB", (96, 64), "grey").save(tmp_path / "grey.png")
+    empty, out = tmp_path / "grey.png", tmp_path / "out"
+    outcome = run("predict", empty, "-o", out)
+    assert "grey.png 96x64: nothing found -> " in outcome.out
+    note = "note: nothing over 0.5 in the image: --threshold 0.3 finds more, and more that is wrong\n"
+    assert (outcome.code, outcome.err) == (0, note)
+    outcome = run("predict", empty, "-o", out, "--vocabulary", "car")
+    assert "note: nothing over 0.42 in the image: --threshold 0.2 finds" in outcome.err, outcome.err
+    outcome = run("predict", empty, "-o", out, "--threshold", "0.5")  # who sets it knows it
+    assert (outcome.code, outcome.err) == (0, "")
+
+
 def test_options_are_passed_on(run: Run, fake_predictor: FakePredictor, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "w.pth").touch()
     outcome = run(
@@ -300,7 +313,7 @@ def test_the_threshold_follows_the_number_of_names(
     for names in ("car", "car: wheel, door; dog: head, leg, tail; cat; bus; tie; fork"):
         assert run("predict", photo, "-o", tmp_path / "out", "-v", names).code == 0
     assert run("predict", photo, "-o", tmp_path / "out").code == 0
-    assert [call["score_threshold"] for call in fake_predictor.calls] == [0.45, 0.48, 0.46]
+    assert [call["score_threshold"] for call in fake_predictor.calls] == [0.42, 0.45, 0.43]
 
 
 def test_drawing_options_reach_the_picture(

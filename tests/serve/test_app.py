@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 from starlette.testclient import TestClient
 
 import vlpart
@@ -58,8 +59,9 @@ def test_masks_come_in_every_form(client: TestClient, sample: bytes) -> None:
     result = vlpart.Result.from_dict(answer)
     assert result.masks is not None
     for i, detection in enumerate(answer["detections"]):
-        outlines = [outline.reshape(-1).round(2).tolist() for outline in result.masks.polygons(i)]
-        assert len(detection["polygons"]) == len(outlines)
+        drawn = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(detection["polygons"], *result.image_size))) > 0
+        shared = np.logical_and(drawn, result.masks[i]).sum() / np.logical_or(drawn, result.masks[i]).sum()
+        assert shared > 0.9  # outlines of the smooth map, so pieces that a pixel joins or parts may count differently
         picture = detection["png"]
         bitmap = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture["data"])))) == 255
         whole = np.zeros(result.image_size, dtype=bool)
@@ -184,7 +186,7 @@ def test_a_vocabulary_is_explained(client: TestClient) -> None:
     assert strange["unknown"] == ["zxqvy", "xkqjz"]
     assert client.post("/v1/vocabulary", json={"vocabulary": "car", "model": "none"}).status_code == 404
     assert [entry["name"] for entry in answer["entries"]] == ["car", "car:wheel"]
-    assert answer["entries"][1]["part"] == "wheel" and answer["threshold"] == 0.46
+    assert answer["entries"][1]["part"] == "wheel" and answer["threshold"] == 0.43
     refused = client.post("/v1/vocabulary", json={"vocabulary": "car: wheel, wheel"})
     assert refused.status_code == 422 and "named twice" in refused.json()["detail"]
     long = client.post("/v1/vocabulary", json={"vocabulary": [f"thing {i}" for i in range(3001)]})

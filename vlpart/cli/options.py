@@ -165,7 +165,7 @@ Threshold = Annotated[
         "-t",
         min=0,
         max=1,
-        help="Lowest score to keep. Default: 0.45 for one name, more for many; 0.53 for 350.",
+        help="Lowest score to keep. Default: 0.42 for one name, more for many; 0.5 for 400.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import typer
 
 from vlpart.cli import predict_options as o
-from vlpart.cli.console import Bars, say, skipped
+from vlpart.cli.console import Bars, note, say, skipped
 from vlpart.cli.options import Detecting, NoProgress, Recursive, checked_engine, with_groups
 from vlpart.cli.predict_video import run_videos, video_formats
 from vlpart.errors import VlpartError
@@ -99,7 +99,16 @@ def predict(
         of_images = {"formats": formats, "recursive": recursive, "skip_existing": skip_existing, "shard": share}
         limits = {"max_pixels": asked.most_pixels, "slices": asked.slices}
         failed = _run_images(
-            predictor, given, images, output, total, progress=not no_progress, **common, **of_images, **limits
+            predictor,
+            given,
+            images,
+            output,
+            total,
+            progress=not no_progress,
+            default_threshold=common["score_threshold"] if threshold is None and select is None else None,
+            **common,
+            **of_images,
+            **limits,
         )
     if films:
         to: dict[str, Any] = {"output": output, "piped": piped, "formats": of_videos, "progress": not no_progress}
@@ -141,11 +150,13 @@ def _run_images(
     total: int,
     *,
     progress: bool,
+    default_threshold: float | None,
     **options: Any,
 ) -> int:
     """Write what is in images, or the parts of the objects that are given; how many failed.
 
     Args:
+        default_threshold: see `Reporter`.
         options: those of `predict_to_folder`.
     """
     from vlpart.inference.batch import predict_to_folder
@@ -157,7 +168,7 @@ def _run_images(
         names, nested, iou = options["vocabulary"], options["keep_nested"], options["iou"]
         asked = PartsOfGiven(predictor, given, names, keep_nested=nested, iou=iou)
         options |= {"keep_nested": True, "iou": None}
-    with Reporter(total, output, progress=progress, piped=piped) as report:
+    with Reporter(total, output, progress=progress, piped=piped, default=default_threshold) as report:
         summary = predict_to_folder(
             asked,
             images,
@@ -222,11 +233,14 @@ class Reporter:
         output: the folder of the results.
         progress: whether there is a bar.
         piped: the results go to standard output, so whatever is said goes to standard error.
+        default: the threshold, if nobody asked for it: where nothing is found, the last line says how to find more.
     """
 
-    def __init__(self, total: int, output: Path, *, progress: bool, piped: bool = False) -> None:
-        self._output, self._total, self._piped = output, total, piped
-        self._done = self._finished = 0
+    def __init__(
+        self, total: int, output: Path, *, progress: bool, piped: bool = False, default: float | None = None
+    ) -> None:
+        self._output, self._total, self._piped, self._default = output, total, piped, default
+        self._done = self._finished = self._empty = 0
         self._bars = Bars(hidden=not progress, transient=True)
 
     def _advance(self) -> None:
@@ -236,6 +250,7 @@ class Reporter:
     def result(self, report: ImageReport) -> None:
         """Say what was found in an image and where its files are."""
         self._finished += 1
+        self._empty += not len(report.result)
         where = f" -> {self._output}: {_listed(report.files, self._output)}" if report.files and not self._piped else ""
         say(f"{report.result.summary(report.result.path or report.image)}{where}", err=self._piped)
         self._advance()
@@ -259,6 +274,10 @@ class Reporter:
         where = f", results in {summary.output}" if written else ""
         where += f", of all images in {' and '.join(of_all)} there" if of_all else ""
         say(f"{images}{existing}{skipped} in {summary.seconds:.1f} s{where}", err=self._piped)
+        if self._default is not None and self._empty:
+            shown = "in the image" if self._finished == 1 else f"in {self._empty} of the {self._finished} images"
+            lower = max(0.05, round(self._default - 0.2, 1))
+            note(f"nothing over {self._default} {shown}: --threshold {lower} finds more, and more that is wrong")
 
     def __enter__(self) -> Self:
         self._bars.__enter__()

@@ -32,7 +32,7 @@ class Options(_Checked):
     ] = None
     threshold: Annotated[
         float | None,
-        Field(ge=0, le=1, description="Lowest score; default: 0.45 for one name, more for many, as `vlpart predict`."),
+        Field(ge=0, le=1, description="Lowest score; default: 0.42 for one name, more for many, as `vlpart predict`."),
     ] = None
     iou: Annotated[
         float, Field(ge=0, le=1, description="Drop what overlaps a better detection by so much; 1: nothing.")
