@@ -194,7 +194,7 @@ def test_arrays_that_claim_too_much(tmp_path: Path) -> None:
 def test_lengths_beyond_the_file(tmp_path: Path) -> None:
     path = tmp_path / "long.pkl"
     path.write_bytes(b"\x80\x04\x8e" + (2**46).to_bytes(8, "little") + b"abc.")
-    refuse(path, "damaged")
+    refuse(path, "claims more than it has")
     path = tmp_path / "long.safetensors"
     path.write_bytes((2**40).to_bytes(8, "little") + b"{}")
     refuse(path, "damaged")
