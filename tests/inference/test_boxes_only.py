@@ -97,7 +97,7 @@ def test_files_that_lack_a_head_they_should_have_are_refused(tmp_path: Path) -> 
 
 def test_a_run_without_masks(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
-    recipe = small_recipe(tmp_path / "data", mask_on=False, evaluate_every=2, iterations=2)
+    recipe = small_recipe(tmp_path / "data", architecture="tiny", mask_on=False, evaluate_every=2, iterations=2)
     trainer, parts = build_trainer(recipe, tmp_path / "run", workers=0)
     describe_run(recipe, parts, tmp_path / "run")
     trainer.run()
@@ -109,7 +109,7 @@ def test_a_run_without_masks(tmp_path: Path) -> None:
     assert not model.mask_on
     scores = [r for r in read_log(tmp_path / "run" / "log.jsonl") if "evaluation" in r]
     assert all("boxes/box_AP50" in r["evaluation"] for r in scores)
-    with_masks = small_recipe(tmp_path / "data", iterations=2)
+    with_masks = small_recipe(tmp_path / "data", architecture="tiny", iterations=2)
     with pytest.raises(TrainingError, match="mask_on=False, this run has True"):
         build_trainer(with_masks, tmp_path / "run", workers=0)[0].resume()
 
@@ -118,7 +118,7 @@ def test_first_weights_with_and_without_a_mask_head(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data")
     without = save(tmp_path / "without.safetensors", "tiny", mask_on=False)
     full = save(tmp_path / "with.safetensors", "tiny", mask_on=True)
-    recipe = small_recipe(tmp_path / "data", init=str(without))
+    recipe = small_recipe(tmp_path / "data", architecture="tiny", init=str(without))
     with pytest.raises(WeightsError, match="no mask head to go on from: set mask_on=False"):
         build_trainer(recipe, tmp_path / "run", workers=0)
     boxes = recipe.changed(mask_on=False, init=str(full))

@@ -177,7 +177,7 @@ def test_a_folder_that_cannot_be_listed_is_told_and_left_out(tmp_path: Path, mon
     scandir = os.scandir
 
     def refusing(path: Any) -> Any:
-        if Path(path).name == "b":
+        if not isinstance(path, int) and Path(path).name == "b":
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 

@@ -10,6 +10,10 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
+#: Seconds that the end waits for the reading thread. Python that ends while that is inside of torch aborts the process;
+#: a camera or server that says nothing is not waited for any longer.
+LEAVING = 2.0
+
 
 def read_ahead(
     items: Iterable[Item], depth: int, idle: Callable[[], object] = lambda: None
@@ -44,7 +48,8 @@ def read_ahead(
             if isinstance(items, Generator):
                 items.close()
 
-    Thread(target=work, name="vlpart-reader", daemon=True).start()
+    thread = Thread(target=work, name="vlpart-reader", daemon=True)
+    thread.start()
     try:
         while True:
             try:
@@ -60,6 +65,7 @@ def read_ahead(
                 raise value
     finally:
         stop.set()
+        thread.join(LEAVING)
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
