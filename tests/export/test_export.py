@@ -185,13 +185,10 @@ def test_8_bit_integers_find_nearly_the_same(
     found = load_exported(path).predict(photo, WORDS, 0.3)
     expected = predictor.predict(photo, WORDS, 0.3)
     assert found.masks is not None and expected.masks is not None
-    for name in ("person", "person:hair", "person:nose"):  # the best of each is found; close scores may change places
-        best = expected.masks[expected.names.index(name)]
-        assert any(
-            (found.masks[i] & best).sum() > 0.8 * (found.masks[i] | best).sum()
-            for i, own in enumerate(found.names)
-            if own == name
-        )
+    assert set(expected.names) == {"person", "person:hair", "person:nose"}
+    for name, mask in zip(expected.names, expected.masks, strict=True):  # close scores may change places
+        rivals = [found.masks[i] for i, own in enumerate(found.names) if own == name]
+        assert any((own & mask).sum() > 0.8 * (own | mask).sum() for own in rivals), name
     pytest.importorskip("openvino", reason='needs pip install "vlpart[export]"')
     with pytest.raises(WeightsError, match="8-bit integers, which OpenVINO does not get right: choose onnxruntime"):
         load_exported(path, "openvino")

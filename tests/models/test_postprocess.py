@@ -65,7 +65,7 @@ def test_rescaling_clips_and_drops_what_became_empty() -> None:
 def test_a_mask_is_as_sure_as_the_mean_of_its_own_cells() -> None:
     probabilities = torch.tensor([[[0.9, 0.7], [0.5, 0.1]], [[0.4, 0.2], [0.3, 0.1]], [[1.0, 1.0], [1.0, 1.0]]])
     expected = torch.tensor([(0.9 + 0.7 + 0.5) / 3, 0.0, 1.0])  # by hand; a cell of 0.5 belongs to the mask
-    torch.testing.assert_close(mask_confidence(probabilities.logit()), expected)
+    torch.testing.assert_close(mask_confidence(probabilities), expected)
 
 
 def test_weights_order_anew_and_the_threshold_holds_again() -> None:

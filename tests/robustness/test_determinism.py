@@ -69,7 +69,7 @@ def has_like(result: Result, other: Result, i: int) -> bool:
     return any((mask & each).sum() >= IOU * (mask | each).sum() for each in result.masks[near])
 
 
-OPTIONS = {"vocabulary": WORDS, "score_threshold": THRESHOLD, "short_side": 224}
+OPTIONS = {"vocabulary": WORDS, "score_threshold": THRESHOLD, "short_side": 320}
 
 
 @cache
@@ -119,13 +119,7 @@ def test_what_a_server_computes_together_is_its_images_one_by_one(tmp_path: Path
     from vlpart.serve.app import create_app
     from vlpart.serve.settings import ServeSettings
 
-    fields = {
-        "vocabulary": WORDS,
-        "threshold": THRESHOLD,
-        "short_side": OPTIONS["short_side"],
-        "iou": 1,
-        "keep_nested": True,
-    }
+    fields = {"vocabulary": WORDS, "threshold": THRESHOLD, "short_side": 320, "iou": 1, "keep_nested": True}
     files = [("images", (path.name, path.read_bytes())) for path in sorted(photos(tmp_path).iterdir())]
     with TestClient(create_app(ServeSettings(hosts=None, device="cpu"))) as client:
         answers = client.post("/v1/batch", data=fields, files=files).json()["results"]

@@ -88,12 +88,12 @@ class DetectorGraph(nn.Module):
         found, best = regions[row], scores[row, label]
         if self.detector.roi_heads.mask_head is None:
             return found, best, label
-        masks = self.detector.roi_heads.mask_head(pooled(pyramid, found, MASK_SIZE))
+        masks = self.detector.roi_heads.mask_head(pooled(pyramid, found, MASK_SIZE)).sigmoid()
         if not self.detector.mask_confidence:
-            return found, best, label, masks.sigmoid()
+            return found, best, label, masks
         best = best * mask_confidence(masks)
         order = operators.best_first(best, threshold)
-        return found[order], best[order], label[order], masks[order].sigmoid()
+        return found[order], best[order], label[order], masks[order]
 
     def _proposals(self, pyramid: Sequence[Tensor], size_hw: Tensor) -> tuple[Tensor, Tensor]:
         """(P, 4) boxes and (P,) objectness; see `vlpart.models.rpn.select_proposals`."""

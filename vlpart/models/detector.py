@@ -90,5 +90,5 @@ class Detector(nn.Module):
         segmented = [replace(d, mask_logits=m[index]) for d, m, (_, index) in zip(found, masks, regions, strict=True)]
         if not self.mask_confidence:
             return segmented
-        sure = [mask_confidence(m)[index] for m, (_, index) in zip(masks, regions, strict=True)]
+        sure = [mask_confidence(m.sigmoid())[index] for m, (_, index) in zip(masks, regions, strict=True)]
         return [weighted(d, s, score_threshold) for d, s in zip(segmented, sure, strict=True)]

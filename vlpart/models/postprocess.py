@@ -66,16 +66,15 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, row: Tensor, label: Tensor, op
         count *= 8
 
 
-def mask_confidence(logits: Tensor) -> Tensor:
+def mask_confidence(probabilities: Tensor) -> Tensor:
     """(N,) float32: the mean probability of the cells that belong to a mask, 0 where none does.
 
     Ours, a named option of an architecture: a score speaks of a box and its name, and where masks are hard to draw
     (small objects, crowds) the box may be right and the mask wrong.
 
     Args:
-        logits: (N, H, W) of masks.
+        probabilities: (N, H, W) float32 of masks.
     """
-    probabilities = logits.float().sigmoid()
     inside = (probabilities >= 0.5).float()
     return (probabilities * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
 
