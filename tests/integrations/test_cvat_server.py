@@ -82,8 +82,11 @@ def test_what_cvat_is_sent_is_what_was_found(images: Any, tmp_path: Path, tiny_w
 
 
 def test_polygons_only_higher_thresholds_and_in_the_place_of_what_was_there(images: Any, tmp_path: Path) -> None:
+    result = vlpart.load("tiny")(SAMPLE, vocabulary=WORDS, score_threshold=0.3)
+    person, hair = (result.scores[result.names.index(name)] for name in ("person", "person:hair"))
+    between = str(round(float(person + hair) / 2, 3))  # the person is over it, the hair is not
     with running(Server(images[:1], {"person": "polygon", "person:hair": "polygon"}, sdk.VERSION)) as server:
-        options = ("--allow-unmatched-labels", "--conv-mask-to-poly", "--conf-threshold", "0.6", "--clear-existing")
+        options = ("--allow-unmatched-labels", "--conv-mask-to-poly", "--conf-threshold", between, "--clear-existing")
         done = auto_annotate(server, tmp_path, *options)
         assert done.returncode == 0, done.stderr
         ((action, body),) = server.uploads
